@@ -1,0 +1,28 @@
+# SAM-prior distillation for any mmagic restoration config. Inherit it and write
+#   model = dict(type='SPDModel', spd=_base_.spd)
+#   custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks
+# Override through model.spd, not here: _base_.spd is copied when the child is read.
+# `_scope_` is spelled out because mmengine would else look these up in a registry named mmsampriors.
+custom_imports = dict(
+    imports=['mmsampriors.models', 'mmsampriors.datasets', 'mmsampriors.engine'], allow_failed_imports=False)
+
+spd = dict(
+    # M: where the masks come from.
+    masks=dict(type='FelzenszwalbMasks', _scope_='mmagic'),
+    # g: how masks are fused into what the refiner sees.
+    spf=dict(type='SPFUnit', form='prototype', inject='feature', _scope_='mmagic'),
+    # r: a network config, or None for the student's own architecture.
+    refiner=None,
+    # V: the frozen semantic analyzer. EfficientNet-Lite0 needs no download; VGGAnalyzer is the paper's.
+    analyzer=dict(type='EfficientNetAnalyzer', stage=2, _scope_='mmagic'),
+    # λ2 is sgr.loss_weight; sgr=None switches relations off.
+    sgr=dict(type='SGRLoss', loss_weight=0.02, _scope_='mmagic'),
+    # λ1 is distill.loss_weight.
+    distill=dict(type='SPDLoss', loss_weight=0.1, _scope_='mmagic'),
+    schedule=dict(type='JointSchedule', begin=0.1, end=0.3, _scope_='mmagic'))
+
+spd_hooks = [
+    dict(type='SPDScheduleHook', _scope_='mmagic'),
+    dict(type='ExportStudentHook', _scope_='mmagic'),
+    dict(type='SPDVisualizationHook', _scope_='mmagic'),
+]

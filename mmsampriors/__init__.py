@@ -1,0 +1,9 @@
+"""SAM-prior distillation for mmagic restoration networks.
+
+Importing the package mends upstream (:mod:`mmsampriors.compat`) and makes ``mmsampriors::`` bases resolve. It imports
+neither torch nor mmagic: modules are registered by what the base config names in ``custom_imports``.
+"""
+from . import compat  # noqa: F401
+from .version import __version__
+
+__all__ = ['__version__']

@@ -1,0 +1,226 @@
+"""Repairs to upstream, applied when this module is imported and only where they are needed.
+
+Each function names what it mends, in which version, and when it can go. All of them are idempotent. They must be in
+place before mmagic is imported, so every module of this package that imports mmagic imports this one first.
+"""
+import contextlib
+import importlib.abc
+import importlib.metadata
+import importlib.util
+import os
+import os.path as osp
+import sys
+import types
+
+import mmengine.config.config as mmengine_config
+import mmengine.utils
+import mmengine.utils.package_utils as package_utils
+import numpy as np
+from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.fileio.backends import LocalBackend
+
+OWN_NAME = __package__
+OWN_FOLDER = osp.dirname(osp.abspath(__file__))
+
+
+class _AroundImport(importlib.abc.MetaPathFinder):
+    """Runs the body of one module inside a context when it is imported, and leaves every other import alone."""
+
+    def __init__(self, name, context):
+        self.name, self.context = name, context
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname != self.name:
+            return None
+        others = (finder for finder in sys.meta_path if finder is not self)
+        spec = next(filter(None, (finder.find_spec(fullname, path, target) for finder in others)), None)
+        if spec is not None:
+            run_body = spec.loader.exec_module
+
+            def run_inside(module):
+                with self.context():
+                    run_body(module)
+
+            spec.loader.exec_module = run_inside
+        return spec
+
+
+def _around_import(name, context):
+    known = any(isinstance(finder, _AroundImport) and finder.name == name for finder in sys.meta_path)
+    if name not in sys.modules and not known:
+        sys.meta_path.insert(0, _AroundImport(name, context))
+
+
+def _folder_of(package: str) -> str:
+    """Folder of an importable package, by its module name or by the name of its distribution."""
+    modules = {distribution: module for module, distribution in MODULE2PACKAGE.items()}
+    spec = importlib.util.find_spec(modules.get(package, package))
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f'{package} is not installed, but a config names it: pip install {package}')
+    return osp.dirname(spec.origin)
+
+
+def resolve_config_packages():
+    """Lets ``mmsampriors::`` bases resolve, and any ``package::`` base without ``pkg_resources``.
+
+    mmengine 0.10.7 knows only its own list of packages, looks for an editable (PEP 660) install in site-packages, and
+    needs ``pkg_resources``, which setuptools 82 dropped and a Python 3.12 environment lacks. Can go when mmengine
+    resolves packages through importlib.
+    """
+    MODULE2PACKAGE[OWN_NAME] = OWN_NAME
+    if getattr(mmengine_config.get_installed_path, 'mended', False):
+        return
+    without_pkg_resources = importlib.util.find_spec('pkg_resources') is None
+    upstream_path, upstream_check = package_utils.get_installed_path, package_utils.is_installed
+
+    def get_installed_path(package):
+        if package == OWN_NAME:
+            return OWN_FOLDER
+        return _folder_of(package) if without_pkg_resources else upstream_path(package)
+
+    def is_installed(package):
+        if package == OWN_NAME:
+            return True
+        if not without_pkg_resources:
+            return upstream_check(package)
+        try:
+            return bool(_folder_of(package))
+        except ModuleNotFoundError:
+            return False
+
+    get_installed_path.mended = True
+    for module in (mmengine_config, mmengine.utils, package_utils):
+        module.get_installed_path, module.is_installed = get_installed_path, is_installed
+
+
+def alias_numpy_bool8():
+    """mmagic 1.2.0 uses ``np.bool8`` when it is imported; numpy 2.0 removed it. Can go with the next mmagic."""
+    if int(np.__version__.split('.')[0]) >= 2 and not hasattr(np, 'bool8'):
+        np.bool8 = np.bool_
+
+
+@contextlib.contextmanager
+def _mmcv_as_accepted():
+    import mmcv
+    version = mmcv.__version__
+    if version.startswith('2.2.'):
+        mmcv.__version__ = '2.1.0'
+    try:
+        yield
+    finally:
+        mmcv.__version__ = version
+
+
+def accept_mmcv_2_2():
+    """mmagic 1.2.0 refuses mmcv 2.2 by an assertion in its ``__init__``, which is all that reads the version there.
+
+    Can go when mmagic raises its bound.
+    """
+    _around_import('mmagic', _mmcv_as_accepted)
+
+
+class _NoCompiledOps(types.ModuleType):
+
+    def __getattr__(self, name):
+        if name.startswith('__'):
+            raise AttributeError(name)
+
+        def compiled_op(*args, **kwargs):
+            raise RuntimeError(f'{name} is a compiled op of mmcv, and this mmcv has none (mmcv-lite). Networks that use '
+                               'it need mmcv built with ops; no restoration network of mmagic does.')
+
+        return compiled_op
+
+
+@contextlib.contextmanager
+def _ops_without_extension():
+    sys.modules['mmcv._ext'] = _NoCompiledOps('mmcv._ext')
+    try:
+        yield
+    finally:
+        # Left in place it would make mmengine take mmcv-lite for mmcv with ops.
+        del sys.modules['mmcv._ext']
+
+
+def stand_in_for_mmcv_ops():
+    """``import mmagic.models`` of mmagic 1.2.0 imports ``mmcv.ops``, which needs the compiled ``mmcv._ext``.
+
+    mmcv-lite has none, and mmcv with ops does not build against today's torch. A stand-in serves while ``mmcv.ops`` is
+    imported; its functions raise. Does nothing where the extension exists. Can go when mmagic imports its compiled ops
+    on use.
+    """
+    spec = importlib.util.find_spec('mmcv')
+    if spec is None:
+        raise ModuleNotFoundError('mmsampriors needs mmcv (2.0 to 2.2) and found none. Install mmcv-lite, which needs no '
+                                  'compiler: pip install "mmcv-lite>=2.0,<2.3"')
+    # Looked for by file: asking importlib for 'mmcv._ext' would import mmcv, and torch with it.
+    if not any(name.startswith('_ext.') for name in os.listdir(osp.dirname(spec.origin))):
+        _around_import('mmcv.ops', _ops_without_extension)
+
+
+def _history_buffer_getattr(owner, name):
+    """The ``getattr`` that a checkpoint may call: HistoryBuffer's own statistics and nothing else."""
+    from mmengine.logging import HistoryBuffer
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
+        raise ValueError(f'a checkpoint asks for the attribute {name!r} of {owner!r}, which no mmengine checkpoint needs: '
+                         'it may be malicious and is not loaded')
+    return getattr(owner, name)
+
+
+@contextlib.contextmanager
+def _mmengine_checkpoints_allowed():
+    yield
+    import torch
+    from mmengine.logging import HistoryBuffer
+    if not hasattr(torch.serialization, 'add_safe_globals'):
+        return
+    _history_buffer_getattr.__module__ = 'builtins'
+    _history_buffer_getattr.__qualname__ = _history_buffer_getattr.__name__ = 'getattr'
+    multiarray = importlib.import_module('numpy.core.multiarray' if np.__version__ < '2' else 'numpy._core.multiarray')
+    dtypes = {type(np.dtype(name)) for name in ('bool', 'uint8', 'int32', 'int64', 'float16', 'float32', 'float64')}
+    torch.serialization.add_safe_globals([
+        HistoryBuffer, np.ndarray, np.dtype, multiarray._reconstruct, multiarray.scalar, _history_buffer_getattr, *dtypes
+    ])
+
+
+def allow_mmengine_checkpoints():
+    """mmengine 0.10.7 stores ``HistoryBuffer`` objects, which torch 2.6 and later refuse to load (``--resume`` fails).
+
+    Names them as safe instead of switching ``weights_only`` off. Can go when mmengine stores plain lists.
+    """
+    _around_import('mmengine.runner.checkpoint', _mmengine_checkpoints_allowed)
+
+
+def write_files_whole():
+    """mmengine 0.10.7 writes checkpoints in place: a run killed meanwhile leaves a file that is cut off.
+
+    The mended backend writes beside the target and renames. Can go when mmengine does so.
+    """
+    if getattr(LocalBackend.put, 'mended', False):
+        return
+    upstream_put = LocalBackend.put
+
+    def put(self, obj, filepath):
+        part = f'{filepath}.{os.getpid()}.part'
+        try:
+            upstream_put(self, obj, part)
+            os.replace(part, filepath)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(part)
+
+    put.mended = True
+    LocalBackend.put = put
+
+
+def apply():
+    """Applies every repair that this environment needs; a second call changes nothing."""
+    resolve_config_packages()
+    alias_numpy_bool8()
+    accept_mmcv_2_2()
+    stand_in_for_mmcv_ops()
+    allow_mmengine_checkpoints()
+    write_files_whole()
+
+
+apply()
