@@ -1,0 +1,11 @@
+"""The method: SPDModel, SPF unit, losses, analyzers and mask sources, in mmagic's registries."""
+import mmsampriors.compat  # noqa: F401, I001  (mends mmagic before it is imported)
+
+from .analyzers import *  # noqa: F401, F403
+from .losses import SGRLoss, SPDLoss
+from .mask_sources import *  # noqa: F401, F403
+from .schedules import JointSchedule, Phase, TwoStageSchedule
+from .spd_model import SPDModel
+from .spf_unit import SPFUnit
+
+__all__ = ['JointSchedule', 'Phase', 'SGRLoss', 'SPDLoss', 'SPDModel', 'SPFUnit', 'TwoStageSchedule']

@@ -1,0 +1,50 @@
+"""Loading the weights of an analyzer, with errors that say the way out."""
+import os.path as osp
+from typing import Callable, Dict
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor
+
+RANDOM = 'random'
+
+
+def load_weights_file(path: str, key: str) -> Dict[str, Tensor]:
+    """Reads a state dict.
+
+    Args:
+        path (str): File written by ``torch.save``.
+        key (str): Config key that names the file, for the error.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is not a state dict, or is cut off.
+    """
+    if not osp.isfile(path):
+        raise FileNotFoundError(f'{key} names {path}, and there is no such file')
+    try:
+        state = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:
+        raise ValueError(f'{key} names {path}, which cannot be read as weights ({error}): it may be cut off; get it '
+                         'again') from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f'{key} names {path}, which is not a state dict of tensors')
+    return state
+
+
+def warn_random(name: str):
+    """Says loudly that an analyzer knows nothing."""
+    print_log(
+        f'{name} has RANDOM weights: its features mean nothing, and so does SGR. This is for tests only.',
+        logger='current',
+        level=30)
+
+
+def download(fetch: Callable[[], Dict[str, Tensor]], name: str, key: str) -> Dict[str, Tensor]:
+    """Calls ``fetch`` and turns a failed download into an error that names the way out."""
+    try:
+        return fetch()
+    except (OSError, RuntimeError) as error:
+        raise RuntimeError(f'the weights of {name} could not be downloaded ({error}). Download them elsewhere and name '
+                           f'the file in {key}, or use an analyzer that needs no download: '
+                           "model.spd.analyzer.type='EfficientNetAnalyzer'") from error

@@ -1,0 +1,230 @@
+"""SPDModel: a restoration network that learns from its own SAM-guided refinement."""
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Dict, List, Optional
+
+import torch
+import torch.nn.functional as F
+from mmagic.models import BaseEditModel
+from mmagic.registry import MODELS, TASK_UTILS
+from mmagic.structures import DataSample
+from torch import Tensor, nn
+
+from mmsampriors.masks import ImageMasks
+
+from .network_probe import probe_network
+from .on_demand import OnDemand
+from .schedules import Phase
+from .spd_config import check_spd
+
+
+@MODELS.register_module()
+class SPDModel(BaseEditModel):
+    """Semantic priors distillation (arXiv 2403.16368) around any restoration network.
+
+    ``generator`` is the student. In training it restores the image, SPF unit and refiner make a better one with the
+    help of masks, and the student learns from that. Validation, test and inference run the student alone, exactly as
+    :class:`mmagic.models.BaseEditModel` does.
+
+    Args:
+        generator (dict): Config of the student.
+        pixel_loss (dict): Config of the loss against the ground truth, of student and refiner alike.
+        spd (dict): The parts: ``masks``, ``spf``, ``refiner`` (None: the student's own config), ``analyzer``, ``sgr``
+            (None: no relations), ``distill`` and ``schedule``, each a config; see ``configs/_base_/spd.py``.
+        train_cfg (dict, optional): As in BaseEditModel.
+        test_cfg (dict, optional): As in BaseEditModel; ``refined=True`` predicts the refined image.
+        init_cfg (dict, optional): As in BaseEditModel.
+        data_preprocessor (dict, optional): As in BaseEditModel.
+
+    Attributes:
+        phase (Phase, optional): What the present iteration trains; set by ``SPDScheduleHook``.
+        gradient_norms (dict[str, Tensor]): L2 norm of each loss's gradient at the restored image in the latest step.
+    """
+
+    def __init__(self,
+                 generator: dict,
+                 pixel_loss: dict,
+                 spd: dict,
+                 train_cfg: Optional[dict] = None,
+                 test_cfg: Optional[dict] = None,
+                 init_cfg: Optional[dict] = None,
+                 data_preprocessor: Optional[dict] = None):
+        super().__init__(generator, pixel_loss, train_cfg, test_cfg, init_cfg, data_preprocessor)
+        check_spd(spd)
+        self.refiner = MODELS.build(deepcopy(spd['refiner'] or generator))
+        probe = probe_network(self.refiner, spd['spf'].get('entry'))
+        _check_student(self.generator, probe)
+        self.spf = MODELS.build({
+            **spd['spf'], 'entry': probe.entry,
+            'image_channels': probe.image_channels,
+            'entry_channels': probe.entry_channels
+        })
+        self.masks = MODELS.build(spd['masks'])
+        self.analyzer = OnDemand(spd['analyzer']) if spd['sgr'] else None
+        self.sgr = MODELS.build(spd['sgr']) if spd['sgr'] else None
+        self.distill = MODELS.build(spd['distill'])
+        self.schedule = TASK_UTILS.build(spd['schedule'])
+        self.phase: Optional[Phase] = None
+        self.gradient_norms: Dict[str, Tensor] = {}
+
+    # ------------------------------------------------------------------------------------------------ the method
+
+    def forward_train(self, inputs: Tensor, data_samples: Optional[DataSample] = None, **kwargs) -> Dict[str, Tensor]:
+        """The losses of one step; their sum is L + L_recon2 of METHOD.md.
+
+        Args:
+            inputs (Tensor): (N, C, H, W), degraded images, normalized by the data preprocessor.
+            data_samples (DataSample): Stacked, with ``gt_img`` and, where masks are stored, ``masks``.
+
+        Returns:
+            dict[str, Tensor]: Scalars under ``student.``, ``refiner.``, ``spd.`` and ``sgr.``.
+        """
+        if self.phase is None:
+            raise RuntimeError('SPDModel does not know what this iteration trains: SPDScheduleHook is missing. Add '
+                               "custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks to the config")
+        gt, losses = data_samples.gt_img, {}
+        with torch.set_grad_enabled(self.phase.student):
+            restored = self.generator(inputs, **kwargs)
+        if self.phase.student:
+            losses['student.loss_recon'] = self.pixel_loss(self._tap(restored, 'student'), gt)
+        if not self.phase.refiner and not self.phase.ramp:
+            return losses
+
+        masks = self.masks_of(restored, data_samples)
+        with torch.set_grad_enabled(self.phase.refiner):
+            refined = self.refine(restored.detach(), masks)
+        if self.phase.refiner:
+            losses['refiner.loss_recon'] = self.pixel_loss(refined, gt)
+        if self.phase.student and self.phase.ramp:
+            losses.update(self._distil(restored, refined.detach(), masks, data_samples))
+        return losses
+
+    def refine(self, restored: Tensor, masks: List[ImageMasks]) -> Tensor:
+        """y2 = r(g(y1, M)).
+
+        Args:
+            restored (Tensor): (N, C, H, W).
+            masks (list[ImageMasks]): N of them.
+
+        Returns:
+            Tensor: (N, C, H, W), the refined images.
+        """
+        fused = self.spf(restored, masks)
+        if self.spf.inject == 'image':
+            return self.refiner(restored + fused)
+        with _added_to_output(self.refiner.get_submodule(self.spf.entry), fused):
+            return self.refiner(restored)
+
+    def _distil(self, restored, refined, masks, data_samples):
+        """L_SPD and L_SGR, whose gradient reaches the student only."""
+        ramp = self.phase.ramp
+        losses = {'spd.loss_image': ramp * self.distill(self._tap(restored, 'spd'), refined, self.pixel_loss)}
+        if self.sgr is not None:
+            ours = self.analyzer(self.to_rgb(self._tap(restored, 'sgr'), data_samples))
+            with torch.no_grad():
+                theirs = self.analyzer(self.to_rgb(refined, data_samples))
+            for name, loss in self.sgr(ours, theirs, masks, restored.shape[-2:]).items():
+                losses[f'sgr.{name}'] = ramp * loss
+        return losses
+
+    def masks_of(self, restored: Tensor, data_samples: DataSample) -> List[ImageMasks]:
+        """M: the masks that came with the samples, or else those of the restored images.
+
+        Args:
+            restored (Tensor): (N, C, H, W).
+            data_samples (DataSample): Stacked.
+
+        Raises:
+            RuntimeError: In training, the source is stored and the samples carry no masks.
+        """
+        if 'masks' in data_samples:
+            return data_samples.masks
+        if self.masks.stored and self.training:
+            raise RuntimeError(f'{type(self.masks).__name__} keeps masks on disk, but the samples carry none: '
+                               'MaskCacheHook is missing from custom_hooks (it is in _base_.spd_hooks)')
+        images = self.to_rgb(restored.detach(), data_samples).clamp(0, 1)
+        return self.masks.segment(images, data_samples.metainfo.get('img_path', ()))
+
+    # ------------------------------------------------------------------------------------ what mmengine asks for
+
+    def enter(self, phase: Phase):
+        """Makes student, SPF unit and refiner trainable or frozen as the phase says."""
+        self.phase = phase
+        self.generator.requires_grad_(phase.student)
+        self.refiner.requires_grad_(phase.refiner)
+        self.spf.requires_grad_(phase.refiner)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> 'SPDModel':
+        """As ``nn.Module.train``, but what is frozen stays in eval mode."""
+        super().train(mode)
+        if self.phase is not None:
+            self.generator.train(mode and self.phase.student)
+            self.refiner.train(mode and self.phase.refiner)
+            self.spf.train(mode and self.phase.refiner)
+        return self
+
+    def prepare(self, device: torch.device):
+        """Builds the tools of training, so that a missing weight is an error before the first batch."""
+        self.masks.prepare()
+        if self.analyzer is not None:
+            self.analyzer.build(device)
+
+    def forward_tensor(self, inputs: Tensor, data_samples: Optional[DataSample] = None, **kwargs) -> Tensor:
+        """The restored images, (N, C, H, W); the refined ones where ``test_cfg`` says ``refined=True``."""
+        restored = super().forward_tensor(inputs, data_samples, **kwargs)
+        if self.test_cfg and self.test_cfg.get('refined'):
+            return self.refine(restored, self.masks_of(restored, data_samples))
+        return restored
+
+    def to_rgb(self, images: Tensor, data_samples: DataSample) -> Tensor:
+        """What SAM and the analyzers expect of the images that the networks see.
+
+        Args:
+            images (Tensor): (N, C, H, W), C of 3 or 1, as the data preprocessor normalizes them.
+            data_samples (DataSample): Stacked; their metainfo holds the order of the channels.
+
+        Returns:
+            Tensor: (N, 3, H, W), RGB in [0, 1] where the networks keep to the range of images.
+        """
+        preprocessor = self.data_preprocessor
+        if preprocessor._enable_normalize:
+            images = images * preprocessor.std + preprocessor.mean
+        images = images / 255
+        if images.shape[1] == 1:
+            return images.expand(-1, 3, -1, -1)
+        orders = data_samples.metainfo.get('img_output_channel_order') or data_samples.metainfo.get('img_channel_order')
+        if orders is None:
+            raise KeyError('the samples do not say the order of their channels (img_channel_order): load images with '
+                           'LoadImageFromFile, or set it in the pipeline')
+        return images if orders[0].upper() == 'RGB' else images.flip(1)
+
+    def _tap(self, restored, name):
+        """The same image, whose gradient's norm is noted under ``name``."""
+        tapped = restored.view_as(restored)
+        if tapped.requires_grad:
+            tapped.register_hook(lambda gradient: self.gradient_norms.update({name: gradient.detach().norm()}))
+        return tapped
+
+
+def _check_student(student: nn.Module, probe):
+    """A refiner of another architecture must take what the student makes."""
+    ours = probe_network(student)
+    if ours.image_channels != probe.image_channels:
+        raise ValueError(f'the student makes images of {ours.image_channels} channels and spd.refiner takes '
+                         f'{probe.image_channels}')
+
+
+@contextmanager
+def _added_to_output(module: nn.Module, features: Tensor):
+    """Adds features to what ``module`` puts out meanwhile; networks pad at the bottom and the right, so zeros do."""
+
+    def add(module, inputs, output):
+        missing = [wide - narrow for wide, narrow in zip(output.shape[2:], features.shape[2:])]
+        return output + F.pad(features, (0, missing[1], 0, missing[0]))
+
+    handle = module.register_forward_hook(add)
+    try:
+        yield
+    finally:
+        handle.remove()

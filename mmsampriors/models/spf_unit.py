@@ -1,0 +1,92 @@
+"""SPF: semantic priors fusion [paper, "SPF"]; the form of the unit is [ours] (METHOD.md)."""
+from typing import List, Optional
+
+import torch
+from mmagic.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmsampriors.masks import ImageMasks
+
+from .regions import boundaries, paint, region_means, stack_masks
+
+
+@MODELS.register_module()
+class SPFUnit(BaseModule):
+    """Fuses the restored image with its masks, without regard to the order of the masks.
+
+    The last layer starts at zero, so that at the first step the refiner takes the restored image as it is.
+
+    Args:
+        image_channels (int): Channels of the restored image.
+        entry_channels (int): Channels of the refiner's first feature map; used by ``inject='feature'``.
+        form (str): ``'prototype'`` pools features of the image inside each mask and paints each region with its mean
+            vector, beside a map of region borders and one of coverage. ``'stack'`` takes the ``max_masks`` largest
+            masks as channels: it depends on their order, and is the baseline of the ablation.
+        inject (str): ``'image'`` adds the result to the image that the refiner takes, ``'feature'`` to the refiner's
+            first feature map.
+        entry (str, optional): Name of the refiner's submodule that makes its first feature map, such as ``intro`` in
+            NAFNet. Defaults to None: found by running the refiner once.
+        channels (int): Width of the unit.
+        max_masks (int): Masks that ``'stack'`` takes.
+        mask_dropout (float): Probability in [0, 1) with which each mask is dropped while training.
+    """
+
+    FORMS = ('prototype', 'stack')
+    PLACES = ('image', 'feature')
+
+    def __init__(self,
+                 image_channels: int,
+                 entry_channels: int,
+                 form: str = 'prototype',
+                 inject: str = 'feature',
+                 entry: Optional[str] = None,
+                 channels: int = 32,
+                 max_masks: int = 64,
+                 mask_dropout: float = 0.):
+        super().__init__()
+        for key, value, known in (('form', form, self.FORMS), ('inject', inject, self.PLACES)):
+            if value not in known:
+                raise ValueError(f'spd.spf.{key} must be one of {known}, found {value!r}')
+        if not 0 <= mask_dropout < 1:
+            raise ValueError(f'spd.spf.mask_dropout must be in [0, 1), found {mask_dropout}')
+        self.form, self.inject, self.entry = form, inject, entry
+        self.max_masks, self.mask_dropout = max_masks, mask_dropout
+        mask_channels = channels + 2 if form == 'prototype' else max_masks
+        self.embed = nn.Sequential(
+            nn.Conv2d(image_channels, channels, 3, padding=1), nn.GELU(), nn.Conv2d(channels, channels, 3, padding=1))
+        self.fuse = nn.Sequential(nn.Conv2d(channels + mask_channels, channels, 3, padding=1), nn.GELU())
+        self.project = nn.Conv2d(channels, image_channels if inject == 'image' else entry_channels, 3, padding=1)
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+
+    def forward(self, restored: Tensor, masks: List[ImageMasks]) -> Tensor:
+        """Computes what is added to the refiner's image or first feature map.
+
+        Args:
+            restored (Tensor): (N, C, H, W).
+            masks (list[ImageMasks]): The masks of the N images, on the same pixels.
+
+        Returns:
+            Tensor: (N, C, H, W) for ``inject='image'``, (N, entry_channels, H, W) for ``'feature'``.
+        """
+        if self.training and self.mask_dropout:
+            masks = [self._drop(of_image) for of_image in masks]
+        features = self.embed(restored)
+        maps = self._prototypes(features, masks) if self.form == 'prototype' else self._stack(restored, masks)
+        return self.project(self.fuse(torch.cat([features, maps.to(features.dtype)], 1)))
+
+    def _prototypes(self, features, masks):
+        regions = stack_masks(masks, features.shape[-2:], features.device)
+        # Sums over thousands of pixels: half precision would lose the small ones.
+        with torch.autocast(features.device.type, enabled=False):
+            painted = paint(region_means(features.float(), regions), regions)
+        return torch.cat([painted, boundaries(regions), regions.amax(1, keepdim=True)], 1)
+
+    def _stack(self, restored, masks):
+        regions = stack_masks(masks, restored.shape[-2:], restored.device)[:, :self.max_masks]
+        missing = self.max_masks - regions.shape[1]
+        return torch.cat([regions, regions.new_zeros(len(regions), missing, *regions.shape[2:])], 1)
+
+    def _drop(self, of_image):
+        return of_image.select(torch.rand(len(of_image)) >= self.mask_dropout)

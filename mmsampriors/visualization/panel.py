@@ -1,0 +1,56 @@
+"""Pictures of what SPD does to an image."""
+from typing import Dict
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from skimage.segmentation import find_boundaries
+
+from mmsampriors.masks import ImageMasks
+
+
+def draw_masks(image: np.ndarray, masks: ImageMasks) -> np.ndarray:
+    """Paints each mask in a colour of its own over the image, small masks over large ones, and outlines them.
+
+    Args:
+        image (np.ndarray): (H, W, 3), uint8, RGB.
+        masks (ImageMasks): On the same pixels.
+
+    Returns:
+        np.ndarray: (H, W, 3), uint8, RGB.
+    """
+    colours = np.random.default_rng(0).uniform(40, 255, (len(masks), 3))
+    painted = image.astype(float)
+    for mask, colour in zip(masks.masks.cpu().numpy(), colours):
+        painted[mask] = 0.45 * image[mask] + 0.55 * colour
+        painted[find_boundaries(mask, mode='inner')] = colour
+    return painted.round().astype(np.uint8)
+
+
+def draw_panel(rows: Dict[str, Dict[str, np.ndarray]], notes: Dict[str, Dict[str, str]] = None) -> np.ndarray:
+    """Images side by side, with titles.
+
+    Args:
+        rows (dict[str, dict[str, np.ndarray]]): Row name to title to image, (H, W, 3), uint8, RGB; all rows have the
+            same titles.
+        notes (dict[str, dict[str, str]], optional): Row name to title to a line under that image.
+
+    Returns:
+        np.ndarray: (H', W', 3), uint8, RGB.
+    """
+    titles = list(next(iter(rows.values())))
+    heights = [max(image.shape[0] / image.shape[1] for image in row.values()) for row in rows.values()]
+    figure = Figure(figsize=(3.2 * len(titles), sum(3.2 * height + 0.45 for height in heights)), dpi=110)
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.subplots(len(rows), len(titles), squeeze=False, height_ratios=heights)
+    for index, (name, row) in enumerate(rows.items()):
+        for title, axis in zip(titles, axes[index]):
+            axis.imshow(row[title])
+            axis.set_xticks([])
+            axis.set_yticks([])
+            axis.set_xlabel((notes or {}).get(name, {}).get(title, ''), fontsize=11)
+            if index == 0:
+                axis.set_title(title, fontsize=13)
+    figure.tight_layout(pad=0.4)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
