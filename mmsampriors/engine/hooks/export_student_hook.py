@@ -1,0 +1,57 @@
+"""Exports the student while it trains."""
+import glob
+import os
+import os.path as osp
+
+from mmagic.registry import HOOKS
+from mmengine.dist import master_only
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner.checkpoint import weights_to_cpu
+
+from ..export import write_student
+
+
+@HOOKS.register_module()
+class ExportStudentHook(Hook):
+    """Writes ``student.pth`` and ``student.py`` at the end, and ``student_best_*.pth`` beside each best checkpoint.
+
+    Stock mmagic loads them; see :mod:`mmsampriors.engine.export`.
+    """
+
+    # After CheckpointHook, which decides what is best.
+    priority = 'LOWEST'
+
+    @master_only
+    def after_val_epoch(self, runner, metrics=None):
+        for best in _best_checkpoints(runner):
+            folder, name = osp.split(best)
+            path = osp.join(folder, f'student_{name}')
+            if osp.isfile(best) and not osp.isfile(path):
+                self._write(runner, path)
+                _remove_older(path)
+
+    @master_only
+    def after_train(self, runner):
+        path = osp.join(runner.work_dir, 'student.pth')
+        self._write(runner, path)
+        runner.logger.info(f'The student is exported to {path}: stock mmagic loads it with student.py beside it')
+
+    def _write(self, runner, path):
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        write_student(weights_to_cpu(model.state_dict()), runner.cfg, path)
+
+
+def _best_checkpoints(runner):
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook) and hook.save_best:
+            best = [getattr(hook, 'best_ckpt_path', None), *getattr(hook, 'best_ckpt_path_dict', {}).values()]
+            yield from filter(None, best)
+
+
+def _remove_older(path):
+    """Removes the exports of earlier checkpoints that were best by the same metric, those of an earlier run too."""
+    indicator = osp.splitext(path)[0].rstrip('0123456789')
+    for other in glob.glob(glob.escape(indicator) + '[0-9]*'):
+        if osp.splitext(other)[0] != osp.splitext(path)[0]:
+            os.remove(other)

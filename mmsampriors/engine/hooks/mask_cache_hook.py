@@ -1,0 +1,65 @@
+"""Stored masks, with no change to the inherited config."""
+import mmsampriors.compat  # noqa: F401  (before mmagic)
+import torch
+from mmagic.registry import HOOKS
+from mmengine.dist import barrier, get_dist_info
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+
+from mmsampriors.datasets.stored_masks import carry_masks, fill_masks
+from mmsampriors.engine.restorer import restorer_of
+
+
+@HOOKS.register_module()
+class MaskCacheHook(Hook):
+    """Before training: computes stored masks that are missing, and makes the train pipeline carry them.
+
+    Does nothing where ``model.spd.masks`` is an online source or NoMasks. In a distributed run the ranks share the work.
+    Runs in ``before_train``, the first moment at which only training is meant: ``before_run`` precedes testing too.
+
+    Args:
+        batch_size (int): Images handed to the segmenter at once. Default: 1.
+        neutral (list[str]): Names of transforms, besides the known ones, that keep every pixel in its place. Default: ().
+    """
+    priority = 'VERY_HIGH'
+
+    def __init__(self, batch_size: int = 1, neutral: list = ()):
+        self.batch_size, self.neutral = batch_size, tuple(neutral)
+
+    def before_train(self, runner) -> None:
+        source = stored_source(runner.model)
+        if source is None:
+            return
+        dataset = runner.train_loop.dataloader.dataset
+        carry_masks(dataset, source, self.neutral)  # first: what is refused is refused before hours of work
+        restore = restorer_of(runner.cfg.model, source, dataset)
+        filled = fill_masks(dataset, source, restore, shard=get_dist_info(), batch_size=self.batch_size,
+                            device=next(runner.model.parameters()).device)
+        barrier()
+        print_log(f'stored masks: {filled.ready} images had them, {filled.computed} got them now', 'current')
+        restart_workers(runner.train_loop)
+
+
+def stored_source(model):
+    """The mask source of a (wrapped) SPDModel where it is a stored one, else None."""
+    model = model.module if is_model_wrapper(model) else model
+    source = getattr(model, 'masks', None)
+    return source if getattr(source, 'stored', False) else None
+
+
+def restart_workers(loop) -> None:
+    """Makes worker processes that an iteration-based loop started in its constructor see the dataset as it is now.
+
+    The order of the samples starts anew, and torch's random state stays as it was.
+    """
+    if not loop.dataloader.num_workers or not hasattr(loop, 'dataloader_iterator'):
+        return
+    kind = type(loop.dataloader_iterator)
+    loop.dataloader_iterator = loop.dataloader._iterator = None
+    for sampler in (loop.dataloader.sampler, getattr(loop.dataloader.batch_sampler, 'sampler', None)):
+        if hasattr(sampler, '_indices_of_rank'):  # mmengine's InfiniteSampler: the old workers drew from its one stream
+            sampler.indices = sampler._indices_of_rank()
+    state = torch.get_rng_state()
+    loop.dataloader_iterator = kind(loop.dataloader)
+    torch.set_rng_state(state)

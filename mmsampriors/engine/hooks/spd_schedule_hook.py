@@ -1,0 +1,75 @@
+"""Drives the schedule of an SPDModel."""
+from mmagic.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from mmsampriors.models import SPDModel
+
+from ..clipping import ClipByOwner
+from ..config_check import check_config
+
+
+@HOOKS.register_module()
+class SPDScheduleHook(Hook):
+    """Tells the model what each iteration trains, and logs it.
+
+    Logged are λ1 and λ2 as they are now (``spd.lambda1``, ``spd.lambda2``), the stage (``spd.stage``: 0 joint,
+    1 refiner, 2 student), and the L2 norms of the gradients that the losses send into the restored image
+    (``grad.student``, ``grad.spd``, ``grad.sgr``).
+
+    Args:
+        interval (int): Iterations between two readings of the gradients' norms, which wait for the device.
+    """
+
+    priority = 'HIGH'
+    STAGES = ('joint', 'refiner', 'student')
+
+    def __init__(self, interval: int = 10):
+        self.interval = interval
+
+    def before_run(self, runner):
+        """Refuses what would silently do nothing."""
+        check_config(runner.cfg)
+        if not isinstance(_unwrapped(runner), SPDModel):
+            raise ValueError(f'SPDScheduleHook is in custom_hooks, but the model is a {type(_unwrapped(runner)).__name__}'
+                             ": write model = dict(type='SPDModel', spd=_base_.spd), or take the hooks out")
+
+    def before_train(self, runner):
+        """Builds SAM and the analyzer, and clips the gradients of student and refiner apart."""
+        model = _unwrapped(runner)
+        model.prepare(next(model.parameters()).device)
+        if getattr(runner.optim_wrapper, 'clip_grad_kwargs', None):
+            runner.optim_wrapper.clip_func = ClipByOwner(model, runner.optim_wrapper.clip_func)
+        self._enter(runner)
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self._enter(runner)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        model, log = _unwrapped(runner), runner.message_hub.update_scalar
+        log('train/spd.lambda1', model.phase.ramp * model.distill.loss_weight)
+        log('train/spd.lambda2', model.phase.ramp * model.sgr.loss_weight if model.sgr else 0.)
+        log('train/spd.stage', self.STAGES.index(model.phase.name))
+        if self.every_n_train_iters(runner, self.interval):
+            for name, norm in model.gradient_norms.items():
+                log(f'train/grad.{name}', norm)
+
+    def _enter(self, runner):
+        model = _unwrapped(runner)
+        phase, before = model.schedule.phase(runner.iter, runner.max_iters), model.phase
+        if phase == before:
+            return
+        model.enter(phase)
+        if before is None or phase.name != before.name:
+            runner.logger.info(f'SPD stage from iteration {runner.iter} on: {phase.name}')
+            _rewrap(runner)
+
+
+def _unwrapped(runner):
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _rewrap(runner):
+    """DDP reduces the parameters that were trainable when it was made: another stage needs another wrapper."""
+    if is_model_wrapper(runner.model):
+        runner.model = runner.wrap_model(runner.cfg.get('model_wrapper_cfg'), runner.model.module)

@@ -1,0 +1,54 @@
+"""Starting a run from the command line."""
+import argparse
+import os
+import os.path as osp
+
+import torch
+import torch.distributed as dist
+from mmengine.config import Config, DictAction
+
+
+def add_common_options(parser: argparse.ArgumentParser):
+    """The options that mmagic's train and test tools share."""
+    parser.add_argument('--work-dir', help='folder of logs, checkpoints and exports')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='settings that override the config, as key=value, e.g. model.spd.distill.loss_weight=0.2; lists as '
+        'key="[a,b]" or key=a,b, without white space')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Reads the config that ``args`` name, with their overrides and work folder.
+
+    Args:
+        args (Namespace): With ``config`` and the options of :func:`add_common_options`.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+        # mmagic's configs send checkpoints to ./work_dirs whatever the work folder is; None is the work folder.
+        if 'out_dir' in cfg.get('default_hooks', {}).get('checkpoint', {}):
+            cfg.default_hooks.checkpoint.out_dir = None
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
+    return cfg
+
+
+def join_on_cpu(cfg: Config):
+    """Joins a distributed run on machines without an accelerator, where mmengine 0.10.7 would ask for CUDA."""
+    if cfg.launcher == 'none' or torch.cuda.is_available() or dist.is_initialized():
+        return
+    if cfg.launcher != 'pytorch':
+        raise RuntimeError(f'--launcher {cfg.launcher} needs CUDA devices; without them use --launcher pytorch '
+                           '(tools/dist_train.sh)')
+    dist.init_process_group('gloo')
+    wrapper = cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel')
+    cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}

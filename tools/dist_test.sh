@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# bash tools/dist_test.sh CONFIG CHECKPOINT GPUS [options of tools/test.py]
+# Several machines: NNODES, NODE_RANK, MASTER_ADDR and PORT, on each machine. Without GPUs: GPUS processes on the CPU.
+set -eu
+CONFIG=$1
+CHECKPOINT=$2
+GPUS=$3
+PYTHONPATH="$(dirname "$0")/..:${PYTHONPATH:-}" \
+python -m torch.distributed.run \
+    --nnodes="${NNODES:-1}" \
+    --node_rank="${NODE_RANK:-0}" \
+    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
+    --master_port="${PORT:-29500}" \
+    --nproc_per_node="$GPUS" \
+    "$(dirname "$0")/test.py" "$CONFIG" "$CHECKPOINT" --launcher pytorch "${@:4}"
