@@ -1,0 +1,3 @@
+from .progressive import ProgressiveBatchSampler, SampleIndex
+
+__all__ = ['ProgressiveBatchSampler', 'SampleIndex']
