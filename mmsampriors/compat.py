@@ -126,8 +126,8 @@ class _NoCompiledOps(types.ModuleType):
             raise AttributeError(name)
 
         def compiled_op(*args, **kwargs):
-            raise RuntimeError(f'{name} is a compiled op of mmcv, and this mmcv has none (mmcv-lite). Networks that use '
-                               'it need mmcv built with ops; no restoration network of mmagic does.')
+            raise RuntimeError(f'{name} is a compiled op of mmcv, and this mmcv has none (mmcv-lite). Networks that '
+                               'use it need mmcv built with ops; no restoration network of mmagic does.')
 
         return compiled_op
 
@@ -151,8 +151,8 @@ def stand_in_for_mmcv_ops():
     """
     spec = importlib.util.find_spec('mmcv')
     if spec is None:
-        raise ModuleNotFoundError('mmsampriors needs mmcv (2.0 to 2.2) and found none. Install mmcv-lite, which needs no '
-                                  'compiler: pip install "mmcv-lite>=2.0,<2.3"')
+        raise ModuleNotFoundError('mmsampriors needs mmcv (2.0 to 2.2) and found none. Install mmcv-lite, which needs '
+                                  'no compiler: pip install "mmcv-lite>=2.0,<2.3"')
     # Looked for by file: asking importlib for 'mmcv._ext' would import mmcv, and torch with it.
     if not any(name.startswith('_ext.') for name in os.listdir(osp.dirname(spec.origin))):
         _around_import('mmcv.ops', _ops_without_extension)
@@ -162,14 +162,12 @@ def _history_buffer_getattr(owner, name):
     """The ``getattr`` that a checkpoint may call: HistoryBuffer's own statistics and nothing else."""
     from mmengine.logging import HistoryBuffer
     if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
-        raise ValueError(f'a checkpoint asks for the attribute {name!r} of {owner!r}, which no mmengine checkpoint needs: '
-                         'it may be malicious and is not loaded')
+        raise ValueError(f'a checkpoint asks for the attribute {name!r} of {owner!r}, which no mmengine checkpoint '
+                         'needs: it may be malicious and is not loaded')
     return getattr(owner, name)
 
 
-@contextlib.contextmanager
-def _mmengine_checkpoints_allowed():
-    yield
+def _name_safe_globals():
     import torch
     from mmengine.logging import HistoryBuffer
     if not hasattr(torch.serialization, 'add_safe_globals'):
@@ -178,17 +176,27 @@ def _mmengine_checkpoints_allowed():
     _history_buffer_getattr.__qualname__ = _history_buffer_getattr.__name__ = 'getattr'
     multiarray = importlib.import_module('numpy.core.multiarray' if np.__version__ < '2' else 'numpy._core.multiarray')
     dtypes = {type(np.dtype(name)) for name in ('bool', 'uint8', 'int32', 'int64', 'float16', 'float32', 'float64')}
-    torch.serialization.add_safe_globals([
-        HistoryBuffer, np.ndarray, np.dtype, multiarray._reconstruct, multiarray.scalar, _history_buffer_getattr, *dtypes
-    ])
+    numpy_names = [np.ndarray, np.dtype, *dtypes, multiarray._reconstruct, multiarray.scalar]
+    torch.serialization.add_safe_globals([HistoryBuffer, _history_buffer_getattr, *numpy_names])
+
+
+@contextlib.contextmanager
+def _safe_globals_named_after():
+    yield
+    _name_safe_globals()
 
 
 def allow_mmengine_checkpoints():
     """mmengine 0.10.7 stores ``HistoryBuffer`` objects, which torch 2.6 and later refuse to load (``--resume`` fails).
 
-    Names them as safe instead of switching ``weights_only`` off. Can go when mmengine stores plain lists.
+    Names them as safe instead of switching ``weights_only`` off, once torch is imported for loading checkpoints anyway.
+    Can go when mmengine stores plain lists.
     """
-    _around_import('mmengine.runner.checkpoint', _mmengine_checkpoints_allowed)
+    loader = 'mmengine.runner.checkpoint'
+    if loader in sys.modules:
+        _name_safe_globals()
+    else:
+        _around_import(loader, _safe_globals_named_after)
 
 
 def write_files_whole():

@@ -4,7 +4,10 @@
 # Override through model.spd, not here: _base_.spd is copied when the child is read.
 # `_scope_` is spelled out because mmengine would else look these up in a registry named mmsampriors.
 custom_imports = dict(
-    imports=['mmsampriors.models', 'mmsampriors.datasets', 'mmsampriors.engine'], allow_failed_imports=False)
+    imports=[
+        'mmsampriors.models', 'mmsampriors.datasets.samplers', 'mmsampriors.datasets.transforms', 'mmsampriors.engine'
+    ],
+    allow_failed_imports=False)
 
 spd = dict(
     # M: where the masks come from.
@@ -22,6 +25,7 @@ spd = dict(
     schedule=dict(type='JointSchedule', begin=0.1, end=0.3, _scope_='mmagic'))
 
 spd_hooks = [
+    dict(type='MaskCacheHook', _scope_='mmagic'),
     dict(type='SPDScheduleHook', _scope_='mmagic'),
     dict(type='ExportStudentHook', _scope_='mmagic'),
     dict(type='SPDVisualizationHook', _scope_='mmagic'),

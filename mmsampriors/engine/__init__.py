@@ -1,6 +1,6 @@
 """Hooks, and what the tools do to a config and a checkpoint."""
 import mmsampriors.compat  # noqa: F401, I001  (mends mmagic before it is imported)
 
-from .hooks import ExportStudentHook, SPDScheduleHook, SPDVisualizationHook
+from .hooks import ExportStudentHook, MaskCacheHook, SPDScheduleHook, SPDVisualizationHook
 
-__all__ = ['ExportStudentHook', 'SPDScheduleHook', 'SPDVisualizationHook']
+__all__ = ['ExportStudentHook', 'MaskCacheHook', 'SPDScheduleHook', 'SPDVisualizationHook']

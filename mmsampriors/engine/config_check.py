@@ -34,11 +34,13 @@ def _check_top_level(cfg):
     """``_base_.spd`` is copied into ``model.spd`` when the file is read: a later change of ``spd`` reaches nothing."""
     if 'spd' not in cfg:
         return
-    default, used = (dict(leaves(spd)) for spd in (Config.fromfile(OWN_BASE, import_custom_modules=False).spd,
-                                                   cfg.model.spd))
-    for key, value in leaves(cfg.spd):
-        if value != default.get(key) and value != used.get(key):
-            raise ValueError(f'spd.{key} = {value!r} has no effect, for model.spd.{key} is {used.get(key)!r}: set '
+    base = Config.fromfile(OWN_BASE, import_custom_modules=False).spd
+    default, used, given = (dict(leaves(spd)) for spd in (base, cfg.model.spd, cfg.spd))
+    for key in {**given, **default}:
+        # None is a value that a key may have, so a key that is absent needs another sign.
+        before, now, ours = (spd.get(key, '(absent)') for spd in (default, used, given))
+        if ours not in (before, now):
+            raise ValueError(f'spd.{key} = {ours!r} has no effect, for model.spd.{key} is {now!r}: set '
                              f'model.spd.{key} (on the command line: --cfg-options model.spd.{key}=...)')
 
 

@@ -8,7 +8,7 @@ from mmengine.fileio import get_file_backend
 from mmengine.runner import save_checkpoint
 from torch import Tensor
 
-OWN_PARTS = ('refiner.', 'spf.', 'distill.')
+OWN_PARTS = ('refiner.', 'spf.', 'distill.', 'sgr.')
 OWN_IMPORTS = 'mmsampriors'
 TRAINING_KEYS = ('spd', 'spd_hooks', 'train_dataloader', 'train_pipeline', 'train_cfg', 'optim_wrapper', 'param_scheduler',
                  'auto_scale_lr', 'data_help', 'load_from', 'resume', 'custom_hooks', 'work_dir', 'launcher')
@@ -58,4 +58,4 @@ def write_student(state_dict: Dict[str, Tensor], cfg: Config, path: str):
         raise ValueError(f'the checkpoint holds no student: none of its {len(state_dict)} entries begins with generator.')
     save_checkpoint(dict(meta=dict(), state_dict=weights), path)
     text = student_config(cfg).pretty_text
-    get_file_backend(path).put_text(text, osp.splitext(path)[0] + '.py')
+    get_file_backend(path).put(text.encode(), osp.splitext(path)[0] + '.py')

@@ -55,15 +55,15 @@ class Restorer:
         return outputs.flip(1) if self.bgr else outputs
 
 
-def restorer_of(model: dict, source, dataset):
+def restorer_of(cfg, source, dataset):
     """The restorer that a stored mask source names, or None where it segments the images as they are.
 
     Args:
-        model (dict): ``model`` of the config.
+        cfg (Config): Holds ``model``, whose student restores.
         source (MaskSource): A stored one, with ``source`` and, where that is 'restored', ``restorer``, a checkpoint.
         dataset (Dataset): The train dataset, built.
     """
     if source.source != 'restored':
         return None
     loaders = [step for step in leaves(dataset)[0].pipeline.transforms if getattr(step, 'key', None) == 'img']
-    return Restorer(model, source.restorer, loaders[0].channel_order)
+    return Restorer(cfg.model, source.restorer, loaders[0].channel_order)

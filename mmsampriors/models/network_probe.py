@@ -3,7 +3,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 SIDE = 32
 
@@ -14,12 +14,13 @@ class NetworkProbe:
 
     Args:
         image_channels (int): Channels of the image, 3 or 1.
-        entry (str): Name of the submodule that makes the first feature map at the image's resolution.
+        entry (str, optional): Name of the submodule that makes the first feature map at the image's resolution; None
+            where the first convolution makes a smaller one.
         entry_channels (int): Channels of that feature map.
     """
 
     image_channels: int
-    entry: str
+    entry: Optional[str]
     entry_channels: int
 
 
@@ -27,32 +28,36 @@ def probe_network(network: nn.Module, entry: Optional[str] = None) -> NetworkPro
     """Runs the network on an image of 32 by 32 pixels.
 
     Args:
-        network (nn.Module): The refiner.
+        network (nn.Module): The student or the refiner.
         entry (str, optional): Name of the submodule to take as the entry. Defaults to None: the first convolution
             that is run.
 
     Raises:
-        ValueError: The network changes the size of the image or takes no image, ``entry`` names no submodule, or the
-            entry makes no feature map at the image's resolution.
+        ValueError: The network changes the size of the image or takes no image, or ``entry`` names no submodule or one
+            that makes no feature map at the image's resolution.
     """
-    first = _find_convolution(network) if entry is None else _submodule(network, entry)
-    seen = []
-    handle = first.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    watched = convolutions if entry is None else [_submodule(network, entry)]
+    reached = []
+    handles = [module.register_forward_hook(lambda *call: reached.append(call)) for module in watched]
     try:
         channels, output = _run(network)
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
     if output.shape[1:] != (channels, SIDE, SIDE):
         raise ValueError(f'{type(network).__name__} maps an image of {channels}x{SIDE}x{SIDE} to '
                          f'{"x".join(map(str, output.shape[1:]))}. SPD needs a network that restores an image at its '
                          'own size: super-resolution and the like do not qualify')
-    name = next(name for name, module in network.named_modules() if module is first)
-    feature = seen[0] if seen else None
-    if feature is None or feature.ndim != 4 or min(feature.shape[2:]) < SIDE:
-        shape = None if feature is None else tuple(feature.shape)
-        raise ValueError(f'{name} of {type(network).__name__} makes no feature map at the resolution of the image '
-                         f'(found {shape}): name one that does in spd.spf.entry, or set spd.spf.inject=\'image\'')
-    return NetworkProbe(channels, name, feature.shape[1])
+    module, _, feature = reached[0] if reached else (None, None, None)
+    if isinstance(feature, Tensor) and feature.ndim == 4 and min(feature.shape[2:]) >= SIDE:
+        name = next(name for name, other in network.named_modules() if other is module)
+        return NetworkProbe(channels, name, feature.shape[1])
+    if entry is None:
+        return NetworkProbe(channels, None, 0)
+    found = tuple(feature.shape) if isinstance(feature, Tensor) else type(feature).__name__
+    raise ValueError(f'spd.spf.entry={entry!r} of {type(network).__name__} makes no feature map at the resolution of '
+                     f"the image (found {found}): name one that does, or set spd.spf.inject='image'")
 
 
 def _run(network):
@@ -68,7 +73,7 @@ def _run(network):
                 except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
                     failures.append(f'{channels} channels: {error}')
                     continue
-            if isinstance(output, torch.Tensor):
+            if isinstance(output, Tensor):
                 return channels, output
             failures.append(f'{channels} channels: gave {type(output).__name__} instead of one image')
     finally:
@@ -84,19 +89,3 @@ def _submodule(network, name):
     except AttributeError as error:
         raise ValueError(f'spd.spf.entry={name!r} is no submodule of {type(network).__name__}; its first ones are '
                          f'{[name for name, _ in network.named_children()][:6]}') from error
-
-
-def _find_convolution(network):
-    """The first convolution that a run of the network reaches."""
-    reached = []
-    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
-    handles = [module.register_forward_pre_hook(lambda module, _: reached.append(module)) for module in convolutions]
-    try:
-        _run(network)
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not reached:
-        raise ValueError(f'{type(network).__name__} runs no 2-D convolution: name the submodule that makes its first '
-                         "feature map in spd.spf.entry, or set spd.spf.inject='image'")
-    return reached[0]

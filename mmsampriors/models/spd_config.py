@@ -17,8 +17,8 @@ def check_spd(spd: dict):
         raise ValueError(f'model.spd has unknown keys {unknown} and lacks {missing}; its keys are {KEYS}')
     if not spd['masks']:
         raise ValueError("model.spd.masks is empty. To distil without masks, say so: masks=dict(type='NoMasks')")
-    for key in ('spf', 'distill', 'schedule'):
-        if not isinstance(spd[key], dict):
+    for key in KEYS:
+        if not isinstance(spd[key], dict) and (spd[key] is not None or key in ('spf', 'distill', 'schedule')):
             raise ValueError(f'model.spd.{key} must be a config dict, found {spd[key]!r}')
     weights = [spd['distill'].get('loss_weight'), spd['sgr'].get('loss_weight') if spd['sgr'] else 0]
     if weights == [0, 0]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmsampriors.masks import ImageMasks
 
+from .mask_sources.base import MaskSource
 from .network_probe import probe_network
 from .on_demand import OnDemand
 from .schedules import Phase
@@ -51,6 +52,13 @@ class SPDModel(BaseEditModel):
                  data_preprocessor: Optional[dict] = None):
         super().__init__(generator, pixel_loss, train_cfg, test_cfg, init_cfg, data_preprocessor)
         check_spd(spd)
+        # What draws random numbers from here on leaves the student's initialization as it is without SPD.
+        with torch.random.fork_rng(devices=[]):
+            self._build_parts(spd, generator)
+        self.phase: Optional[Phase] = None
+        self.gradient_norms: Dict[str, Tensor] = {}
+
+    def _build_parts(self, spd, generator):
         self.refiner = MODELS.build(deepcopy(spd['refiner'] or generator))
         probe = probe_network(self.refiner, spd['spf'].get('entry'))
         _check_student(self.generator, probe)
@@ -60,12 +68,13 @@ class SPDModel(BaseEditModel):
             'entry_channels': probe.entry_channels
         })
         self.masks = MODELS.build(spd['masks'])
+        if not isinstance(self.masks, MaskSource):
+            raise TypeError(f"spd.masks must be a MaskSource, found {type(self.masks).__name__}: a network that segments "
+                            'is a tool of training, wrapped in a mask source, and no part of the model')
         self.analyzer = OnDemand(spd['analyzer']) if spd['sgr'] else None
         self.sgr = MODELS.build(spd['sgr']) if spd['sgr'] else None
         self.distill = MODELS.build(spd['distill'])
         self.schedule = TASK_UTILS.build(spd['schedule'])
-        self.phase: Optional[Phase] = None
-        self.gradient_norms: Dict[str, Tensor] = {}
 
     # ------------------------------------------------------------------------------------------------ the method
 
@@ -174,6 +183,8 @@ class SPDModel(BaseEditModel):
         """The restored images, (N, C, H, W); the refined ones where ``test_cfg`` says ``refined=True``."""
         restored = super().forward_tensor(inputs, data_samples, **kwargs)
         if self.test_cfg and self.test_cfg.get('refined'):
+            if data_samples is None:
+                raise ValueError('refined images need the data samples, which say the order of the channels')
             return self.refine(restored, self.masks_of(restored, data_samples))
         return restored
 

@@ -26,7 +26,7 @@ class SPFUnit(BaseModule):
         inject (str): ``'image'`` adds the result to the image that the refiner takes, ``'feature'`` to the refiner's
             first feature map.
         entry (str, optional): Name of the refiner's submodule that makes its first feature map, such as ``intro`` in
-            NAFNet. Defaults to None: found by running the refiner once.
+            NAFNet. ``SPDModel`` finds it by running the refiner once where the config leaves it out.
         channels (int): Width of the unit.
         max_masks (int): Masks that ``'stack'`` takes.
         mask_dropout (float): Probability in [0, 1) with which each mask is dropped while training.
@@ -48,6 +48,10 @@ class SPFUnit(BaseModule):
         for key, value, known in (('form', form, self.FORMS), ('inject', inject, self.PLACES)):
             if value not in known:
                 raise ValueError(f'spd.spf.{key} must be one of {known}, found {value!r}')
+        if inject == 'feature' and entry is None:
+            raise ValueError("spd.spf.inject='feature' needs a feature map at the resolution of the image, and the "
+                             "refiner's first convolution makes none: name a submodule that does in spd.spf.entry, or "
+                             "set spd.spf.inject='image'")
         if not 0 <= mask_dropout < 1:
             raise ValueError(f'spd.spf.mask_dropout must be in [0, 1), found {mask_dropout}')
         self.form, self.inject, self.entry = form, inject, entry
@@ -57,8 +61,16 @@ class SPFUnit(BaseModule):
             nn.Conv2d(image_channels, channels, 3, padding=1), nn.GELU(), nn.Conv2d(channels, channels, 3, padding=1))
         self.fuse = nn.Sequential(nn.Conv2d(channels + mask_channels, channels, 3, padding=1), nn.GELU())
         self.project = nn.Conv2d(channels, image_channels if inject == 'image' else entry_channels, 3, padding=1)
+        self._start_at_zero()
+
+    def _start_at_zero(self):
         nn.init.zeros_(self.project.weight)
         nn.init.zeros_(self.project.bias)
+
+    def init_weights(self):
+        """As in BaseModule; an ``init_cfg`` of the whole model leaves the last layer at zero."""
+        super().init_weights()
+        self._start_at_zero()
 
     def forward(self, restored: Tensor, masks: List[ImageMasks]) -> Tensor:
         """Computes what is added to the refiner's image or first feature map.

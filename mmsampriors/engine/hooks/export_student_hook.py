@@ -7,6 +7,7 @@ from mmagic.registry import HOOKS
 from mmengine.dist import master_only
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.model import is_model_wrapper
+from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import weights_to_cpu
 
 from ..export import write_student
@@ -22,24 +23,28 @@ class ExportStudentHook(Hook):
     # After CheckpointHook, which decides what is best.
     priority = 'LOWEST'
 
+    def __init__(self):
+        self._exported = set()
+
     @master_only
     def after_val_epoch(self, runner, metrics=None):
+        """Exports each new best checkpoint from its file: after a resume it need not be the model at hand."""
         for best in _best_checkpoints(runner):
+            if best in self._exported or not osp.isfile(best):
+                continue
             folder, name = osp.split(best)
             path = osp.join(folder, f'student_{name}')
-            if osp.isfile(best) and not osp.isfile(path):
-                self._write(runner, path)
-                _remove_older(path)
+            weights = CheckpointLoader.load_checkpoint(best, map_location='cpu')['state_dict']
+            write_student(weights, runner.cfg, path)
+            _remove_older(path)
+            self._exported.add(best)
 
     @master_only
     def after_train(self, runner):
         path = osp.join(runner.work_dir, 'student.pth')
-        self._write(runner, path)
-        runner.logger.info(f'The student is exported to {path}: stock mmagic loads it with student.py beside it')
-
-    def _write(self, runner, path):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         write_student(weights_to_cpu(model.state_dict()), runner.cfg, path)
+        runner.logger.info(f'The student is exported to {path}: stock mmagic loads it with student.py beside it')
 
 
 def _best_checkpoints(runner):

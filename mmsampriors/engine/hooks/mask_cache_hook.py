@@ -15,12 +15,13 @@ from mmsampriors.engine.restorer import restorer_of
 class MaskCacheHook(Hook):
     """Before training: computes stored masks that are missing, and makes the train pipeline carry them.
 
-    Does nothing where ``model.spd.masks`` is an online source or NoMasks. In a distributed run the ranks share the work.
-    Runs in ``before_train``, the first moment at which only training is meant: ``before_run`` precedes testing too.
+    Does nothing where ``model.spd.masks`` is an online source or NoMasks. In a distributed run the ranks share the
+    work. Runs in ``before_train``, the first moment at which only training is meant: ``before_run`` precedes testing too.
 
     Args:
         batch_size (int): Images handed to the segmenter at once. Default: 1.
-        neutral (list[str]): Names of transforms, besides the known ones, that keep every pixel in its place. Default: ().
+        neutral (list[str]): Names of transforms, besides the known ones, that keep every pixel in its place.
+            Default: ().
     """
     priority = 'VERY_HIGH'
 
@@ -33,7 +34,7 @@ class MaskCacheHook(Hook):
             return
         dataset = runner.train_loop.dataloader.dataset
         carry_masks(dataset, source, self.neutral)  # first: what is refused is refused before hours of work
-        restore = restorer_of(runner.cfg.model, source, dataset)
+        restore = restorer_of(runner.cfg, source, dataset)
         filled = fill_masks(dataset, source, restore, shard=get_dist_info(), batch_size=self.batch_size,
                             device=next(runner.model.parameters()).device)
         barrier()

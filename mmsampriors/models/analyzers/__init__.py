@@ -1,5 +1,5 @@
 from .efficientnet import EfficientNetAnalyzer
-#from .sam_encoder import SAMEncoderAnalyzer
+from .sam_encoder import SAMEncoderAnalyzer
 from .vgg import VGGAnalyzer
 
-__all__ = ['EfficientNetAnalyzer', 'VGGAnalyzer']
+__all__ = ['EfficientNetAnalyzer', 'SAMEncoderAnalyzer', 'VGGAnalyzer']

@@ -1,10 +1,10 @@
 """VGG-19, the semantic analyzer that the paper names."""
-from typing import Sequence
+from typing import Dict
 
-import torch
 from mmagic.registry import MODELS
 from torch import Tensor, nn
-from torchvision.models import VGG19_Weights, vgg19
+from torchvision.models import VGG19_Weights
+from torchvision.models.vgg import cfgs, make_layers
 
 from .normalization import Normalization
 from .weights import RANDOM, download, load_weights_file, warn_random
@@ -26,23 +26,25 @@ class VGGAnalyzer(nn.Module):
 
     Raises:
         RuntimeError: The weights cannot be downloaded.
+        FileNotFoundError: There is no such file.
+        ValueError: The file is cut off or holds other weights, or there is no such layer.
     """
 
     def __init__(self, layer: str = 'relu4_4', weights: str = 'imagenet'):
         super().__init__()
         if layer not in RELU:
             raise ValueError(f'spd.analyzer.layer must be one of {sorted(RELU)}, found {layer!r}')
-        network = vgg19()
+        features = make_layers(cfgs['E'])
         if weights == RANDOM:
             warn_random('VGGAnalyzer')
         elif weights == 'imagenet':
             fetch = VGG19_Weights.IMAGENET1K_V1.get_state_dict
-            network.load_state_dict(download(fetch, 'VGG-19', 'model.spd.analyzer.weights'))
+            _load_features(features, download(fetch, 'VGG-19', 'model.spd.analyzer.weights'), 'the file downloaded')
         else:
-            _load_features(network, weights)
+            _load_features(features, load_weights_file(weights, 'model.spd.analyzer.weights'), weights)
         self.normalize = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
         # In-place activations would change features that a loss still needs.
-        layers = [nn.ReLU() if isinstance(module, nn.ReLU) else module for module in network.features[:RELU[layer] + 1]]
+        layers = [nn.ReLU() if isinstance(module, nn.ReLU) else module for module in features[:RELU[layer] + 1]]
         self.features = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -57,12 +59,12 @@ class VGGAnalyzer(nn.Module):
         return self.features(self.normalize(images))
 
 
-def _load_features(network: nn.Module, path: str):
-    """The classifier is 90 % of a VGG-19 and of no use here: a file without it will do."""
-    state = load_weights_file(path, 'model.spd.analyzer.weights')
-    features: Sequence[str] = [key for key in network.state_dict() if key.startswith('features.')]
-    missing = [key for key in features if key not in state]
-    if missing:
-        raise ValueError(f'{path} is no state dict of torchvision\'s vgg19: it lacks {missing[:3]}')
-    with torch.no_grad():
-        network.load_state_dict({key: state[key] for key in features}, strict=False)
+def _load_features(features: nn.Module, state: Dict[str, Tensor], path: str):
+    """The classifier is most of a VGG-19 and of no use here: a file without it will do."""
+    found = {key: state.get(f'features.{key}') for key in features.state_dict()}
+    wrong = [f'features.{key}' for key, value in features.state_dict().items()
+             if found[key] is None or found[key].shape != value.shape]
+    if wrong:
+        raise ValueError(f"{path} is no state dict of torchvision's vgg19: it lacks {wrong[:3]}, or has them in "
+                         'another shape')
+    features.load_state_dict(found)

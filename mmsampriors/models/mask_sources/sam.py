@@ -1,10 +1,11 @@
 """Masks of the Segment Anything Model."""
+import inspect
 from typing import Optional
 
 import torch
 from mmagic.registry import MODELS
 
-from mmsampriors.masks import MaskEngine, build_sam
+from mmsampriors.masks import MaskEngine, build_sam, checkpoint_id
 
 from .base import MaskSource
 
@@ -14,24 +15,36 @@ class SAMMasks(MaskSource):
     """"Segment everything" by segment-anything's ``Sam``, through this project's batched engine.
 
     Args:
-        model_type (str): ``vit_h``, ``vit_l``, ``vit_b``, or ``tiny``, the small one that travels with the package and
-            is no replacement for Meta's.
-        checkpoint (str, optional): File or URL. Defaults to None: Meta's official URL, or the embedded weights.
-        engine (dict, optional): Arguments of :class:`mmsampriors.masks.MaskEngine`.
+        model_type (str): ``vit_h``, ``vit_l``, ``vit_b``, one that :func:`mmsampriors.masks.register_sam` made known, or
+            ``tiny``, the small one that travels with the package and is no replacement for Meta's.
+        checkpoint (str, optional): A local file. Defaults to None: Meta's, downloaded once, or the embedded weights.
+        engine (dict, optional): Arguments of :class:`mmsampriors.masks.MaskEngine`; ``dtype`` by its name.
     """
 
     def __init__(self, model_type: str = 'vit_h', checkpoint: Optional[str] = None, engine: Optional[dict] = None):
         self.model_type, self.checkpoint, self.engine_cfg = model_type, checkpoint, dict(engine or {})
+        known = inspect.signature(MaskEngine).parameters
+        unknown = sorted(set(self.engine_cfg) - (set(known) - {'sam'}))
+        if unknown:
+            raise ValueError(f'spd.masks.engine has unknown keys {unknown}; MaskEngine takes {sorted(set(known) - {"sam"})}')
         self._engine = None
 
     def prepare(self):
+        """Builds the SAM, once."""
         if self._engine is None:
-            self._engine = MaskEngine(build_sam(self.model_type, self.checkpoint), **self.engine_cfg)
+            settings = dict(self.engine_cfg)
+            if isinstance(settings.get('dtype'), str):
+                settings['dtype'] = getattr(torch, settings['dtype'])
+            self._engine = MaskEngine(build_sam(self.model_type, self.checkpoint).requires_grad_(False), **settings)
 
     def provenance(self):
-        raise NotImplementedError
+        # Defaults too: another version of the engine may have others.
+        defaults = {name: parameter.default for name, parameter in inspect.signature(MaskEngine).parameters.items()}
+        settings = {name: str(value) for name, value in {**defaults, **self.engine_cfg}.items() if name != 'sam'}
+        checkpoint = checkpoint_id(self.model_type, self.checkpoint)
+        return dict(type='SAMMasks', model_type=self.model_type, checkpoint=checkpoint, engine=settings)
 
-    @torch.no_grad()
     def segment(self, images, paths=()):
         self.prepare()
-        return self._engine.to(images.device).generate(images)
+        self._engine.sam.to(images.device)
+        return self._engine.generate(images)

@@ -1,0 +1,12 @@
+"""Masks of images: tensors and SAM, and nothing of mmagic."""
+from .builders import SAM_BUILDERS, build_sam, checkpoint_id, register_sam
+from .cache import ImageFile, LabelMaps, MaskCache, MaskStore, MaskStoreError, build_store, sha256_of
+from .engine import MaskEngine
+from .fill import Filled, fill_cache
+from .image_masks import ImageMasks, boxes_of
+from .run_masks import RunMasks
+
+__all__ = [
+    'Filled', 'ImageFile', 'ImageMasks', 'LabelMaps', 'MaskCache', 'MaskEngine', 'MaskStore', 'MaskStoreError',
+    'RunMasks', 'SAM_BUILDERS', 'boxes_of', 'build_sam', 'build_store', 'checkpoint_id', 'fill_cache', 'register_sam', 'sha256_of'
+]

@@ -1,0 +1,86 @@
+"""Masks that are on disk, and travel with the samples through the train pipeline (``MaskCacheHook``)."""
+from typing import Optional
+
+from mmagic.registry import MODELS
+
+from mmsampriors.masks import LabelMaps, sha256_of
+
+from .base import MaskSource
+
+
+@MODELS.register_module()
+class CachedMasks(MaskSource):
+    """Masks that a segmenter computes once an image, before training.
+
+    In validation the segmenter runs on the restored image.
+
+    Args:
+        segmenter (dict): Config of a mask source that segments, such as ``SAMMasks``.
+        source (str): What is segmented: ``'gt'``, the ground truth, which gives the best masks and needs no restorer;
+            ``'lq'``; or ``'restored'``, the restored image of ``restorer`` [ours].
+        cache_dir (str): Folder of the masks, for one data set; made where it is absent.
+        restorer (str, optional): Checkpoint of the student that restores for ``source='restored'``.
+    """
+
+    stored = True
+    SOURCES = ('gt', 'lq', 'restored')
+
+    def __init__(self,
+                 segmenter: dict,
+                 source: str = 'gt',
+                 cache_dir: str = 'data/spd_masks',
+                 restorer: Optional[str] = None):
+        if source not in self.SOURCES:
+            raise ValueError(f'spd.masks.source must be one of {self.SOURCES}, found {source!r}')
+        if (source == 'restored') != (restorer is not None):
+            raise ValueError("spd.masks.restorer, a checkpoint, goes with spd.masks.source='restored' and with no other; "
+                             f'found source={source!r}, restorer={restorer!r}')
+        self.segmenter = MODELS.build(segmenter)
+        if self.segmenter.stored:
+            raise ValueError(f'spd.masks.segmenter must segment images, and {segmenter["type"]} keeps masks itself')
+        self.source, self.cache_dir, self.restorer = source, cache_dir, restorer
+
+    def provenance(self):
+        restorer = sha256_of(self.restorer) if self.restorer else None
+        return dict(source=self.source, segmenter=self.segmenter.provenance(), restorer=restorer)
+
+    def store(self, data_root: str) -> dict:
+        """Config of the mask store of a data set; see :func:`mmsampriors.masks.build_store`."""
+        return dict(type='MaskCache', cache_dir=self.cache_dir, settings=self.provenance(), data_root=data_root)
+
+    def segment(self, images, paths=()):
+        return self.segmenter.segment(images, paths)
+
+
+@MODELS.register_module()
+class LabelMapMasks(MaskSource):
+    """Masks from a folder of label maps, one by each image's name: human segments, or another tool's.
+
+    Args:
+        folder (str): Holds ``NAME.png`` for an image ``NAME.*``, of 8 or 16 bits; each value is a region.
+        ext (str): Their suffix.
+    """
+
+    stored = True
+    source = 'gt'
+
+    def __init__(self, folder: str, ext: str = '.png'):
+        self.arguments = dict(folder=folder, ext=ext)
+
+    def provenance(self):
+        return dict(type='LabelMapMasks', **self.arguments)
+
+    def prepare(self):
+        LabelMaps(**self.arguments)
+
+    def store(self, data_root: str) -> dict:
+        """Config of the mask store; see :func:`mmsampriors.masks.build_store`."""
+        return dict(type='LabelMaps', **self.arguments)
+
+    def segment(self, images, paths=()):
+        """The label maps of whole images, for validation; ``paths`` are their files."""
+        if len(paths) != len(images):
+            raise ValueError(f'label maps are found by the names of the images: expected {len(images)} paths, found '
+                             f'{len(paths)} (img_path is missing in the samples)')
+        store = LabelMaps(**self.arguments)
+        return [store.load(path).to(images.device) for path in paths]
