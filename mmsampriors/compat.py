@@ -158,6 +158,28 @@ def stand_in_for_mmcv_ops():
         _around_import('mmcv.ops', _ops_without_extension)
 
 
+@contextlib.contextmanager
+def _without_mediapipe():
+    import mediapipe
+    if hasattr(mediapipe, 'solutions'):
+        yield
+        return
+    sys.modules['mediapipe'] = None
+    try:
+        yield
+    finally:
+        sys.modules['mediapipe'] = mediapipe
+
+
+def import_inferencers_without_mediapipe_solutions():
+    """``mmagic.apis`` of mmagic 1.2.0 imports controlnet_aux, which uses ``mediapipe.solutions`` when it is imported.
+
+    MediaPipe dropped that. controlnet_aux 0.0.10 gets on without MediaPipe (but for its face detector), so it is told
+    that there is none. Can go when controlnet_aux follows MediaPipe.
+    """
+    _around_import('controlnet_aux.mediapipe_face.mediapipe_face_common', _without_mediapipe)
+
+
 def _history_buffer_getattr(owner, name):
     """The ``getattr`` that a checkpoint may call: HistoryBuffer's own statistics and nothing else."""
     from mmengine.logging import HistoryBuffer
@@ -227,6 +249,7 @@ def apply():
     alias_numpy_bool8()
     accept_mmcv_2_2()
     stand_in_for_mmcv_ops()
+    import_inferencers_without_mediapipe_solutions()
     allow_mmengine_checkpoints()
     write_files_whole()
 
