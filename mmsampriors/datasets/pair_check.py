@@ -75,10 +75,10 @@ def _check_images(dataset):
 
 def _infos(dataset):
     """What the data set lists, without its pipeline."""
-    built = DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': False})
-    if not len(built):
+    infos = DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': True}).load_data_list()
+    if not infos:
         raise FileNotFoundError(f'the data set at {dataset.get("data_root")} is empty: no image is in its folders')
-    return (built.get_data_info(index) for index in range(len(built)))
+    return infos
 
 
 def _patch_size(pipeline) -> int:

@@ -1,4 +1,5 @@
 """Masks that are on disk, and travel with the samples through the train pipeline (``MaskCacheHook``)."""
+from functools import cached_property
 from typing import Optional
 
 from mmagic.registry import MODELS
@@ -40,9 +41,14 @@ class CachedMasks(MaskSource):
             raise ValueError(f'spd.masks.segmenter must segment images, and {segmenter["type"]} keeps masks itself')
         self.source, self.cache_dir, self.restorer = source, cache_dir, restorer
 
-    def provenance(self):
+    @cached_property
+    def _made_with(self):
+        # Hashes checkpoints of gigabytes: once is enough.
         restorer = sha256_of(self.restorer) if self.restorer else None
         return dict(source=self.source, segmenter=self.segmenter.provenance(), restorer=restorer)
+
+    def provenance(self):
+        return self._made_with
 
     def store(self, data_root: str) -> dict:
         """Config of the mask store of a data set; see :func:`mmsampriors.masks.build_store`."""

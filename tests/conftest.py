@@ -1,0 +1,124 @@
+"""What the tests share: one thread, mmagic's scope, tiny pairs of photographs, and a small SPD config on them."""
+import mmsampriors.compat  # noqa: F401, I001  (mends mmagic before it is imported)
+import copy
+
+import cv2
+import mmengine.config.config
+import mmengine.runner.runner
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from mmengine.registry import init_default_scope
+
+torch.set_num_threads(1)
+
+NAFNET = dict(type='NAFNet', img_channels=3, mid_channels=4, enc_blk_nums=[1], middle_blk_num=1, dec_blk_nums=[1])
+
+
+@pytest.fixture(autouse=True)
+def mmagic_scope():
+    init_default_scope('mmagic')
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session')
+def pairs(tmp_path_factory):
+    """A folder with ``input/`` and ``target/``: four photographs of 72 by 64 pixels, and their noisy copies."""
+    root = tmp_path_factory.mktemp('pairs')
+    random = np.random.default_rng(0)
+    for name in ('astronaut', 'chelsea', 'coffee', 'rocket'):
+        gt = cv2.resize(getattr(skimage.data, name)(), (64, 72), interpolation=cv2.INTER_AREA)
+        lq = (gt + random.normal(0, 25, gt.shape)).clip(0, 255).astype(np.uint8)
+        for folder, image in (('target', gt), ('input', lq)):
+            (root / folder).mkdir(exist_ok=True)
+            assert cv2.imwrite(str(root / folder / f'{name}.png'), image[..., ::-1])
+    return root
+
+
+@pytest.fixture
+def model_cfg():
+    """A function that makes the config of a small SPDModel; ``spd`` replaces parts of ``model.spd``."""
+
+    def make(spd=None, **model):
+        parts = dict(
+            masks=dict(type='FelzenszwalbMasks', min_size=20),
+            spf=dict(type='SPFUnit', channels=4),
+            refiner=None,
+            analyzer=dict(type='EfficientNetAnalyzer', stage=1),
+            sgr=dict(type='SGRLoss', loss_weight=0.1),
+            distill=dict(type='SPDLoss', loss_weight=0.5),
+            schedule=dict(type='JointSchedule', begin=0., end=0.))
+        return copy.deepcopy({
+            **dict(
+                type='SPDModel',
+                generator=NAFNET,
+                pixel_loss=dict(type='L1Loss'),
+                train_cfg=dict(),
+                test_cfg=dict(),
+                data_preprocessor=dict(type='DataPreprocessor', mean=[0.] * 3, std=[255.] * 3)),
+            **model, 'spd': {
+                **parts,
+                **(spd or {})
+            }
+        })
+
+    return make
+
+
+@pytest.fixture
+def runner_cfg(pairs, model_cfg, tmp_path, monkeypatch):
+    """A function that makes the config of a whole run on the pairs, 4 iterations with 2 validations."""
+    # mmengine formats the whole config anew for each checkpoint, which would take most of the time of a small run.
+    monkeypatch.setattr(mmengine.config.config, 'FormatCode', lambda text, **kwargs: (text, True))
+    monkeypatch.setattr(mmengine.runner.runner, 'collect_env', dict)
+
+    def make(max_iters=4, schedule=None, hooks=(), work_dir=tmp_path / 'work', **others):
+        pipeline = [
+            dict(type='LoadImageFromFile', key='img', channel_order='rgb'),
+            dict(type='LoadImageFromFile', key='gt', channel_order='rgb'),
+        ]
+        crop = [dict(type='SetValues', dictionary=dict(scale=1)), dict(type='PairedRandomCrop', gt_patch_size=48)]
+        dataset = dict(
+            type='BasicImageDataset',
+            metainfo=dict(dataset_type='pairs', task_name='denoising'),
+            serialize_data=False,
+            data_root=str(pairs),
+            data_prefix=dict(img='input', gt='target'))
+        spd = dict(schedule=schedule) if schedule else {}
+        return {
+            **dict(
+                default_scope='mmagic',
+                work_dir=str(work_dir),
+                experiment_name=f'test_{id(work_dir)}_{torch.randint(2**31, ())}',
+                model=model_cfg(spd),
+                train_dataloader=dict(
+                    num_workers=0,
+                    batch_size=2,
+                    sampler=dict(type='InfiniteSampler', shuffle=True),
+                    dataset=dict(pipeline=[*pipeline, *crop, dict(type='PackInputs')], **dataset)),
+                val_dataloader=dict(
+                    num_workers=0,
+                    batch_size=1,
+                    sampler=dict(type='DefaultSampler', shuffle=False),
+                    dataset=dict(pipeline=[*pipeline, dict(type='PackInputs')], **dataset)),
+                val_evaluator=[dict(type='PSNR')],
+                train_cfg=dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters // 2),
+                val_cfg=dict(type='MultiValLoop'),
+                optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3)),
+                default_hooks=dict(
+                    logger=dict(type='LoggerHook', interval=1),
+                    checkpoint=dict(
+                        type='CheckpointHook', interval=max_iters, by_epoch=False, save_best='PSNR', rule='greater')),
+                log_processor=dict(type='LogProcessor', window_size=1, by_epoch=False),
+                custom_hooks=[dict(type='SPDScheduleHook', interval=1), *hooks],
+                randomness=dict(seed=0),
+                log_level='WARNING'),
+            **others
+        }
+
+    return make

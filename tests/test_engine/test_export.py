@@ -1,0 +1,81 @@
+import mmsampriors.compat  # noqa: F401, I001
+import pytest
+import torch
+from mmagic.registry import MODELS
+from mmengine.config import Config
+
+import mmsampriors.models  # noqa: F401
+from mmsampriors.engine.export import stock_model, student_config, student_weights, write_student
+from mmsampriors.models import Phase
+
+BASES = ("_base_ = ['mmagic::nafnet/nafnet_c64eb11128mb1db1111_8xb8-lr1e-3-400k_gopro.py', "
+         "'mmsampriors::_base_/spd.py']\n")
+SPD = ("model = dict(type='SPDModel', spd=_base_.spd)\n"
+       "custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks\n")
+
+
+@pytest.fixture
+def cfg(tmp_path):
+    (tmp_path / 'user.py').write_text(BASES + SPD)
+    cfg = Config.fromfile(tmp_path / 'user.py')
+    cfg.model.generator.update(type='NAFNet', mid_channels=4, enc_blk_nums=[1], dec_blk_nums=[1])
+    return cfg
+
+
+def test_stock_model_is_the_inherited_one(cfg):
+    stock, before = stock_model(cfg.model), cfg.model.to_dict()
+    assert stock.type == 'BaseEditModel' and 'spd' not in stock
+    assert cfg.model.to_dict() == before
+    assert {
+        key: value
+        for key, value in before.items() if key not in ('type', 'spd')
+    } == {
+        key: value
+        for key, value in stock.to_dict().items() if key != 'type'
+    }
+
+
+def test_the_config_names_nothing_of_this_package(cfg):
+    text = student_config(cfg).pretty_text
+    assert not any(word in text for word in ('mmsampriors', 'SPD', 'spd', 'Felzenszwalb', 'ExportStudentHook'))
+    stock = student_config(cfg)
+    assert stock.default_scope == 'mmagic' and stock.test_dataloader == cfg.test_dataloader
+
+
+def test_custom_imports_of_others_stay(cfg):
+    cfg.custom_imports.imports.append('their.package')
+    assert student_config(cfg).custom_imports.imports == ['their.package']
+
+
+def test_written_student_loads_strictly_in_the_stock_model_and_restores_alike(cfg, tmp_path):
+    model = MODELS.build(cfg.model)
+    model.enter(Phase(True, True, 1.))
+    write_student(model.state_dict(), cfg, str(tmp_path / 'out' / 'student.pth'))
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['student.pth', 'student.py']
+    stock = MODELS.build(Config.fromfile(tmp_path / 'out' / 'student.py').model)
+    assert type(stock).__name__ == 'BaseEditModel'
+    checkpoint = torch.load(tmp_path / 'out' / 'student.pth', weights_only=True)
+    stock.load_state_dict(checkpoint['state_dict'], strict=True)
+    images = torch.rand(1, 3, 17, 23)
+    with torch.no_grad():
+        assert torch.equal(stock.eval()(images), model.eval()(images))
+
+
+def test_exporting_a_student_again_changes_nothing():
+    weights = {
+        'generator.intro.weight': torch.rand(2),
+        'spf.project.bias': torch.rand(2),
+        'refiner.intro.weight': torch.rand(2),
+        'distill.pixel_loss.vgg': torch.rand(1),
+        'sgr.scale': torch.rand(1),
+        'pixel_loss.vgg': torch.rand(1)
+    }
+    once = student_weights(weights)
+    assert once.keys() == {'generator.intro.weight', 'pixel_loss.vgg'}
+    assert student_weights(once) == once
+
+
+def test_a_checkpoint_without_a_student_is_refused(cfg, tmp_path):
+    with pytest.raises(ValueError, match='none of its 1 entries begins with generator.'):
+        write_student({'backbone.weight': torch.rand(2)}, cfg, str(tmp_path / 'student.pth'))
+    assert not (tmp_path / 'student.pth').exists()

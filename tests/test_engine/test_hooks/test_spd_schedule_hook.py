@@ -1,0 +1,110 @@
+import mmsampriors.compat  # noqa: F401, I001
+import copy
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+import mmsampriors.engine  # noqa: F401
+from mmsampriors.engine.clipping import ClipByOwner
+
+
+@HOOKS.register_module(force=True)
+class Witness(Hook):
+    """Notes what each iteration logged, and the weights after it."""
+
+    priority = 'LOWEST'
+
+    def before_train(self, runner):
+        self.logged, self.weights = [], [copy.deepcopy(runner.model.state_dict())]
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        scalars = runner.message_hub.log_scalars
+        self.logged.append({name.removeprefix('train/'): buffer.current() for name, buffer in scalars.items()})
+        self.weights.append(copy.deepcopy(runner.model.state_dict()))
+
+
+def train(cfg):
+    runner = Runner.from_cfg(Config(cfg))
+    runner.train()
+    return runner, next(hook for hook in runner.hooks if isinstance(hook, Witness))
+
+
+def moved(before, after):
+    return {name.split('.')[0] for name, value in after.items() if not torch.equal(value, before[name])}
+
+
+def test_joint_schedule_ramps_logs_and_trains_both(runner_cfg):
+    schedule = dict(type='JointSchedule', begin=0.25, end=0.75)
+    _, witness = train(
+        runner_cfg(
+            schedule=schedule, hooks=[dict(type='Witness')], val_cfg=None, val_dataloader=None, val_evaluator=None))
+    assert [logged['spd.stage'] for logged in witness.logged] == [0] * 4
+    assert [logged['spd.lambda1'] for logged in witness.logged] == pytest.approx([0, 0, 0.25, 0.5])
+    assert [logged['spd.lambda2'] for logged in witness.logged] == pytest.approx([0, 0, 0.05, 0.1])
+    first, last = witness.logged[0], witness.logged[-1]
+    assert {'student.loss_recon', 'refiner.loss_recon', 'grad.student'} <= set(first)
+    assert not any(name.startswith(('sgr.', 'grad.s')) for name in set(first) - {'grad.student'})
+    assert {'spd.loss_image', 'sgr.loss_region', 'sgr.loss_pixel', 'grad.spd', 'grad.sgr'} <= set(last)
+    assert all(last[f'grad.{name}'] > 0 for name in ('student', 'spd', 'sgr'))
+    for before, after in zip(witness.weights, witness.weights[1:]):
+        assert moved(before, after) == {'generator', 'refiner', 'spf'}
+
+
+@pytest.mark.parametrize('optim', [{}, dict(accumulative_counts=2)])
+def test_two_stage_switches_in_the_middle_of_a_run(runner_cfg, optim):
+    cfg = runner_cfg(schedule=dict(type='TwoStageSchedule', refiner=0.5), hooks=[dict(type='Witness')], max_iters=4)
+    cfg['optim_wrapper'] = dict(
+        optim, type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3), clip_grad=dict(max_norm=0.1))
+    runner, witness = train(cfg)
+    assert [logged['spd.stage'] for logged in witness.logged] == [1, 1, 2, 2]
+    assert [logged['spd.lambda1'] for logged in witness.logged] == [0, 0, 0.5, 0.5]
+    first, middle, last = witness.weights[0], witness.weights[2], witness.weights[4]
+    assert moved(first, middle) == {'refiner', 'spf'}
+    assert moved(middle, last) == {'generator'}
+    assert isinstance(runner.optim_wrapper.clip_func, ClipByOwner)
+
+
+def test_segmenter_and_analyzer_are_in_no_checkpoint_and_no_optimizer(runner_cfg):
+    runner, _ = train(runner_cfg(hooks=[dict(type='Witness')], max_iters=2))
+    checkpoint = torch.load(f'{runner.work_dir}/iter_2.pth', weights_only=True)
+    assert {name.split('.')[0] for name in checkpoint['state_dict']} == {'generator', 'spf', 'refiner'}
+    optimized = {id(parameter) for group in runner.optim_wrapper.param_groups for parameter in group['params']}
+    assert optimized == {id(parameter) for parameter in runner.model.parameters()}
+    assert not optimized & {id(parameter) for parameter in runner.model.analyzer.build('cpu').parameters()}
+
+
+def test_a_missing_weight_is_an_error_before_the_first_batch(runner_cfg):
+    cfg = runner_cfg(hooks=[dict(type='Witness')])
+    cfg['model']['spd']['analyzer'] = dict(type='VGGAnalyzer', weights='/no/such/file')
+    runner = Runner.from_cfg(Config(cfg))
+    with pytest.raises(FileNotFoundError, match='/no/such/file'):
+        runner.train()
+    assert runner.iter == 0
+
+
+def test_hook_on_a_stock_model_is_refused(runner_cfg):
+    cfg = runner_cfg()
+    cfg['model'].update(type='BaseEditModel')
+    del cfg['model']['spd']
+    with pytest.raises(ValueError, match="model.type is 'BaseEditModel'"):
+        Runner.from_cfg(Config(cfg)).train()
+
+
+def test_a_resumed_run_enters_the_stage_it_left(runner_cfg):
+    schedule = dict(type='TwoStageSchedule', refiner=0.5)
+    cfg = runner_cfg(schedule=schedule, hooks=[dict(type='Witness')])
+    train(cfg)
+    work_dir = cfg['work_dir']
+    cfg['default_hooks']['checkpoint']['interval'] = 3
+    train(cfg)
+    _, witness = train({
+        **cfg, 'load_from': f'{work_dir}/iter_3.pth',
+        'resume': True,
+        'experiment_name': cfg['experiment_name'] + 'again'
+    })
+    assert [logged['spd.stage'] for logged in witness.logged] == [2]
+    assert moved(*witness.weights) == {'generator'}

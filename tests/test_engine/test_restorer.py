@@ -1,0 +1,67 @@
+"""The restorer of masks of source 'restored', against mmagic's own inference."""
+import mmsampriors.compat  # noqa: F401, I001  (before mmagic)
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmagic.models import BaseEditModel, NAFNet  # noqa: F401  (registers them)
+from mmagic.registry import MODELS
+from mmagic.structures import DataSample
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
+
+from mmsampriors.engine.restorer import Restorer, restorer_of
+
+MODEL = dict(
+    type='BaseEditModel',
+    generator=dict(type='NAFNet', img_channels=3, mid_channels=4, enc_blk_nums=[1, 1], middle_blk_num=1,
+                   dec_blk_nums=[1, 1]),
+    pixel_loss=dict(type='L1Loss'),
+    data_preprocessor=dict(type='DataPreprocessor', mean=[10., 20., 30.], std=[255., 200., 100.]))
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    init_default_scope('mmagic')
+    torch.manual_seed(0)
+    model = MODELS.build(MODEL)
+    for parameter in model.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    torch.save(dict(state_dict={**model.state_dict(), 'refiner.x': torch.zeros(1)}), tmp_path / 'model.pth')
+    return model.eval(), str(tmp_path / 'model.pth')
+
+
+@pytest.mark.parametrize('order', ['rgb', 'bgr'])
+def test_restores_as_mmagic_does(checkpoint, order):
+    model, path = checkpoint
+    images = torch.rand(2, 3, 64, 128)
+    found = Restorer({**MODEL, 'type': 'SPDModel', 'spd': {}}, path, order)(images)
+    inputs = list(images * 255 if order == 'rgb' else images.flip(1) * 255)
+    samples = [DataSample(metainfo=dict(img_channel_order=order, img_color_type='color')) for _ in inputs]
+    with torch.no_grad():
+        data = model.data_preprocessor(dict(inputs=inputs, data_samples=samples), False)
+        expected = model.data_preprocessor.destruct(model.generator(data['inputs']), data['data_samples'], 'img')
+    torch.testing.assert_close(found, expected.flip(1) / 255, rtol=0, atol=1e-5)  # destruct gives BGR
+
+
+def test_images_of_any_size(checkpoint):
+    assert Restorer(MODEL, checkpoint[1], 'bgr')(torch.rand(1, 3, 37, 70)).shape == (1, 3, 37, 70)
+
+
+def test_a_checkpoint_of_another_network_is_named(checkpoint):
+    other = {**MODEL, 'generator': {**MODEL['generator'], 'mid_channels': 8}}
+    with pytest.raises(ValueError, match=r'restorer checkpoint .*model\.pth does not fit model\.generator'):
+        Restorer(other, checkpoint[1], 'rgb')
+
+
+def test_the_order_of_channels_is_that_of_the_train_pipeline(checkpoint):
+    dataset = SimpleNamespace(pipeline=Compose([
+        dict(type='LoadImageFromFile', key='gt'), dict(type='LoadImageFromFile', key='img', channel_order='rgb')]))
+    cfg = Config(dict(model=MODEL))
+    assert restorer_of(cfg, SimpleNamespace(source='gt'), dataset) is None
+    assert not restorer_of(cfg, SimpleNamespace(source='restored', restorer=checkpoint[1]), dataset).bgr
+    dataset.pipeline.transforms.pop()
+    dataset.pipeline.transforms += Compose([dict(type='LoadImageFromFile', key='img')]).transforms
+    assert restorer_of(cfg, SimpleNamespace(source='restored', restorer=checkpoint[1]), dataset).bgr

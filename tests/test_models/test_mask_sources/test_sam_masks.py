@@ -1,0 +1,62 @@
+"""SAMMasks runs segment-anything's real Sam; SAMEncoderAnalyzer its image encoder."""
+import pytest
+import torch
+from mmagic.registry import MODELS
+from segment_anything.modeling import Sam
+
+from mmsampriors.masks import SAM_BUILDERS, register_sam
+from mmsampriors.masks.tiny import tiny_architecture
+
+
+@pytest.fixture
+def random_sam(monkeypatch):
+    """A registered Sam with random weights: its masks mean nothing, its path is the real one."""
+    monkeypatch.setattr('mmsampriors.masks.builders.SAM_BUILDERS', dict(SAM_BUILDERS))
+    sam = tiny_architecture().eval()
+    register_sam('random_sam', lambda checkpoint=None: sam)
+    return sam
+
+
+ALL = dict(points_per_side=4, pred_iou_thresh=0., stability_score_thresh=0., box_nms_thresh=1.)
+
+
+def test_masks_come_from_the_real_sam(random_sam):
+    source = MODELS.build(dict(type='SAMMasks', model_type='random_sam', engine=ALL))
+    assert isinstance(random_sam, Sam)
+    masks = source.segment(torch.rand(2, 3, 48, 64))
+    assert [of_image.size for of_image in masks] == [(48, 64)] * 2
+    assert all(len(of_image) >= 3 for of_image in masks)
+
+
+def test_provenance_holds_every_setting_and_the_checkpoint(tmp_path):
+    plain = MODELS.build(dict(type='SAMMasks', model_type='vit_b')).provenance()
+    assert plain['checkpoint'] == '01ec64' and plain['engine']['points_per_side'] == '32'
+    (tmp_path / 'mine.pth').write_bytes(b'abc')
+    mine = MODELS.build(dict(type='SAMMasks', model_type='vit_b', checkpoint=str(tmp_path / 'mine.pth')))
+    assert mine.provenance()['checkpoint'].startswith('ba7816bf')
+    fewer = MODELS.build(dict(type='SAMMasks', model_type='vit_b', engine=dict(points_per_side=16)))
+    assert fewer.provenance() != plain
+
+
+def test_precision_is_given_by_name(random_sam):
+    source = MODELS.build(dict(type='SAMMasks', model_type='random_sam', engine=dict(dtype='bfloat16')))
+    source.prepare()
+    assert source._engine.dtype is torch.bfloat16
+
+
+def test_unknown_engine_setting_is_refused():
+    with pytest.raises(ValueError, match="unknown keys .*points_per_row"):
+        MODELS.build(dict(type='SAMMasks', engine=dict(points_per_row=3)))
+
+
+def test_a_missing_checkpoint_is_named_before_training(tmp_path):
+    source = MODELS.build(dict(type='SAMMasks', model_type='vit_b', checkpoint=str(tmp_path / 'absent.pth')))
+    with pytest.raises(FileNotFoundError, match='absent.pth'):
+        source.prepare()
+
+
+def test_encoder_analyzer_shows_the_image_and_not_its_padding(random_sam):
+    analyzer = MODELS.build(dict(type='SAMEncoderAnalyzer', model_type='random_sam'))
+    features = analyzer(torch.rand(1, 3, 32, 64))
+    assert features.shape[2:] == (8, 16)
+    assert torch.isfinite(features).all()

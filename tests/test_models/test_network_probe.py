@@ -1,0 +1,94 @@
+import mmsampriors.compat  # noqa: F401, I001
+import pytest
+import torch
+from mmagic.registry import MODELS
+from torch import nn
+
+import mmsampriors.models  # noqa: F401
+from mmsampriors.models.network_probe import NetworkProbe, probe_network
+
+NAFNET = dict(type='NAFNet', mid_channels=4, enc_blk_nums=[1], middle_blk_num=1, dec_blk_nums=[1])
+
+
+class Halved(nn.Module):
+    """Works at half the resolution, so that its first convolution makes no map at the image's own."""
+
+    def __init__(self):
+        super().__init__()
+        self.down, self.up, self.last = nn.Conv2d(
+            3, 4, 2, stride=2), nn.ConvTranspose2d(
+                4, 6, 2, stride=2), nn.Conv2d(6, 3, 1)
+
+    def forward(self, image):
+        return self.last(self.up(self.down(image)))
+
+
+class Shuffled(nn.Module):
+    """Registers its modules in another order than it runs them, and one that it never runs."""
+
+    def __init__(self, answer=lambda image: image):
+        super().__init__()
+        self.never, self.last, self.first = nn.Conv2d(3, 2, 1), nn.Conv2d(
+            7, 3, 3, padding=1), nn.Conv2d(
+                3, 7, 3, padding=1)
+        self.dropout, self.answer = nn.Dropout(), answer
+
+    def forward(self, image):
+        return self.answer(self.last(self.first(image)))
+
+
+@pytest.mark.parametrize('channels', [3, 1])
+def test_finds_image_channels_and_entry(channels):
+    network = MODELS.build(dict(**NAFNET, img_channels=channels))
+    assert probe_network(network) == NetworkProbe(channels, 'intro', 4)
+
+
+def test_entry_is_the_first_convolution_that_runs_not_the_first_that_is_registered():
+    assert probe_network(Shuffled()) == NetworkProbe(3, 'first', 7)
+
+
+def test_leaves_the_network_as_it_was():
+    network = Shuffled().train()
+    network.dropout.eval()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    probe_network(network)
+    assert network.training and not network.dropout.training
+    assert not any(module._forward_hooks for module in network.modules())
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_entry_can_be_named():
+    assert probe_network(Shuffled(), 'last') == NetworkProbe(3, 'last', 3)
+    assert probe_network(Halved(), 'up') == NetworkProbe(3, 'up', 6)
+
+
+def test_without_a_map_at_full_resolution_there_is_no_entry():
+    assert probe_network(Halved()) == NetworkProbe(3, None, 0)
+
+
+@pytest.mark.parametrize('entry, message', [('down', 'makes no feature map at the resolution'),
+                                            ('nowhere', 'is no submodule of Halved.*down')])
+def test_wrong_entry_is_refused_by_name(entry, message):
+    with pytest.raises(ValueError, match=message):
+        probe_network(Halved(), entry)
+
+
+def test_entry_that_is_never_run_is_refused():
+    with pytest.raises(ValueError, match='never.*makes no feature map'):
+        probe_network(Shuffled(), 'never')
+
+
+def test_networks_that_change_the_size_are_refused():
+    network = MODELS.build(dict(type='SRCNNNet', upscale_factor=4))
+    with pytest.raises(ValueError, match='SRCNNNet maps an image of 3x32x32 to 3x128x128.*super-resolution'):
+        probe_network(network)
+
+
+def test_networks_that_give_no_single_image_are_refused():
+    with pytest.raises(ValueError, match='gave tuple instead of one image'):
+        probe_network(Shuffled(lambda image: (image, image)))
+
+
+def test_networks_of_other_channels_are_refused_with_the_reasons():
+    with pytest.raises(ValueError, match='cannot be distilled.*3 channels.*1 channels'):
+        probe_network(nn.Conv2d(6, 6, 3))

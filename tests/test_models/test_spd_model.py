@@ -1,0 +1,494 @@
+import mmsampriors.compat  # noqa: F401, I001
+import copy
+
+import cv2
+import pytest
+import torch
+import torch.distributed as dist
+from mmagic.registry import MODELS, TRANSFORMS
+from mmagic.structures import DataSample
+from mmcv.transforms import Compose
+from mmengine.model import ExponentialMovingAverage, MMDistributedDataParallel
+from mmengine.optim import OptimWrapper
+from torch import nn
+
+import mmsampriors.models  # noqa: F401
+from mmsampriors.engine.export import stock_model, student_weights
+from mmsampriors.masks import ImageMasks
+from mmsampriors.models import Phase
+from mmsampriors.models.mask_sources.base import MaskSource
+
+JOINT, REFINER, STUDENT = Phase(True, True, 1.), Phase(False, True, 0.), Phase(True, False, 1.)
+SIZE = (24, 32)
+
+
+@MODELS.register_module(force=True)
+class QuarterMasks(MaskSource):
+    """Four quarters of any image; remembers what it was shown."""
+
+    def __init__(self, stored=False):
+        self.stored, self.seen = stored, []
+
+    def segment(self, images, paths=()):
+        self.seen.append((images, paths))
+        return [quarters(*images.shape[-2:]) for _ in images]
+
+
+@MODELS.register_module(force=True)
+class HalfResolution(nn.Module):
+    """A network whose first convolution halves the resolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.down, self.up = nn.Conv2d(3, 4, 2, stride=2), nn.ConvTranspose2d(4, 3, 2, stride=2)
+
+    def forward(self, image):
+        return self.up(self.down(image))
+
+
+def quarters(height, width):
+    masks = torch.zeros(4, height, width, dtype=torch.bool)
+    for index, mask in enumerate(masks):
+        mask.unflatten(0, (2, -1)).unflatten(2, (2, -1))[index // 2, :, index % 2] = True
+    return ImageMasks.from_masks(masks)
+
+
+def samples_of(gt, order='RGB', masks=None):
+    samples = [DataSample(gt_img=image, metainfo=dict(img_output_channel_order=order)) for image in gt]
+    for sample, of_image in zip(samples, masks or ()):
+        sample.set_data(dict(masks=of_image))
+    return DataSample.stack(samples)
+
+
+def batch_of(count=2, channels=3, size=SIZE, **kwargs):
+    gt = torch.rand(count, channels, *size)
+    return (gt + 0.1 * torch.randn_like(gt)), samples_of(gt, **kwargs)
+
+
+def build(cfg, phase=None):
+    """A model none of whose weights is zero, so that each parameter that can get a gradient does."""
+    model = MODELS.build(cfg)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    if phase:
+        model.train().enter(phase)
+    return model
+
+
+@pytest.fixture
+def quarter_cfg(model_cfg):
+    return lambda spd=None, **model: model_cfg({'masks': dict(type='QuarterMasks'), **(spd or {})}, **model)
+
+
+# ------------------------------------------------------------------------------------------------ losses and gradients
+
+
+def test_losses_are_those_of_the_method(quarter_cfg):
+    model = build(quarter_cfg(), JOINT)
+    inputs, samples = batch_of()
+    losses = model(inputs, samples, mode='loss')
+    restored, masks = model.generator(inputs), [quarters(*SIZE)] * 2
+    refined = model.refine(restored, masks)
+    ours, theirs = model.analyzer(model.to_rgb(restored, samples)), model.analyzer(model.to_rgb(refined, samples))
+    expected = {
+        'student.loss_recon': (restored - samples.gt_img).abs().mean(),
+        'refiner.loss_recon': (refined - samples.gt_img).abs().mean(),
+        'spd.loss_image': 0.5 * (restored - refined).abs().mean(),
+        **{
+            f'sgr.{name}': loss
+            for name, loss in model.sgr(ours, theirs, masks, SIZE).items()
+        }
+    }
+    assert losses.keys() == expected.keys()
+    for name, loss in losses.items():
+        assert loss > 0
+        torch.testing.assert_close(loss, expected[name])
+    total, _ = model.parse_losses(losses)
+    torch.testing.assert_close(total, sum(expected.values()))
+
+
+@pytest.mark.parametrize('phase, names', [
+    (JOINT, {'student.loss_recon', 'refiner.loss_recon', 'spd.loss_image', 'sgr.loss_region', 'sgr.loss_pixel'}),
+    (Phase(True, True, 0.), {'student.loss_recon', 'refiner.loss_recon'}),
+    (REFINER, {'refiner.loss_recon'}),
+    (STUDENT, {'student.loss_recon', 'spd.loss_image', 'sgr.loss_region', 'sgr.loss_pixel'}),
+    (Phase(True, False, 0.), {'student.loss_recon'}),
+])
+def test_each_loss_reaches_its_owner_and_nothing_else(quarter_cfg, phase, names):
+    model = build(quarter_cfg(), phase)
+    losses = model(*batch_of(), mode='loss')
+    assert losses.keys() == names
+    for name, loss in losses.items():
+        model.zero_grad()
+        loss.backward(retain_graph=True)
+        reached = {
+            key
+            for key, parameter in model.named_parameters() if parameter.grad is not None and parameter.grad.any()
+        }
+        owners = ('refiner.', 'spf.') if name == 'refiner.loss_recon' else ('generator.', )
+        assert reached == {key for key, _ in model.named_parameters() if key.startswith(owners)}, name
+
+
+def test_ramp_scales_distillation_only(quarter_cfg):
+    model, batch = build(quarter_cfg(), JOINT), batch_of()
+    full = model(*batch, mode='loss')
+    model.enter(Phase(True, True, 0.25))
+    for name, loss in model(*batch, mode='loss').items():
+        torch.testing.assert_close(loss, full[name] * (0.25 if name.startswith(('spd.', 'sgr.')) else 1))
+
+
+def test_gradient_norms_are_those_at_the_restored_image(quarter_cfg):
+    model, restored = build(quarter_cfg(), JOINT), []
+    model.generator.register_forward_hook(lambda module, inputs, output: restored.append(output))
+    losses = model(*batch_of(), mode='loss')
+    groups = {
+        name: sum(loss for key, loss in losses.items() if key.startswith(f'{name}.'))
+        for name in ('student', 'spd', 'sgr')
+    }
+    expected = {
+        name: torch.autograd.grad(loss, restored[0], retain_graph=True)[0].norm()
+        for name, loss in groups.items()
+    }
+    sum(losses.values()).backward()
+    assert model.gradient_norms.keys() == expected.keys()
+    for name, norm in expected.items():
+        torch.testing.assert_close(model.gradient_norms[name], norm)
+
+
+def test_without_relations_there_is_neither_analyzer_nor_their_loss(quarter_cfg):
+    model = build(quarter_cfg(dict(sgr=None, analyzer=None)), JOINT)
+    assert model.analyzer is None
+    assert model(*batch_of(), mode='loss').keys() == {'student.loss_recon', 'refiner.loss_recon', 'spd.loss_image'}
+
+
+def test_no_masks_leave_self_distillation(model_cfg):
+    model = build(model_cfg(dict(masks=dict(type='NoMasks'))), JOINT)
+    losses = model(*batch_of(), mode='loss')
+    assert losses['spd.loss_image'] > 0 and losses['sgr.loss_region'] == losses['sgr.loss_pixel'] == 0
+    sum(losses.values()).backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize('inject', ['image', 'feature'])
+def test_half_precision_gives_finite_losses_and_gradients(quarter_cfg, inject):
+    model = build(quarter_cfg(dict(spf=dict(type='SPFUnit', channels=4, inject=inject))), JOINT)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        losses = model(*batch_of(), mode='loss')
+    sum(losses.values()).backward()
+    assert len(losses) == 5 and all(loss.isfinite() for loss in losses.values())
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+def test_losses_do_not_depend_on_how_a_batch_is_split(quarter_cfg):
+    model = build(quarter_cfg(), JOINT)
+    inputs, samples = batch_of(4)
+    whole = model(inputs, samples, mode='loss')
+    halves = [model(inputs[part], samples_of(samples.gt_img[part]), mode='loss') for part in (slice(0, 2), slice(2, 4))]
+    for name, loss in whole.items():
+        torch.testing.assert_close(loss, (halves[0][name] + halves[1][name]) / 2)
+
+
+# -------------------------------------------------------------------------------------------------------------- phases
+
+
+@pytest.mark.parametrize('phase', [JOINT, REFINER, STUDENT])
+def test_what_is_frozen_stays_in_eval_mode_and_gets_no_gradient(quarter_cfg, phase):
+    model = build(quarter_cfg(), phase)
+    parts = ((model.generator, phase.student), (model.refiner, phase.refiner), (model.spf, phase.refiner))
+    for part, trains in parts:
+        assert all(parameter.requires_grad == trains for parameter in part.parameters())
+        assert all(module.training == trains for module in part.modules())
+    model.eval()
+    assert not any(module.training for module in model.modules())
+    model.train()
+    assert all(module.training == trains for part, trains in parts for module in part.modules())
+
+
+def test_a_phase_can_be_left(quarter_cfg):
+    model = build(quarter_cfg(), REFINER)
+    model.enter(JOINT)
+    assert all(module.training for module in model.modules())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_the_frozen_stages_need_no_graph_of_the_frozen_network(quarter_cfg):
+    for phase, frozen in ((REFINER, 'generator'), (STUDENT, 'refiner')):
+        model, outputs = build(quarter_cfg(), phase), []
+        getattr(model, frozen).register_forward_hook(lambda module, inputs, output: outputs.append(output))
+        model(*batch_of(), mode='loss')
+        assert len(outputs) == 1 and not outputs[0].requires_grad
+
+
+def test_training_without_the_hook_is_refused(quarter_cfg):
+    with pytest.raises(RuntimeError, match='SPDScheduleHook is missing'):
+        build(quarter_cfg())(*batch_of(), mode='loss')
+
+
+# -------------------------------------------------------------------------- tools of training are no part of the model
+
+
+@pytest.fixture
+def process_group():
+    dist.init_process_group('gloo', store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def owned_by_parts(names):
+    return all(name.removeprefix('module.').startswith(('generator.', 'refiner.', 'spf.')) for name in names)
+
+
+def test_segmenter_and_analyzer_are_in_nothing_that_the_model_owns(model_cfg):
+    model = build(model_cfg(), JOINT)
+    before = set(model.state_dict())
+    model(*batch_of(), mode='loss')
+    assert isinstance(model.analyzer.build('cpu'), nn.Module)
+    assert set(model.state_dict()) == before and owned_by_parts(before)
+    assert owned_by_parts(name for name, _ in [*model.named_parameters(), *model.named_buffers()]
+                          if 'data_pre' not in name)
+    twin = copy.deepcopy(model)
+    assert twin.analyzer is model.analyzer and twin.masks is model.masks
+    assert twin.generator is not model.generator
+    average = ExponentialMovingAverage(model)
+    assert owned_by_parts(name for name in average.state_dict() if name != 'steps')
+    assert not any(parameter.requires_grad for parameter in model.analyzer.build('cpu').parameters())
+    assert not any(module.training for module in model.analyzer.build('cpu').modules())
+
+
+def test_is_built_on_first_use(quarter_cfg):
+    model = build(quarter_cfg(dict(analyzer=dict(type='VGGAnalyzer', weights='/no/such/file'))), JOINT)
+    with pytest.raises(FileNotFoundError, match='/no/such/file'):
+        model.prepare('cpu')
+
+
+def test_ddp_wraps_the_stage_at_hand_and_trains_it_alone(model_cfg, process_group):
+    model = build(model_cfg())
+    optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    for phase, trained in ((REFINER, ('refiner.', 'spf.')), (STUDENT, ('generator.', )), (JOINT, ('', ))):
+        model.train().enter(phase)
+        wrapper = MMDistributedDataParallel(model, device_ids=None)
+        assert owned_by_parts(wrapper.state_dict())
+        before = copy.deepcopy(model.state_dict())
+        inputs, samples = batch_of()
+        data = dict(
+            inputs=list(inputs * 255),
+            data_samples=[
+                DataSample(gt_img=gt * 255, metainfo=dict(img_channel_order='rgb', gt_channel_order='rgb'))
+                for gt in samples.gt_img
+            ])
+        wrapper.train_step(data, optimizer)
+        changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+        assert changed == {name for name, _ in model.named_parameters() if name.startswith(trained)}
+
+
+# -------------------------------------------------------------------------------------- the student is the stock model
+
+SWINIR = dict(
+    type='SwinIRNet',
+    upscale=1,
+    img_size=16,
+    window_size=8,
+    depths=[1],
+    embed_dim=8,
+    num_heads=[2],
+    mlp_ratio=1,
+    upsampler='')
+
+
+@pytest.mark.parametrize('others', [{}, dict(generator=SWINIR), dict(init_cfg=dict(type='Xavier', layer='Conv2d'))])
+def test_same_seed_gives_the_students_weights_of_the_stock_model(quarter_cfg, others):
+    states = []
+    for cfg in (stock_model(quarter_cfg(**others)), quarter_cfg(**others)):
+        torch.manual_seed(3)
+        model = MODELS.build(cfg)
+        model.init_weights()
+        states.append((model.generator.state_dict(), torch.get_rng_state()))
+    assert all(torch.equal(value, states[1][0][name]) for name, value in states[0][0].items())
+    if 'init_cfg' not in others:
+        assert torch.equal(states[0][1], states[1][1])
+
+
+def loaded(path, color_type='color', channel_order='rgb', gt=True):
+    """One sample of a file, through mmagic's pipeline."""
+    steps = [
+        dict(type='LoadImageFromFile', key=key, color_type=color_type, channel_order=channel_order)
+        for key in ('img', 'gt')[:1 + gt]
+    ]
+    pipeline = Compose([TRANSFORMS.build(step) for step in (*steps, dict(type='PackInputs'))])
+    return pipeline(dict(img_path=str(path), gt_path=str(path)))
+
+
+def collated(*samples):
+    return dict(
+        inputs=[sample['inputs'] for sample in samples], data_samples=[sample['data_samples'] for sample in samples])
+
+
+@pytest.fixture(scope='module')
+def png(tmp_path_factory):
+    """A file of 40 by 44 pixels and its content, RGB."""
+    path = tmp_path_factory.mktemp('image') / 'image.png'
+    rgb = torch.randint(0, 256, (40, 44, 3), generator=torch.Generator().manual_seed(0)).byte().numpy()
+    assert cv2.imwrite(str(path), rgb[..., ::-1])
+    return path, rgb
+
+
+def test_prediction_is_the_stock_models_bit_by_bit(model_cfg, png):
+    model = build(model_cfg(), JOINT)
+    stock = MODELS.build(stock_model(model_cfg()))
+    stock.load_state_dict(student_weights(model.state_dict()), strict=True)
+    ours, theirs = (network.eval().val_step(collated(loaded(png[0]), loaded(png[0]))) for network in (model, stock))
+    for one, other in zip(ours, theirs):
+        assert torch.equal(one.output.pred_img, other.output.pred_img)
+        assert one.all_keys() == other.all_keys()
+    assert ours[0].output.pred_img.shape == (3, 40, 44)
+
+
+@torch.no_grad()
+def test_refined_image_can_be_predicted_too(model_cfg, png):
+    model = build(model_cfg(test_cfg=dict(refined=True))).eval()
+    predicted = model.val_step(collated(loaded(png[0])))[0].output.pred_img
+    data = model.data_preprocessor(collated(loaded(png[0])), False)
+    restored = model.generator(data['inputs'])
+    masks = model.masks.segment(model.to_rgb(restored, data['data_samples']).clamp(0, 1))
+    refined = model.data_preprocessor.destruct(model.refine(restored, masks), data['data_samples'])
+    assert torch.equal(predicted, refined[0])
+    model.test_cfg = dict()
+    assert not torch.equal(predicted, model.val_step(collated(loaded(png[0])))[0].output.pred_img)
+
+
+@torch.no_grad()
+def test_stored_masks_fit_an_image_that_the_preprocessor_pads(quarter_cfg, png):
+    preprocessor = dict(type='DataPreprocessor', mean=[0.] * 3, std=[255.] * 3, pad_size_divisor=16)
+    model = build(quarter_cfg(test_cfg=dict(refined=True), data_preprocessor=preprocessor)).eval()
+    sample = loaded(png[0])
+    sample['data_samples'].set_data(dict(masks=quarters(40, 44)))
+    predicted = model.val_step(collated(sample))[0].output.pred_img
+    assert predicted.shape == (3, 40, 44) and not model.masks.seen
+    padded = model.data_preprocessor(collated(sample), False)['inputs']
+    restored = model.generator(padded)
+    masks = nn.functional.pad(quarters(40, 44).masks, (0, 4, 0, 8))
+    refined = model.refine(restored, [ImageMasks.from_masks(masks)])[0, :, :40, :44]
+    torch.testing.assert_close(predicted, (refined.flip(0) * 255).clamp(0, 255), rtol=1e-5, atol=1e-3)
+
+
+# ------------------------------------------------------------------------------- what segmenter and analyzer are shown
+
+
+@pytest.mark.parametrize('training', [True, False])
+@pytest.mark.parametrize('mean, std', [([0.] * 3, [255.] * 3), ([10., 120., 200.], [50., 60., 70.]), (127.5, 127.5)])
+@pytest.mark.parametrize('target', [None, 'RGB', 'BGR'])
+@pytest.mark.parametrize('order', ['rgb', 'bgr'])
+def test_to_rgb_undoes_what_pipeline_and_preprocessor_did(quarter_cfg, png, order, target, mean, std, training):
+    preprocessor = dict(type='DataPreprocessor', mean=mean, std=std, output_channel_order=target)
+    model = MODELS.build(quarter_cfg(data_preprocessor=preprocessor))
+    data = model.data_preprocessor(collated(*[loaded(png[0], channel_order=order)] * 2), training)
+    rgb = model.to_rgb(data['inputs'], data['data_samples'])
+    expected = torch.from_numpy(png[1]).permute(2, 0, 1) / 255
+    assert rgb.shape == (2, 3, 40, 44)
+    for image in rgb:
+        torch.testing.assert_close(image, expected, atol=1e-5, rtol=0)
+
+
+GRAY = dict(
+    generator=dict(type='NAFNet', img_channels=1, mid_channels=4, enc_blk_nums=[1], middle_blk_num=1, dec_blk_nums=[1]))
+
+
+@pytest.mark.parametrize('target', [None, 'RGB'])
+def test_gray_images_are_shown_as_gray_in_three_channels(quarter_cfg, png, target):
+    preprocessor = dict(type='DataPreprocessor', mean=[100.], std=[50.], output_channel_order=target)
+    model = build(quarter_cfg(data_preprocessor=preprocessor, **GRAY), JOINT)
+    data = model.data_preprocessor(collated(loaded(png[0], color_type='grayscale')), True)
+    rgb = model.to_rgb(data['inputs'], data['data_samples'])
+    gray = torch.from_numpy(cv2.imread(str(png[0]), cv2.IMREAD_GRAYSCALE)) / 255
+    for channel in rgb[0]:
+        torch.testing.assert_close(channel, gray, atol=1e-5, rtol=0)
+    assert len(model(**data, mode='loss')) == 5
+
+
+def test_images_that_are_not_normalized_are_taken_as_0_to_255(quarter_cfg, png):
+    preprocessor = dict(type='DataPreprocessor', mean=None, std=None, data_keys=None)
+    model = MODELS.build(quarter_cfg(data_preprocessor=preprocessor))
+    data = model.data_preprocessor(collated(loaded(png[0], gt=False)), False)
+    rgb = model.to_rgb(data['inputs'].float(), data['data_samples'])
+    torch.testing.assert_close(rgb[0], torch.from_numpy(png[1]).permute(2, 0, 1) / 255)
+
+
+def test_images_of_unknown_channel_order_are_refused(quarter_cfg):
+    samples = DataSample.stack([DataSample(gt_img=torch.rand(3, 4, 4))])
+    with pytest.raises(KeyError, match='img_channel_order'):
+        MODELS.build(quarter_cfg()).to_rgb(torch.rand(1, 3, 4, 4), samples)
+
+
+@pytest.mark.parametrize('order', ['RGB', 'BGR'])
+def test_online_masks_are_those_of_the_restored_image_in_rgb(quarter_cfg, order):
+    model = build(quarter_cfg(), JOINT)
+    inputs, samples = batch_of(order=order)
+    model(inputs, samples, mode='loss')
+    (images, _), = model.masks.seen
+    restored = model.generator(inputs).detach().clamp(0, 1)
+    torch.testing.assert_close(images, restored if order == 'RGB' else restored.flip(1))
+    assert not images.requires_grad
+
+
+def test_masks_that_come_with_the_samples_are_used(quarter_cfg):
+    model = build(quarter_cfg(dict(masks=dict(type='QuarterMasks', stored=True))), JOINT)
+    inputs, samples = batch_of()
+    masks = [quarters(*SIZE), ImageMasks.empty(*SIZE)]
+    losses = model(inputs, samples_of(samples.gt_img, masks=masks), mode='loss')
+    assert not model.masks.seen
+    refined = model.refine(model.generator(inputs), masks)
+    torch.testing.assert_close(losses['refiner.loss_recon'], (refined - samples.gt_img).abs().mean())
+
+
+def test_stored_masks_that_do_not_come_are_missed_in_training_only(quarter_cfg):
+    model = build(quarter_cfg(dict(masks=dict(type='QuarterMasks', stored=True)), test_cfg=dict(refined=True)), JOINT)
+    batch = batch_of()
+    with pytest.raises(RuntimeError, match='QuarterMasks keeps masks on disk, but the samples carry none'):
+        model(*batch, mode='loss')
+    model.eval()(*batch, mode='tensor')
+    assert len(model.masks.seen) == 1
+
+
+def test_masks_larger_than_the_image_are_refused(quarter_cfg):
+    model = build(quarter_cfg(), JOINT)
+    inputs, samples = batch_of()
+    with pytest.raises(ValueError, match='a transform of the pipeline moved the image and not its masks'):
+        model(inputs, samples_of(samples.gt_img, masks=[quarters(64, 64)] * 2), mode='loss')
+
+
+# ---------------------------------------------------------------------------------------------------- parts and errors
+
+
+def test_refiner_is_the_students_architecture_with_weights_of_its_own(quarter_cfg):
+    model = MODELS.build(quarter_cfg())
+    assert type(model.refiner) is type(model.generator)
+    assert not torch.equal(model.refiner.intro.weight, model.generator.intro.weight)
+
+
+def test_refiner_may_be_another_network(quarter_cfg):
+    model = build(quarter_cfg(dict(refiner=SWINIR)), JOINT)
+    assert model.spf.entry == 'conv_first' and len(model(*batch_of(), mode='loss')) == 5
+
+
+def test_a_network_that_starts_at_half_resolution_takes_spf_on_the_image_only(quarter_cfg):
+    half = dict(type='HalfResolution')
+    image = dict(type='SPFUnit', channels=4, inject='image')
+    assert len(build(quarter_cfg(dict(spf=image), generator=half), JOINT)(*batch_of(), mode='loss')) == 5
+    assert len(build(quarter_cfg(generator=half, spd=dict(refiner=SWINIR)), JOINT)(*batch_of(), mode='loss')) == 5
+    with pytest.raises(ValueError, match="spd.spf.inject='image'"):
+        MODELS.build(quarter_cfg(generator=half))
+
+
+@pytest.mark.parametrize('spd, model, message', [
+    (dict(mask=1), {}, r"unknown keys \['mask'\]"),
+    (dict(masks=None), {}, "masks=dict\\(type='NoMasks'\\)"),
+    (dict(distill=dict(type='SPDLoss', loss_weight=0), sgr=dict(type='SGRLoss', loss_weight=0)), {}, 'both 0'),
+    (dict(refiner=GRAY['generator']), {}, 'images of 3 channels and spd.refiner takes 1'),
+    (dict(spf=dict(type='SPFUnit', entry='outro')), {}, "spd.spf.entry='outro' is no submodule of NAFNet.*intro"),
+    ({}, dict(generator=dict(type='SRCNNNet', upscale_factor=2)), 'SRCNNNet maps an image of 3x32x32 to 3x64x64'),
+    (dict(refiner=dict(type='SRCNNNet', upscale_factor=2)), {}, 'SRCNNNet maps an image'),
+])
+def test_what_cannot_work_is_refused_when_the_model_is_built(quarter_cfg, spd, model, message):
+    with pytest.raises(ValueError, match=message):
+        MODELS.build(quarter_cfg(spd, **model))

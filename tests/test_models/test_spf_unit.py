@@ -1,0 +1,186 @@
+import mmsampriors.compat  # noqa: F401, I001
+import pytest
+import torch
+from mmagic.registry import MODELS
+from torch import nn
+
+import mmsampriors.models  # noqa: F401
+from mmsampriors.masks import ImageMasks, RunMasks
+from mmsampriors.models import SPFUnit
+
+NETWORKS = dict(
+    nafnet=dict(
+        type='NAFNet', img_channels=3, mid_channels=4, enc_blk_nums=[1, 1], middle_blk_num=1, dec_blk_nums=[1, 1]),
+    restormer=dict(
+        type='Restormer',
+        dim=8,
+        num_blocks=[1, 1, 1, 1],
+        num_refinement_blocks=1,
+        heads=[1, 1, 1, 1],
+        ffn_expansion_factor=1.),
+    swinir=dict(
+        type='SwinIRNet',
+        upscale=1,
+        img_size=16,
+        window_size=8,
+        depths=[1],
+        embed_dim=8,
+        num_heads=[2],
+        mlp_ratio=1,
+        upsampler='',
+        drop_path_rate=0.))
+ENTRIES = dict(nafnet='intro', restormer='patch_embed.proj', swinir='conv_first')
+
+
+def random_masks(count, height, width):
+    return ImageMasks.from_masks(torch.rand(count, height, width) < torch.linspace(0.2, 0.8, count)[:, None, None])
+
+
+def unit(trained=True, **cfg):
+    spf = SPFUnit(**{**dict(image_channels=3, entry_channels=5, channels=4, entry='intro'), **cfg})
+    if trained:
+        torch.nn.init.normal_(spf.project.weight, std=0.1)
+    return spf.eval()
+
+
+def permuted(masks, order):
+    return ImageMasks(masks.masks[order], masks.scores[order], masks.stability[order], masks.boxes[order],
+                      masks.areas[order])
+
+
+@pytest.mark.parametrize('form', ['prototype', 'stack'])
+@pytest.mark.parametrize('inject', ['image', 'feature'])
+def test_starts_at_zero_and_then_depends_on_masks(form, inject):
+    image, masks = torch.rand(2, 3, 9, 11), [random_masks(3, 9, 11), ImageMasks.empty(9, 11)]
+    start = unit(trained=False, form=form, inject=inject)
+    channels = 3 if inject == 'image' else 5
+    assert torch.equal(start(image, masks), torch.zeros(2, channels, 9, 11))
+    trained = unit(form=form, inject=inject)
+    others = [ImageMasks.empty(9, 11)] * 2
+    with_masks, without = trained(image, masks), trained(image, others)
+    assert not torch.allclose(with_masks[0], without[0])
+    torch.testing.assert_close(with_masks[1], without[1])
+
+
+def test_prototype_does_not_depend_on_the_order_of_masks_and_stack_does():
+    image, masks = torch.rand(1, 3, 9, 11), random_masks(4, 9, 11)
+    shuffled = permuted(masks, torch.tensor([2, 0, 3, 1]))
+    prototype, stack = unit(form='prototype'), unit(form='stack')
+    torch.testing.assert_close(prototype(image, [masks]), prototype(image, [shuffled]))
+    assert not torch.allclose(stack(image, [masks]), stack(image, [shuffled]))
+
+
+@pytest.mark.parametrize('form', ['prototype', 'stack'])
+def test_one_image_does_not_see_the_masks_of_another(form):
+    spf, image = unit(form=form), torch.rand(2, 3, 9, 11)
+    few, many = random_masks(2, 9, 11), random_masks(7, 9, 11)
+    together = spf(image, [few, many])
+    torch.testing.assert_close(together[:1], spf(image[:1], [few]))
+    torch.testing.assert_close(together[1:], spf(image[1:], [many]))
+
+
+def test_stack_takes_the_largest_masks():
+    spf, image, masks = unit(form='stack', max_masks=2), torch.rand(1, 3, 9, 11), random_masks(5, 9, 11)
+    largest = permuted(masks, torch.tensor([0, 1]))
+    torch.testing.assert_close(spf(image, [masks]), spf(image, [largest]))
+
+
+@pytest.mark.parametrize('form', ['prototype', 'stack'])
+def test_every_parameter_gets_a_gradient(form):
+    spf = unit(form=form)
+    spf(torch.rand(1, 3, 9, 11), [random_masks(3, 9, 11)]).square().sum().backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in spf.parameters())
+
+
+def test_zero_layer_learns_in_the_first_step_without_masks_too():
+    spf = unit(trained=False)
+    spf(torch.rand(1, 3, 9, 11), [ImageMasks.empty(9, 11)]).sum().backward()
+    assert spf.project.weight.grad.abs().sum() > 0
+
+
+def test_mask_dropout_drops_each_mask_with_its_probability_while_training_only():
+    spf = unit(mask_dropout=0.25)
+    masks = ImageMasks.from_masks(torch.eye(400, dtype=torch.bool).view(400, 20, 20))
+    kept = [len(spf._drop(masks)) for _ in range(20)]
+    assert 0.70 < sum(kept) / (20 * 400) < 0.80
+    image = torch.rand(1, 3, 20, 20)
+    assert torch.equal(spf(image, [masks]), spf(image, [masks]))
+    spf.train()
+    assert not torch.equal(spf(image, [masks]), spf(image, [masks]))
+
+
+@pytest.mark.parametrize('kind', [ImageMasks, RunMasks])
+def test_mask_dropout_keeps_what_it_keeps_as_it_is(kind):
+    spf, masks = unit(mask_dropout=0.5), kind.from_masks(random_masks(40, 9, 11).masks)
+    kept = spf._drop(masks)
+    rows = [next(row for row, mask in enumerate(masks.masks) if torch.equal(mask, one)) for one in kept.masks]
+    assert 0 < len(kept) < 40 and rows == sorted(rows)
+    assert torch.equal(kept.areas, kept.masks.sum((1, 2))) and torch.equal(kept.boxes, masks.boxes[rows])
+
+
+def test_mask_dropout_may_drop_all_masks():
+    spf = unit(mask_dropout=0.999).train()
+    assert spf(torch.rand(1, 3, 9, 11), [random_masks(2, 9, 11)]).isfinite().all()
+
+
+def test_large_regions_keep_their_precision_in_half_precision():
+    """Sums over thousands of pixels are taken in float32: one pixel more or less counts."""
+    spf, image = unit(), torch.rand(1, 3, 128, 128)
+    masks = [ImageMasks.from_masks(torch.ones(1, 128, 128, dtype=torch.bool))]
+    exact = spf(image, masks)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        half = spf(image, masks)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), exact, atol=0.02, rtol=0.05)
+
+
+@pytest.mark.parametrize('wrong, message', [(dict(form='sum'), 'spd.spf.form'), (dict(inject='gate'), 'spd.spf.inject'),
+                                            (dict(mask_dropout=1.), 'spd.spf.mask_dropout'),
+                                            (dict(inject='feature', entry=None), 'spd.spf.entry')])
+def test_wrong_settings_are_refused_by_name(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        unit(**wrong)
+
+
+@pytest.mark.parametrize('size', [(16, 16), (19, 21)])
+@pytest.mark.parametrize('inject', ['image', 'feature'])
+@pytest.mark.parametrize('name', NETWORKS)
+def test_refined_is_the_refiner_of_the_restored_at_first_and_uses_masks_later(model_cfg, name, inject, size):
+    if name == 'restormer' and size[0] % 8:
+        size = (24, 16)  # mmagic's Restormer takes multiples of 8 only
+    cfg = model_cfg(
+        dict(spf=dict(type='SPFUnit', channels=4, inject=inject), sgr=None, analyzer=None), generator=NETWORKS[name])
+    model = MODELS.build(cfg).eval()
+    assert model.spf.entry == ENTRIES[name]
+    image, masks = torch.rand(1, 3, *size), [random_masks(3, *size)]
+    with torch.no_grad():
+        assert torch.equal(model.refine(image, masks), model.refiner(image))
+        torch.nn.init.normal_(model.spf.project.weight)
+        refined = model.refine(image, masks)
+        assert refined.shape == image.shape
+        assert not torch.allclose(refined, model.refine(image, [ImageMasks.empty(*size)]))
+        # What is added to the feature map goes when the call is over.
+        assert not model.refiner.get_submodule(model.spf.entry)._forward_hooks
+
+
+@MODELS.register_module(force=True)
+class Padding(nn.Module):
+    """Pads to multiples of 8 at the bottom and the right as NAFNet does, and looks at single pixels."""
+
+    def __init__(self):
+        super().__init__()
+        self.intro, self.ending = nn.Conv2d(3, 5, 1), nn.Conv2d(5, 3, 1)
+
+    def forward(self, image):
+        height, width = image.shape[2:]
+        padded = nn.functional.pad(image, (0, -width % 8, 0, -height % 8))
+        return (padded + self.ending(self.intro(padded)))[..., :height, :width]
+
+
+def test_features_meet_their_pixels_in_a_network_that_pads(model_cfg):
+    cfg = model_cfg(dict(spf=dict(type='SPFUnit', channels=4), sgr=None, analyzer=None), generator=dict(type='Padding'))
+    model = MODELS.build(cfg).eval()
+    torch.nn.init.normal_(model.spf.project.weight)
+    image, masks = torch.rand(2, 3, 13, 18), [random_masks(3, 13, 18), random_masks(2, 13, 18)]
+    expected = image + model.refiner.ending(model.refiner.intro(image) + model.spf(image, masks))
+    torch.testing.assert_close(model.refine(image, masks), expected)
