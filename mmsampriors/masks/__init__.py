@@ -7,6 +7,7 @@ from .image_masks import ImageMasks, boxes_of
 from .run_masks import RunMasks
 
 __all__ = [
-    'Filled', 'ImageFile', 'ImageMasks', 'LabelMaps', 'MaskCache', 'MaskEngine', 'MaskStore', 'MaskStoreError',
-    'RunMasks', 'SAM_BUILDERS', 'boxes_of', 'build_sam', 'build_store', 'checkpoint_id', 'fill_cache', 'register_sam', 'sha256_of'
+    'boxes_of', 'build_sam', 'build_store', 'checkpoint_id', 'fill_cache', 'Filled', 'ImageFile', 'ImageMasks',
+    'LabelMaps', 'MaskCache', 'MaskEngine', 'MaskStore', 'MaskStoreError', 'register_sam', 'RunMasks',
+    'SAM_BUILDERS', 'sha256_of'
 ]

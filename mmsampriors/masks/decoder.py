@@ -157,8 +157,7 @@ class FoldedDecoder:
         total = square * scale * scale
         for i, (one, value, cross) in enumerate(zip(maps, values, image.cross)):
             product = _per_image((value * (2 / channels)).to(self.dtype), cross)
-            moment = torch.mul(product, scale.view(*product.shape[:2], 1, 1, -1), out=one.new_empty(product.shape))
-            moment = moment.reshape(one.shape)
+            moment = product.contiguous().mul_(scale.view(*product.shape[:2], 1, 1, -1)).view(one.shape)
             for j in range(i + 1):  # each pair of layers once
                 gram = factors[i] @ factors[j].transpose(1, 2) * ((1 if i == j else 2) / channels)
                 moment.baddbmm_(gram.to(self.dtype), maps[j])
@@ -173,9 +172,9 @@ class FoldedDecoder:
         if not prompts.maps:
             return shared.flatten(0, 1)
         scale = prompts.scale.view(*shared.shape[:2], 1, 1, -1)
-        logits = torch.mul(shared, scale, out=shared.new_empty(shared.shape))
+        logits = shared.contiguous().mul_(scale)
         logits += _per_image(narrow, image.constant).view_as(shared)
-        logits = logits.reshape(len(tokens), -1, shared.shape[-1])  # (Q, H * t, N)
+        logits = logits.view(len(tokens), -1, shared.shape[-1])  # (Q, H * t, N)
         projected = _by_head(tokens, image.weight.transpose(1, 2)).flatten(1, 2)  # (Q, H * t, C)
         for maps, factors in zip(prompts.maps, prompts.factors):
             logits.baddbmm_((projected @ factors.transpose(1, 2)).to(self.dtype), maps)
@@ -187,7 +186,7 @@ class FoldedDecoder:
         by_image = weights.unflatten(0, (num_images, -1)).transpose(1, 2)  # (I, H, B, t, N)
         if scale is not None:
             scale = scale.view(num_images, 1, -1, 1, scale.shape[-1])
-            by_image = torch.mul(by_image, scale, out=by_image.new_empty(by_image.shape))
+            by_image = by_image.contiguous() * scale
         out = by_image.flatten(2, 3).flatten(0, 1) @ values.shared.flatten(0, 1).transpose(1, 2)
         out = out.unflatten(1, (-1, weights.shape[2])).unflatten(0, (num_images, heads))  # (I, H, B, t, c)
         return out.transpose(1, 2).flatten(0, 1).to(values.weight.dtype)

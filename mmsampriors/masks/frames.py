@@ -41,7 +41,7 @@ def _resize(image: Tensor, size: tuple) -> Tensor:
     """(3, H, W) in [0, 255] to another size, whole numbers."""
     if tuple(image.shape[1:]) != size:
         image = F.interpolate(image[None], size, mode='bilinear', align_corners=False, antialias=True)[0]
-    return image.round().clamp(0, 255)
+    return (image + 0.5).floor().clamp(0, 255)  # halves up, as PIL
 
 
 class LogitResizer:

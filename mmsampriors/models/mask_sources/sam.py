@@ -9,6 +9,9 @@ from mmsampriors.masks import MaskEngine, build_sam, checkpoint_id
 
 from .base import MaskSource
 
+# Arguments of MaskEngine that say how masks are computed and not which.
+HOW = ('sam', 'compile', 'images_per_batch', 'max_bytes')
+
 
 @MODELS.register_module()
 class SAMMasks(MaskSource):
@@ -40,7 +43,7 @@ class SAMMasks(MaskSource):
     def provenance(self):
         # Defaults too: another version of the engine may have others.
         defaults = {name: parameter.default for name, parameter in inspect.signature(MaskEngine).parameters.items()}
-        settings = {name: str(value) for name, value in {**defaults, **self.engine_cfg}.items() if name != 'sam'}
+        settings = {name: str(value) for name, value in {**defaults, **self.engine_cfg}.items() if name not in HOW}
         checkpoint = checkpoint_id(self.model_type, self.checkpoint)
         return dict(type='SAMMasks', model_type=self.model_type, checkpoint=checkpoint, engine=settings)
 
