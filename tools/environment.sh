@@ -7,6 +7,8 @@ set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 VENV="${MMSAMPRIORS_VENV:-$ROOT/.venv}"
+mkdir -p "$VENV"
+VENV="$(cd "$VENV" && pwd -P)"
 PYTHON="$VENV/bin/python"
 
 fail() {
@@ -29,14 +31,14 @@ find_python() {
     done
     fail 'needs Python 3.10, 3.11 or 3.12 with its venv module, and finds none on the PATH.' \
         "Found: $(python3 --version 2>&1 || true) ($(command -v python3 || echo 'no python3'))." \
-        'On Debian and Ubuntu: apt install python3-venv. Elsewhere: install Python 3.11 so that `python3.11` starts it,' \
-        "or make the environment with any Python of yours: /path/to/python -m venv '$VENV'"
+        'On Debian and Ubuntu: apt install python3-venv. Elsewhere: install Python 3.11 so that `python3.11` starts' \
+        "it, or make the environment with any Python of yours: /path/to/python -m venv '$VENV'"
 }
 
 # What the stamp holds: it changes with the requirements, this script, the Python, and the place of the checkout.
 describe_environment() {
     (cd "$ROOT" && cat requirements.txt requirements/*.txt setup.py pyproject.toml tools/environment.sh) | cksum
-    grep '^version' "$VENV/pyvenv.cfg"
+    "$PYTHON" --version
     echo "$ROOT"
 }
 
@@ -62,11 +64,12 @@ install_packages() {
     if ! "$PYTHON" -I -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("mmcv") is None)'; then
         files+=(-r "$ROOT/requirements/lite.txt")
     fi
-    # -I: what PYTHONPATH shows is not in this environment.
-    PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 "$PYTHON" -I -m pip install "${files[@]}" ||
+    # -I: what PYTHONPATH shows is not in this environment. --no-compile: half of the time would go into byte code of
+    # modules that nothing imports; Python writes that of the others when it first imports them.
+    PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 "$PYTHON" -I -m pip install --no-compile "${files[@]}" ||
         fail 'the packages could not be installed; the reason is in the lines above.' \
-            'If pip cannot reach its package index, give it a mirror or a folder of wheels (PIP_INDEX_URL, PIP_FIND_LINKS)' \
-            'or a proxy (HTTPS_PROXY), and run this again: what has been installed is kept.'
+            'If pip cannot reach its package index, give it a mirror (PIP_INDEX_URL), a folder of wheels' \
+            '(PIP_FIND_LINKS) or a proxy (HTTPS_PROXY), and run this again: what has been installed is kept.'
 }
 
 make_environment() {
@@ -76,13 +79,14 @@ make_environment() {
         echo "[1/3] $("$base" --version): a virtual environment in $VENV"
         "$base" -m venv "$VENV" || fail "$base -m venv '$VENV' failed; the reason is in the lines above."
     fi
-    suits "$PYTHON" || fail "$VENV has $("$PYTHON" --version 2>&1), and 3.10, 3.11 or 3.12 is needed: remove that folder."
+    suits "$PYTHON" ||
+        fail "$VENV has $("$PYTHON" --version 2>&1), and 3.10, 3.11 or 3.12 is needed: remove that folder."
     if [ -e "$VENV/mmsampriors.unfinished" ]; then
         drop_half_packages
     fi
     touch "$VENV/mmsampriors.unfinished"
-    echo '[2/3] PyTorch, mmagic and the rest: on first use 3 GB to download and 7 GB on disk, about 5 minutes.' \
-        'The step "Installing collected packages" is silent for 2 of them.'
+    echo '[2/3] PyTorch, mmagic and the rest: at first 3 GB to download and 7 GB on disk, 5 minutes or more.' \
+        'pip is silent in the last of them.'
     install_packages
     echo '[3/3] mmsampriors itself, as a link to this checkout'
     "$PYTHON" -I -m pip install --quiet --no-deps --no-build-isolation --editable "$ROOT" ||
@@ -93,9 +97,8 @@ make_environment() {
 }
 
 if ! is_ready; then
-    mkdir -p "$VENV"
     (
-        # Two calls at once: the second waits, then finds the work done. Without flock (macOS) nothing guards against that.
+        # Two calls at once: the second waits, then finds the work done. Without flock (macOS) nothing guards that.
         if command -v flock >/dev/null && ! flock --nonblock 9; then
             echo "waiting for another process that is making $VENV"
             flock 9

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests in the environment of this checkout; arguments go to pytest: bash tools/run_tests.sh -m "not slow" -k compat
+# Runs the tests in the environment of this checkout. Arguments go to pytest:
+#   bash tools/run_tests.sh -m "not slow" -k compat
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 

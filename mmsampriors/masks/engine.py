@@ -12,6 +12,7 @@ from .encoder import encode_images, takes_any_size
 from .filters import boxes_above, pack_above, stability_scores, unpack
 from .frames import LogitResizer, point_grid, resized_shape, to_encoder
 from .image_masks import ImageMasks
+from .precision import computed_in
 
 
 @dataclass
@@ -120,7 +121,7 @@ class MaskEngine:
     def _segment(self, images: list) -> list:
         """:meth:`generate` for images that are encoded together, in [0, 255]."""
         sizes = [tuple(image.shape[1:]) for image in images]
-        with torch.autocast(self.sam.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with computed_in(self.dtype, self.sam.device):
             embeddings = self._encode(self.sam.image_encoder, to_encoder(images, self.sam, self.resolution))
         state = self.image_state(embeddings)
         per_chunk = self._fitting(self.decoder.bytes_per_prompt(state.grid[0] * state.grid[1]) * len(images))

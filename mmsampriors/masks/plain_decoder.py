@@ -5,6 +5,8 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor
 
+from .precision import computed_in
+
 
 @dataclass
 class PlainState:
@@ -54,7 +56,7 @@ class PlainDecoder:
     def decode(self, images: PlainState, sparse: Tensor) -> tuple:
         """As in ``FoldedDecoder``; the second result is the masks themselves."""
         found = []
-        with torch.autocast(sparse.device.type, self.dtype, enabled=self.dtype.itemsize < 4):
+        with computed_in(self.dtype, sparse.device):
             for embedding, prompts in zip(images.embeddings, sparse.chunk(images.num_images)):
                 found.append(self.decoder(
                     image_embeddings=embedding[None], image_pe=images.position, sparse_prompt_embeddings=prompts,

@@ -16,7 +16,8 @@ class MaskCacheHook(Hook):
     """Before training: computes stored masks that are missing, and makes the train pipeline carry them.
 
     Does nothing where ``model.spd.masks`` is an online source or NoMasks. In a distributed run the ranks share the
-    work. Runs in ``before_train``, the first moment at which only training is meant: ``before_run`` precedes testing too.
+    work. Runs in ``before_train``, the first moment at which only training is meant: ``before_run`` precedes testing
+    too.
 
     Args:
         batch_size (int): Images handed to the segmenter at once. Default: 1.

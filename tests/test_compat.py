@@ -1,0 +1,212 @@
+"""Each repair to upstream, in a fresh process where the fault that it mends is present or staged."""
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run_python(code: str, *, folder: Path, path: tuple = ()) -> subprocess.CompletedProcess:
+    """Runs ``code`` in a fresh Python that sees the checkout, and after it the folders of ``path``."""
+    env = {**os.environ, 'PYTHONPATH': os.pathsep.join(map(str, [ROOT, *path])), 'OMP_NUM_THREADS': '1'}
+    return subprocess.run([sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code)],
+                          cwd=folder, env=env, capture_output=True, text=True)
+
+
+def check_python(code: str, *, folder: Path, path: tuple = ()):
+    done = run_python(code, folder=folder, path=path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_import_is_light_and_bases_resolve_without_pkg_resources(tmp_path):
+    theirs, ours = 'mmagic::nafnet/nafnet_c64eb11128mb1db1111_8xb8-lr1e-3-400k_gopro.py', 'mmsampriors::_base_/spd.py'
+    (tmp_path / 'child.py').write_text(f'_base_ = {[theirs, ours]}\n')
+    check_python(
+        '''
+        import sys
+        sys.modules['pkg_resources'] = None  # as in an environment with setuptools 82
+
+        import mmengine.utils
+        upstream = mmengine.utils.is_installed
+        try:
+            upstream('mmagic')
+        except ImportError:
+            pass
+        else:
+            raise AssertionError('upstream needs no pkg_resources any more: the repair can go')
+
+        import mmsampriors
+        heavy = {'torch', 'mmagic', 'mmcv', 'mmengine.runner'} & set(sys.modules)
+        assert not heavy, f'import mmsampriors imports {heavy}'
+
+        from mmengine.config import Config
+        child = Config.fromfile('child.py', import_custom_modules=False)
+        assert child.model.generator.type == 'NAFNetLocal' and child.spd.masks.type
+        assert not mmengine.utils.is_installed('mmdet3d') and not mmengine.utils.is_installed('no_such_package')
+        try:
+            mmengine.utils.get_installed_path('no_such_package')
+        except ModuleNotFoundError as error:
+            assert 'no_such_package is not installed' in str(error)
+        ''', folder=tmp_path)
+
+
+IMPORT_MMAGIC = '''
+    import sys
+    sys.modules['pkg_resources'] = None
+    import mmcv
+    import mmengine
+    import numpy as np
+
+    mmcv.__version__ = '2.2.0'  # mmagic accepts < 2.2.0
+    getattr(np, '__deprecated_attrs__', {}).pop('bool8', None)  # as in numpy 2
+    numpy_version, np.__version__ = np.__version__, '2.4.0'
+    from mmsampriors import compat
+    np.__version__ = numpy_version
+
+    compat.apply()
+    before = [(type(finder), getattr(finder, 'name', None)) for finder in sys.meta_path]
+    put, path = mmengine.fileio.LocalBackend.put, mmengine.utils.get_installed_path
+    compat.apply()
+    assert before == [(type(finder), getattr(finder, 'name', None)) for finder in sys.meta_path]
+    assert put is mmengine.fileio.LocalBackend.put and path is mmengine.utils.get_installed_path
+
+    import mmagic.models
+    assert mmagic.models.NAFNet
+    assert np.bool8 is np.bool_
+    assert mmcv.__version__ == '2.2.0', 'the version is feigned for longer than mmagic is imported'
+'''
+
+
+def test_mmagic_imports_where_upstream_refuses(tmp_path):
+    """mmcv 2.2, numpy 2, no compiled ops and no pkg_resources at once; and what the stand-ins leave behind."""
+    check_python(
+        textwrap.dedent(IMPORT_MMAGIC) + textwrap.dedent('''
+        from mmengine.utils.dl_utils.misc import mmcv_full_available
+        import glob, os
+        compiled = bool(glob.glob(os.path.join(os.path.dirname(mmcv.__file__), '_ext.*')))
+        assert mmcv_full_available() == compiled, 'a stand-in for mmcv._ext stays behind'
+        if not compiled:
+            assert 'mmcv._ext' not in sys.modules
+            import torch
+            from mmcv.ops import nms
+            try:
+                nms(torch.tensor([[0., 0., 1., 1.]]), torch.tensor([1.]), 0.5)
+            except RuntimeError as error:
+                assert 'nms is a compiled op of mmcv' in str(error), error
+            else:
+                raise AssertionError('a compiled op ran without an extension')
+        compat.apply()
+        assert 'mmcv._ext' not in sys.modules or compiled
+        '''), folder=tmp_path)
+
+
+@pytest.mark.parametrize('order', ['compat first', 'mmengine.runner first'])
+def test_mmengine_checkpoints_load_and_others_do_not(tmp_path, order):
+    """``HistoryBuffer`` passes ``weights_only=True``; ``getattr`` serves HistoryBuffer's own statistics only."""
+    first, second = 'import mmsampriors.compat', 'import mmengine.runner'
+    if order == 'mmengine.runner first':
+        first, second = second, first
+    check_python(
+        f'{first}\n{second}\n' + textwrap.dedent('''
+        import os
+        import pickle
+        import numpy as np
+        import torch
+        from mmengine.logging import HistoryBuffer, MessageHub
+        from mmengine.runner import load_checkpoint, save_checkpoint
+
+        hub = MessageHub.get_instance('training')
+        for value in (1.0, 2.0, 4.5):
+            hub.update_scalar('train/loss', value)
+        hub.update_info('iter', 3)
+        model = torch.nn.Linear(2, 2)
+        save_checkpoint(dict(state_dict=model.state_dict(), message_hub=hub.state_dict()), 'good.pth')
+        load_checkpoint(torch.nn.Linear(2, 2), 'good.pth')
+        if hasattr(torch.serialization, 'add_safe_globals'):
+            loaded = torch.load('good.pth', weights_only=True)
+            buffer = loaded['message_hub']['log_scalars']['train/loss']
+            assert buffer.data[0].tolist() == [1.0, 2.0, 4.5], buffer.data
+            assert buffer.statistics('mean') == 2.5 and buffer.statistics('min') == 1.0
+
+            class Malicious:
+                def __init__(self, *call):
+                    self.call = call
+                def __reduce__(self):
+                    return self.call[0], self.call[1:]
+
+            reach = [(getattr, HistoryBuffer, '__init__'), (getattr, HistoryBuffer, '__subclasses__'),
+                     (getattr, HistoryBuffer, '_statistics_methods'), (getattr, np.ndarray, 'tofile'),
+                     (getattr, torch.nn.Linear, 'forward'), (os.system, 'touch broken_in'),
+                     (getattr, Malicious(getattr, HistoryBuffer, 'min'), '__globals__')]
+            for call in reach:
+                torch.save(dict(state_dict={}, message_hub=Malicious(*call)), 'bad.pth')
+                try:
+                    torch.load('bad.pth', weights_only=True)
+                except pickle.UnpicklingError:
+                    pass
+                except ValueError as error:
+                    assert 'may be malicious' in str(error), error
+                else:
+                    raise AssertionError(f'{call} was loaded')
+            assert not os.path.exists('broken_in')
+        '''), folder=tmp_path)
+
+
+def test_killed_write_leaves_the_old_file(tmp_path):
+    """The kernel kills the process once it has written 4,096 of 100,000 bytes."""
+    file = tmp_path / 'iter_10.pth'
+    file.write_bytes(b'old')
+    done = run_python(
+        '''
+        import resource, signal
+        import mmsampriors
+        from mmengine.fileio import LocalBackend
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        LocalBackend().put(bytes(100_000), 'iter_10.pth')
+        ''', folder=tmp_path)
+    assert done.returncode < 0, 'the process should have been killed'
+    assert file.read_bytes() == b'old'
+
+
+def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    check_python(
+        '''
+        import os, pathlib, resource
+        import mmsampriors
+        from mmengine.fileio import LocalBackend
+        LocalBackend().put(b'new', pathlib.Path('folder/new.pth'))
+        assert pathlib.Path('folder/new.pth').read_bytes() == b'new'
+
+        pathlib.Path('iter_10.pth').write_bytes(b'old')
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        try:
+            LocalBackend().put(bytes(100_000), 'iter_10.pth')
+        except OSError as error:
+            pass
+        else:
+            raise AssertionError('100,000 bytes fitted into 4,096')
+        assert pathlib.Path('iter_10.pth').read_bytes() == b'old'
+        assert sorted(os.listdir('.')) == ['folder', 'iter_10.pth'], os.listdir('.')
+        ''', folder=tmp_path)
+
+
+def test_compiled_ops_are_used_where_they_exist(tmp_path):
+    mmcv = tmp_path / 'fake' / 'mmcv'
+    (mmcv / 'ops').mkdir(parents=True)
+    (mmcv / '__init__.py').write_text("__version__ = '2.1.0'\n")
+    (mmcv / '_ext.py').write_text('compiled = True\n')
+    (mmcv / 'ops' / '__init__.py').write_text('from mmcv._ext import compiled\n')
+    use = 'import mmsampriors.compat, mmcv.ops; assert mmcv.ops.compiled is True'
+    check_python(use, folder=tmp_path, path=(mmcv.parent, ))
+
+
+def test_missing_mmcv_says_what_to_install(tmp_path):
+    done = run_python('import sys; sys.modules["mmcv"] = None; import mmsampriors.compat', folder=tmp_path)
+    requirement = (ROOT / 'requirements' / 'lite.txt').read_text().splitlines()[-1]
+    assert done.returncode != 0
+    assert f'pip install "{requirement}"' in done.stderr

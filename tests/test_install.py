@@ -1,0 +1,158 @@
+"""A wheel, an sdist and an editable install, each in an environment that borrows the packages of the running one."""
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+RESOLVE = '''
+import mmsampriors
+from mmengine.config import Config
+config = Config.fromfile('child.py', import_custom_modules=False)
+assert config.spd.masks.type and 'SPDScheduleHook' in [hook.type for hook in config.spd_hooks]
+print(mmsampriors.__file__)
+'''
+
+FIRST_IMPORT = '''
+import importlib.machinery, os, runpy, sys
+
+class ShowOrigin:
+    def find_spec(name, path=None, target=None):
+        if name == 'mmsampriors':
+            print(importlib.machinery.PathFinder.find_spec(name).origin)
+            raise SystemExit
+
+sys.meta_path.insert(0, ShowOrigin)
+sys.path[0] = os.path.dirname(sys.argv[1])
+runpy.run_path(sys.argv[1], run_name='__main__')
+'''
+SCRIPTS = [
+    str(path.relative_to(ROOT)) for path in sorted((ROOT / 'tools').rglob('*.py'))
+    if '__main__' in path.read_text() and 'mmsampriors' in path.read_text()
+]
+
+
+def run(*command, folder: Path) -> str:
+    env = {key: value for key, value in os.environ.items() if key != 'PYTHONPATH'}
+    done = subprocess.run([*map(str, command)], cwd=folder, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+def copy_checkout(target: Path) -> Path:
+    """What a build reads, in a folder of its own: a build leaves files behind, and takes those of an earlier one."""
+    target.mkdir(parents=True)
+    ignore = shutil.ignore_patterns('__pycache__', '*.egg-info')
+    for name in ('mmsampriors', 'configs', 'tools', 'requirements'):
+        shutil.copytree(ROOT / name, target / name, symlinks=True, ignore=ignore)
+    for name in ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'LICENSE'):
+        shutil.copy(ROOT / name, target)
+    return target
+
+
+def build_wheel(source: Path, target: Path) -> Path:
+    options = ('--no-deps', '--no-build-isolation', '--wheel-dir', target)
+    run(sys.executable, '-m', 'pip', 'wheel', *options, source, folder=source.parent)
+    return next(target.glob('mmsampriors-*.whl'))
+
+
+def make_environment(folder: Path) -> Path:
+    """An environment with nothing in it but a view of the packages here; its Python."""
+    run(sys.executable, '-m', 'venv', '--without-pip', folder, folder=folder.parent)
+    packages = next(folder.glob('lib/python3*/site-packages'))
+    (packages / 'borrowed.pth').write_text(sysconfig.get_path('purelib') + '\n')
+    return folder / 'bin' / 'python'
+
+
+def install(python: Path, *what, folder: Path):
+    # --ignore-installed: an mmsampriors among the borrowed packages must neither count nor be removed.
+    run(python, '-m', 'pip', 'install', '--no-deps', '--no-build-isolation', '--ignore-installed', *what, folder=folder)
+
+
+def list_files(folder: str) -> dict[str, bytes]:
+    return {
+        f'{folder}/{path.relative_to(ROOT / folder)}': path.read_bytes()
+        for path in (ROOT / folder).rglob('*')
+        if path.is_file() and '__pycache__' not in path.parts and path.suffix != '.pyc'
+    }
+
+
+@pytest.fixture(scope='module')
+def empty(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('an empty folder')
+    (folder / 'child.py').write_text("_base_ = 'mmsampriors::_base_/spd.py'\n")
+    return folder
+
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('wheel')
+    return build_wheel(copy_checkout(folder / 'source'), folder)
+
+
+@pytest.fixture(scope='module')
+def with_wheel(wheel, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('regular')
+    python = make_environment(folder / 'env')
+    install(python, wheel, folder=folder)
+    return python
+
+
+def test_wheel_holds_package_configs_and_tools_as_files(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        held = {info.filename: info for info in archive.infolist() if '.dist-info/' not in info.filename}
+        for name, content in {**list_files('configs'), **list_files('tools')}.items():
+            info = held.pop(f'mmsampriors/.mim/{name}')
+            assert (info.external_attr >> 28) == 0o10, f'{name} is no regular file'
+            assert archive.read(info) == content
+        metadata = next(archive.read(name).decode() for name in archive.namelist() if name.endswith('/METADATA'))
+    ours = {name for name in list_files('mmsampriors') if Path(name).suffix in ('.py', '.safetensors', '.yml')}
+    assert set(held) == {name for name in ours if '/.mim/configs/' not in name and '/.mim/tools/' not in name}
+
+    needs = [line for line in metadata.splitlines() if line.startswith('Requires-Dist: mmcv')]
+    assert len(needs) == 1 and 'extra == "lite"' in needs[0], 'a plain install must leave mmcv alone'
+
+
+def test_wheel_from_sdist_is_the_same(wheel, tmp_path):
+    source = copy_checkout(tmp_path / 'source')
+    build = 'import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])'
+    run(sys.executable, '-c', build, tmp_path, folder=source)
+    sdist = next(tmp_path.glob('mmsampriors-*.tar.gz'))
+    (tmp_path / 'out').mkdir()
+    again = build_wheel(sdist, tmp_path / 'out')
+    with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(again) as other:
+        assert sorted(one.namelist()) == sorted(other.namelist())
+
+
+def test_regular_install_resolves_bases(with_wheel, empty):
+    assert run(with_wheel, '-c', RESOLVE, folder=empty).startswith(str(with_wheel.parents[1]))
+
+
+def test_editable_install_resolves_bases(tmp_path, empty):
+    source = copy_checkout(tmp_path / 'source')
+    python = make_environment(tmp_path / 'env')
+    install(python, '--editable', source, folder=tmp_path)
+    assert run(python, '-c', RESOLVE, folder=empty) == str(source / 'mmsampriors' / '__init__.py')
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+def test_scripts_of_a_checkout_run_the_checkout(script, with_wheel, empty):
+    """Also where another mmsampriors is installed: stops at the first import of it and shows where that leads."""
+    assert run(with_wheel, '-c', FIRST_IMPORT, ROOT / script, folder=empty) == str(ROOT / 'mmsampriors' / '__init__.py')
+
+
+def test_lost_links_are_named(tmp_path):
+    source = copy_checkout(tmp_path / 'source')
+    link = source / 'mmsampriors' / '.mim' / 'configs'
+    link.unlink()
+    link.write_text('../../configs')
+    done = subprocess.run([sys.executable, 'setup.py', '--version'], cwd=source, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert 'mmsampriors/.mim/configs' in done.stderr and 'core.symlinks' in done.stderr
