@@ -231,7 +231,7 @@ def write_files_whole():
     upstream_put = LocalBackend.put
 
     def put(self, obj, filepath):
-        part = f'{filepath}.{os.getpid()}.part'
+        part = f'{filepath}.part'
         try:
             upstream_put(self, obj, part)
             os.replace(part, filepath)

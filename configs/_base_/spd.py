@@ -10,8 +10,14 @@ custom_imports = dict(
     allow_failed_imports=False)
 
 spd = dict(
-    # M: where the masks come from.
-    masks=dict(type='FelzenszwalbMasks', _scope_='mmagic'),
+    # M: where the masks come from. Felzenszwalb's segments need no weights, so that this runs anywhere, and are no
+    # replacement for SAM's masks: for a real run take segmenter=dict(type='SAMMasks', model_type='vit_h').
+    masks=dict(
+        type='CachedMasks',
+        segmenter=dict(type='FelzenszwalbMasks', scale=250, sigma=0.8, min_size=500),
+        source='gt',
+        cache_dir='data/spd_masks',
+        _scope_='mmagic'),
     # g: how masks are fused into what the refiner sees.
     spf=dict(type='SPFUnit', form='prototype', inject='feature', _scope_='mmagic'),
     # r: a network config, or None for the student's own architecture.

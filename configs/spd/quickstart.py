@@ -57,7 +57,7 @@ val_cfg = dict(type='MultiValLoop')
 test_cfg = dict(type='MultiTestLoop')
 
 optim_wrapper = dict(
-    type='OptimWrapper', optimizer=dict(type='AdamW', lr=5e-4, weight_decay=1e-4), clip_grad=dict(max_norm=1.))
+    type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-4), clip_grad=dict(max_norm=1.))
 param_scheduler = dict(type='CosineAnnealingLR', by_epoch=False, T_max=400, eta_min=1e-6)
 
 default_hooks = dict(

@@ -3,7 +3,13 @@ _base_ = [
     'mmagic::restormer/restormer_official_rain13k.py', '../_base_/spd.py', '../_base_/schedules/restormer_derain.py'
 ]
 
-model = dict(type='SPDModel', spd=_base_.spd)
+# Masks of SAM ViT-H: its checkpoint is downloaded, or named in model.spd.masks.segmenter.checkpoint.
+masks = dict(
+    type='CachedMasks',
+    segmenter=dict(type='SAMMasks', model_type='vit_h', checkpoint=None),
+    source='gt',
+    cache_dir='data/spd_masks/rain13k')
+model = dict(type='SPDModel', spd={**_base_.spd, 'masks': masks})
 custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks
 
 # mmagic's own work_dir is that of its test config.

@@ -40,6 +40,8 @@ class SPDScheduleHook(Hook):
         model.prepare(next(model.parameters()).device)
         if getattr(runner.optim_wrapper, 'clip_grad_kwargs', None):
             runner.optim_wrapper.clip_func = ClipByOwner(model, runner.optim_wrapper.clip_func)
+        if model.masks.caution:
+            runner.logger.warning(model.masks.caution)
         self._enter(runner)
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):

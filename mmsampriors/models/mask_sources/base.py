@@ -15,6 +15,8 @@ class MaskSource:
     """
 
     stored = False
+    #: What a user should know before training with these masks; logged as a warning.
+    caution = ''
 
     def __deepcopy__(self, memo):
         return self

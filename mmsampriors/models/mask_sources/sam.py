@@ -32,6 +32,11 @@ class SAMMasks(MaskSource):
             raise ValueError(f'spd.masks.engine has unknown keys {unknown}; MaskEngine takes {sorted(set(known) - {"sam"})}')
         self._engine = None
 
+    @property
+    def caution(self):
+        return ("masks are those of sam_tiny, which is no replacement for Meta's SAM: for a real run take "
+                "model_type='vit_h'") if self.model_type == 'tiny' else ''
+
     def prepare(self):
         """Builds the SAM, once."""
         if self._engine is None:

@@ -41,6 +41,10 @@ class CachedMasks(MaskSource):
             raise ValueError(f'spd.masks.segmenter must segment images, and {segmenter["type"]} keeps masks itself')
         self.source, self.cache_dir, self.restorer = source, cache_dir, restorer
 
+    @property
+    def caution(self):
+        return self.segmenter.caution
+
     @cached_property
     def _made_with(self):
         # Hashes checkpoints of gigabytes: once is enough.
