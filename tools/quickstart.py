@@ -43,8 +43,8 @@ TITLES = dict(first='training', plain='training on, plain', spd='training on, SP
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', default=osp.join(ROOT, 'work_dirs', 'quickstart'), help='folder of the results')
-    parser.add_argument('--first', type=int, default=300, help='steps of the plain training that both start from')
-    parser.add_argument('--then', type=int, default=150, help='steps of the two trainings that are compared')
+    parser.add_argument('--first', type=int, default=250, help='steps of the plain training that both start from')
+    parser.add_argument('--then', type=int, default=120, help='steps of the two trainings that are compared')
     return parser.parse_args()
 
 
@@ -89,7 +89,7 @@ def config_of(name, args, distil):
     cfg.model.spd.masks.cache_dir = osp.join(args.out, 'masks')
     cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
     cfg.train_cfg.max_iters, cfg.param_scheduler.T_max = steps, steps
-    cfg.train_cfg.val_interval = max(1, steps // 5)
+    cfg.train_cfg.val_interval = max(1, steps // 4)
     if not distil:
         cfg.model, cfg.custom_hooks = stock_model(cfg.model), []
     return cfg
@@ -159,7 +159,7 @@ def draw_results(comparisons, path):
 def show(metrics, out):
     """Prints the table and what it says."""
     titles = dict(
-        input='rainy input', first='student before', plain='plain, equal steps', spd='SPD', refined='refined (needs SAM)')
+        input='rainy input', first='student before', plain='plain, equal steps', spd='SPD', refined='refined (with masks)')
     print(f'\n{"":22}{"PSNR-Y":>10}{"SSIM-Y":>10}')
     for name, title in titles.items():
         print(f'{title:22}{metrics[name]["PSNR"]:10.2f}{metrics[name]["SSIM"]:10.4f}')

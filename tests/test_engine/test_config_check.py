@@ -28,7 +28,7 @@ def test_three_lines_make_a_config(read):
     cfg = read(BASES + MODEL + HOOKS)
     check_config(cfg)
     assert cfg.model.type == 'SPDModel' and cfg.model.generator.type == 'NAFNetLocal'
-    assert cfg.model.spd.masks.type == 'FelzenszwalbMasks'
+    assert cfg.model.spd.masks.type == 'CachedMasks'
     hooks = [hook.type for hook in cfg.custom_hooks]
     assert hooks[0] == 'BasicVisualizationHook' and {'SPDScheduleHook', 'ExportStudentHook'} < set(hooks)
     assert 'mmsampriors.models' in cfg.custom_imports.imports

@@ -11,7 +11,7 @@ from small_sam import SIDE, small_sam
 from mmsampriors.masks import MaskEngine, build_sam
 from mmsampriors.masks import engine as engine_module
 from mmsampriors.masks.frames import resized_shape, to_encoder
-from mmsampriors.masks.tiny import TINY_AUTOMATIC, TINY_CHECKPOINT
+from mmsampriors.masks.tiny import TINY_CHECKPOINT
 
 SIZES = [(90, 131), (64, 64), (150, 70), (33, 47), (48, 64)]
 
@@ -99,7 +99,8 @@ def test_same_masks_as_stock_with_trained_weights(monkeypatch, same_input, share
     sam = build_sam('tiny').requires_grad_(False)
     monkeypatch.setitem(globals(), 'SIDE', sam.image_encoder.img_size)
     images = skimage_photographs()
-    settings = {**TINY_AUTOMATIC, 'points_per_side': 12}
+    # Below TINY_AUTOMATIC, so that interim weights leave enough masks to compare.
+    settings = dict(points_per_side=12, pred_iou_thresh=0.1, stability_score_thresh=0.2, box_nms_thresh=0.8)
     stock = stock_masks(sam, images, settings, same_input)
     found = MaskEngine(sam, **settings).generate(images)
     assert all(len(expected) >= 10 for expected in stock)
@@ -110,7 +111,7 @@ def skimage_photographs():
     """Five photographs of several shapes that come with scikit-image."""
     import skimage.data
     arrays = [skimage.data.astronaut()[:300, :400], skimage.data.chelsea(), skimage.data.coffee(),
-              skimage.data.rocket()[:256, 100:356], skimage.data.astronaut()[200:, 150:400]]
+              skimage.data.immunohistochemistry()[:256, 100:356], skimage.data.astronaut()[200:, 150:400]]
     return [torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1) for array in arrays]
 
 

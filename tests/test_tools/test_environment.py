@@ -174,7 +174,7 @@ def test_names_that_start_nothing_and_other_versions_are_passed_over(checkout, t
         (folder / name).write_text(f'#!{BASH}\necho "{name}: command not found" >&2\nexit 127\n')
         (folder / name).chmod(0o755)
     (folder / 'python3').write_text(f'#!{BASH}\n[ "$2" != venv ] || {{ echo "making $3"; exit 1; }}\n'
-                                    f'exec {sys.executable} "$@"\n')
+                                    f'exec "{sys.executable}" "$@"\n')
     (folder / 'python3').chmod(0o755)
     code, output = checkout.run(PATH=str(folder))
     assert code != 0
