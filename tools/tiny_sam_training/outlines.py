@@ -113,7 +113,9 @@ def warp(rng, labels: np.ndarray, strength: float) -> np.ndarray:
     """Moves pixels by smooth noise of ``strength`` times the longer side; nearest, so labels stay labels."""
     height, width = labels.shape
     coarsest, roughness = rng.uniform(2, 8), rng.uniform(0.5, 1.6)
-    shift = [smooth_noise(rng, height, width, coarsest, roughness) * strength * max(height, width) for _ in range(2)]
+    # A plain float: numpy 2 would make float64 of the noise, which cv2.remap does not take.
+    reach = float(strength * max(height, width))
+    shift = [smooth_noise(rng, height, width, coarsest, roughness) * reach for _ in range(2)]
     y, x = np.mgrid[:height, :width].astype(np.float32)
     moved = cv2.remap(labels.astype(np.uint8), x + shift[0], y + shift[1], cv2.INTER_NEAREST,
                       borderMode=cv2.BORDER_REPLICATE)
