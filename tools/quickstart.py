@@ -16,18 +16,13 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
 import mmsampriors.compat  # noqa: E402, F401
 import skimage.data  # noqa: E402
-import torch  # noqa: E402
 from mmengine.config import Config  # noqa: E402
-from mmengine.hooks import Hook  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
 from PIL import Image  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from mmsampriors.datasets.degradations import RainSettings, add_rain  # noqa: E402
 from mmsampriors.datasets.pairs import make_pairs  # noqa: E402
-from mmsampriors.engine.export import stock_model  # noqa: E402
-from mmsampriors.evaluation import compare_on_pairs, mean_metrics  # noqa: E402
-from mmsampriors.visualization import draw_curves, draw_masks, draw_panel, read_scalars  # noqa: E402
+# What imports torch and mmagic, 5 s, is imported where it is used: the photographs get their rain before that.
 
 ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
 PHOTOGRAPHS = dict(train=['astronaut.png', 'rocket.jpg', 'motorcycle_left.png', 'motorcycle_right.png'], test=['chelsea.png', 'coffee.png'])
@@ -62,24 +57,27 @@ def make_data(out):
         make_pairs(photographs, osp.join(out, 'data', split), add_rain, RainSettings(veiling=0))
 
 
-class ProgressHook(Hook):
-    """Moves the progress bar and shows the loss."""
+def progress_hook(bar, name, log):
+    """A hook that moves the progress bar and shows the loss."""
+    from mmengine.hooks import Hook
 
-    def __init__(self, bar, name, log):
-        self.bar, self.name, self.log = bar, name, log
+    class ProgressHook(Hook):
 
-    def before_train(self, runner):
-        self.bar.set_description(TITLES[self.name])
-        self.bar.update(runner.iter)
+        def before_train(self, runner):
+            bar.set_description(TITLES[name])
+            bar.update(runner.iter)
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.bar.update()
-        self.bar.set_postfix(loss=f'{float(outputs["loss"]):.3f}', refresh=False)
-        self.log.flush()
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            bar.update()
+            bar.set_postfix(loss=f'{float(outputs["loss"]):.3f}', refresh=False)
+            log.flush()
+
+    return ProgressHook()
 
 
 def config_of(name, args, distil):
     """The quickstart's config for one training, with its folders and number of steps."""
+    from mmsampriors.engine.export import stock_model
     cfg = Config.fromfile(osp.join(ROOT, 'configs', 'spd', 'quickstart.py'))
     steps = args.first if name == 'first' else args.then
     cfg.work_dir, cfg.launcher = osp.join(args.out, name), 'none'
@@ -97,6 +95,7 @@ def config_of(name, args, distil):
 
 def train(name, args, bar, log, distil=False):
     """One training, from its own latest checkpoint where there is one; gives its last checkpoint's path."""
+    from mmengine.runner import Runner
     cfg = config_of(name, args, distil)
     cfg.resume = osp.isfile(osp.join(cfg.work_dir, 'last_checkpoint'))
     if name != 'first':
@@ -105,7 +104,7 @@ def train(name, args, bar, log, distil=False):
         cfg.load_from = None if cfg.resume else osp.join(args.out, 'first', f'iter_{args.first}.pth')
     with contextlib.redirect_stdout(log):
         runner = Runner.from_cfg(cfg)
-        runner.register_hook(ProgressHook(bar, name, log))
+        runner.register_hook(progress_hook(bar, name, log))
         runner.train()
     return osp.join(cfg.work_dir, f'iter_{cfg.train_cfg.max_iters}.pth')
 
@@ -123,6 +122,10 @@ def train_all(args):
 
 def write_results(args, checkpoints):
     """``student.pth``, ``panel.png``, ``curves.png`` and ``metrics.json``; gives the metrics."""
+    import torch
+
+    from mmsampriors.evaluation import compare_on_pairs, mean_metrics
+    from mmsampriors.visualization import draw_curves, read_scalars
     states = {name: torch.load(path, weights_only=True)['state_dict'] for name, path in checkpoints.items()}
     model_cfg = config_of('spd', args, distil=True).model
     comparisons = compare_on_pairs(model_cfg, states, 'spd', osp.join(args.out, 'data', 'test'))
@@ -144,6 +147,7 @@ def write_results(args, checkpoints):
 
 def draw_results(comparisons, path):
     """Writes the labelled panel, a row a photograph."""
+    from mmsampriors.visualization import draw_masks, draw_panel
     titles = dict(input='rainy', first='student before', spd='student after', masks='masks', refined='refined',
                   target='ground truth')
     rows, notes = {}, {}
