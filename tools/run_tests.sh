@@ -7,4 +7,5 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 # Tests are many small tensors, and some start processes of their own: more threads only get in each other's way.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" MKL_NUM_THREADS="${MKL_NUM_THREADS:-1}"
 cd "$ROOT"
-exec "$PYTHON" -m pytest "$@"
+# A file is a unit of work: its fixtures are made once. To debug in one process: -n 0.
+exec "$PYTHON" -m pytest -n 2 --dist loadfile "$@"
