@@ -177,7 +177,10 @@ def main():
     args = parse_args()
     print('Trains a small Restormer three times; the bar shows the time left.', flush=True)
     if osp.isfile(osp.join(args.out, 'metrics.json')):
-        shutil.rmtree(args.out)
+        # Only what an earlier run made: the folder may be anyone's.
+        for name in ('data', 'first', 'masks', 'photographs', 'plain', 'spd'):
+            shutil.rmtree(osp.join(args.out, name), ignore_errors=True)
+        os.remove(osp.join(args.out, 'metrics.json'))
     os.makedirs(args.out, exist_ok=True)
     make_data(args.out)
     metrics = write_results(args, train_all(args))
