@@ -23,8 +23,8 @@ class PromptState:
         queries (Tensor): (Q, T, C), the prompt tokens.
         position (Tensor): (Q, T, C), their own position encoding.
         scale (Tensor): (Q, N), of Z; None before the first layer.
-        maps (list[Tensor]): (Q, H * T, N) a layer so far, together S.
-        factors (list[Tensor]): (Q, H * T, C) a layer so far, together F.
+        maps (list[Tensor]): (Q, T * H, N) a layer so far, together S.
+        factors (list[Tensor]): (Q, T * H, C) a layer so far, together F.
     """
 
     queries: Tensor
@@ -126,22 +126,22 @@ class FoldedDecoder:
     def _gather(self, attention, image: ImageLayer, prompts: PromptState, tokens: slice) -> Tensor:
         """Attention from prompt tokens to the image: (Q, t, C)."""
         queries = _split(attention, attention.q_proj((prompts.queries + prompts.position)[:, tokens]))
-        weights = self._logits(queries, image.keys, prompts).softmax(-1)  # (Q, H, t, N)
-        out = self._weighted_values(weights, image.values, prompts.scale)
+        weights = self._weights(queries, image.keys, prompts, over=-1)
+        scaled = weights if prompts.scale is None else weights * prompts.scale[:, None, None]
+        out = _per_image(scaled, image.values.shared.transpose(2, 3)).to(queries.dtype)  # (Q, t, H, c)
         if prompts.maps:
             flat = weights.flatten(1, 2)
             gathered = sum((flat @ maps.transpose(1, 2)).to(factors.dtype) @ factors
-                           for maps, factors in zip(prompts.maps, prompts.factors))  # (Q, H * t, C)
-            out = out + _by_head(gathered.view(*weights.shape[:3], -1), image.values.weight)
-        out = out + image.value_shift
-        return attention.out_proj(out.transpose(1, 2).flatten(2))
+                           for maps, factors in zip(prompts.maps, prompts.factors))  # (Q, t * H, C)
+            _per_image(gathered.unflatten(1, queries.shape[1:3]), image.values.weight[None], add_to=out)
+        return attention.out_proj((out + image.value_shift).flatten(2))
 
     def _spread(self, layer, image: ImageLayer, prompts: PromptState, values: list) -> None:
         """Attention from the image to prompt tokens, and the layer norm after it; extends ``prompts``."""
         attention = layer.cross_attn_image_to_token
         keys = _split(attention, attention.k_proj(prompts.queries + prompts.position))
-        maps = [*prompts.maps, self._logits(keys, image.queries, prompts).softmax(2).flatten(1, 2)]
-        factors = [*prompts.factors, _by_head(values[-1], image.basis).flatten(1, 2)]
+        maps = [*prompts.maps, self._weights(keys, image.queries, prompts, over=1).flatten(1, 2)]
+        factors = [*prompts.factors, _per_image(values[-1], image.basis[None]).flatten(1, 2)]
         factors = [factor.sub_(factor.mean(-1, keepdim=True)) for factor in factors]
         variance = self._variance(image, maps, factors, values, prompts.scale)
         shrink = (variance + layer.norm4.eps).rsqrt().to(self.dtype)
@@ -152,44 +152,31 @@ class FoldedDecoder:
     def _variance(self, image: ImageLayer, maps: list, factors: list, values: list, scale: Tensor) -> Tensor:
         """(Q, N), the variance over channels of the centred tokens scale * Z + S^T F."""
         channels, ratio = factors[0].shape[-1], len(maps[0]) // len(image.square)
-        square = image.square.repeat_interleave(ratio, 0) / channels
-        scale = torch.ones_like(square) if scale is None else scale
-        total = square * scale * scale
+        total = image.square.repeat_interleave(ratio, 0) / channels
+        if scale is not None:
+            total = total * scale * scale
         for i, (one, value, cross) in enumerate(zip(maps, values, image.cross)):
-            product = _per_image((value * (2 / channels)).to(self.dtype), cross)
-            moment = product.contiguous().mul_(scale.view(*product.shape[:2], 1, 1, -1)).view(one.shape)
+            moment = _per_image((value * (2 / channels)).to(self.dtype), cross).flatten(1, 2)
+            if scale is not None:
+                moment.mul_(scale[:, None])
             for j in range(i + 1):  # each pair of layers once
                 gram = factors[i] @ factors[j].transpose(1, 2) * ((1 if i == j else 2) / channels)
                 moment.baddbmm_(gram.to(self.dtype), maps[j])
             total = total + moment.mul_(one).sum(1, dtype=factors[0].dtype)
         return total.clamp_(min=0)
 
-    def _logits(self, tokens: Tensor, image: ImageProjection, prompts: PromptState) -> Tensor:
-        """Products of head-wise tokens (Q, H, t, c) with a projection of the image tokens: (Q, H, t, N)."""
+    def _weights(self, tokens: Tensor, image: ImageProjection, prompts: PromptState, over: int) -> Tensor:
+        """(Q, t, H, N), attention of head-wise tokens (Q, t, H, c) and the image tokens, normalised ``over`` a side."""
         tokens = tokens * tokens.shape[-1]**-0.5
         narrow = tokens.to(self.dtype)
-        shared = _per_image(narrow, image.shared)
-        if not prompts.maps:
-            return shared.flatten(0, 1)
-        scale = prompts.scale.view(*shared.shape[:2], 1, 1, -1)
-        logits = shared.contiguous().mul_(scale)
-        logits += _per_image(narrow, image.constant).view_as(shared)
-        logits = logits.view(len(tokens), -1, shared.shape[-1])  # (Q, H * t, N)
-        projected = _by_head(tokens, image.weight.transpose(1, 2)).flatten(1, 2)  # (Q, H * t, C)
-        for maps, factors in zip(prompts.maps, prompts.factors):
-            logits.baddbmm_((projected @ factors.transpose(1, 2)).to(self.dtype), maps)
-        return logits.unflatten(1, tokens.shape[1:3])
-
-    def _weighted_values(self, weights: Tensor, values: ImageProjection, scale: Tensor) -> Tensor:
-        """(Q, H, t, c), the shared values gathered by weights (Q, H, t, N)."""
-        num_images, heads = values.shared.shape[:2]
-        by_image = weights.unflatten(0, (num_images, -1)).transpose(1, 2)  # (I, H, B, t, N)
-        if scale is not None:
-            scale = scale.view(num_images, 1, -1, 1, scale.shape[-1])
-            by_image = by_image.contiguous() * scale
-        out = by_image.flatten(2, 3).flatten(0, 1) @ values.shared.flatten(0, 1).transpose(1, 2)
-        out = out.unflatten(1, (-1, weights.shape[2])).unflatten(0, (num_images, heads))  # (I, H, B, t, c)
-        return out.transpose(1, 2).flatten(0, 1).to(values.weight.dtype)
+        logits = _per_image(narrow, image.shared)
+        if prompts.maps:
+            _per_image(narrow, image.constant, add_to=logits.mul_(prompts.scale[:, None, None]))
+            flat = logits.flatten(1, 2)  # (Q, t * H, N)
+            projected = _per_image(tokens, image.weight.transpose(1, 2)[None]).flatten(1, 2)  # (Q, t * H, C)
+            for maps, factors in zip(prompts.maps, prompts.factors):
+                flat.baddbmm_((projected @ factors.transpose(1, 2)).to(self.dtype), maps)
+        return logits.softmax(over)
 
 
 def _attend_themselves(layer, prompts: PromptState) -> Tensor:
@@ -202,33 +189,32 @@ def _attend_themselves(layer, prompts: PromptState) -> Tensor:
 
 
 def _token_values(attention, queries: Tensor) -> Tensor:
-    """(Q, H, T, c + 1), the values of the prompt tokens and a 1 for the bias."""
+    """(Q, T, H, c + 1), the values of the prompt tokens and a 1 for the bias."""
     values = _split(attention, attention.v_proj(queries))
     return torch.cat([values, torch.ones_like(values[..., :1])], -1)
 
 
 def _split(attention, x: Tensor) -> Tensor:
-    """(Q, t, H * c) to (Q, H, t, c)."""
-    return x.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
+    """(Q, t, H * c) to (Q, t, H, c)."""
+    return x.unflatten(-1, (attention.num_heads, -1))
 
 
-def _per_image(tokens: Tensor, shared: Tensor) -> Tensor:
+def _per_image(tokens: Tensor, shared: Tensor, add_to: Tensor = None) -> Tensor:
     """Products of head-wise tokens with what their image shares, as one large product an image and head.
 
+    With heads inside of tokens the rows of a head lie at equal distances, and a product reads and writes them where
+    they are.
+
     Args:
-        tokens (Tensor): (Q, H, t, c), image-major.
-        shared (Tensor): (I, H, c, N); with I = 1 it is shared by all.
+        tokens (Tensor): (Q, t, H, c), image-major.
+        shared (Tensor): (I, H, c, n); with I = 1 it is shared by all.
+        add_to (Tensor, optional): (Q, t, H, n), contiguous, to which the products are added in place.
 
     Returns:
-        Tensor: (I, Q / I, H, t, N), not contiguous.
+        Tensor: (Q, t, H, n), contiguous; ``add_to`` where given.
     """
-    num_images, heads = shared.shape[:2]
-    tokens = tokens.unflatten(0, (num_images, -1)).transpose(1, 2)  # (I, H, B, t, c)
-    rows = tokens.flatten(2, 3).flatten(0, 1)
-    out = torch.bmm(rows, shared.flatten(0, 1))
-    return out.view(*tokens.shape[:-1], -1).transpose(1, 2)
-
-
-def _by_head(tokens: Tensor, weight: Tensor) -> Tensor:
-    """Tokens (Q, H, t, c) times a matrix a head (H, c, d): (Q, H, t, d), contiguous."""
-    return _per_image(tokens, weight[None])[0].contiguous()
+    out = tokens.new_empty(*tokens.shape[:3], shared.shape[-1]) if add_to is None else add_to
+    rows, products = (x.reshape(len(shared), -1, *x.shape[2:]).transpose(1, 2) for x in (tokens, out))
+    for row, one, product in zip(rows, shared, products):
+        product.baddbmm_(row, one, beta=0 if add_to is None else 1)  # (H, Q / I * t, n)
+    return out

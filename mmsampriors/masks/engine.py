@@ -47,7 +47,7 @@ class MaskEngine:
         images_per_batch (int): Images that are encoded together, at most.
         max_bytes (int, optional): Working memory of the decoder. It bounds how many prompts and masks are in work at
             once, never what is found; beside it stand the encoder's own memory and the masks found, at one bit a
-            pixel. Defaults to 128 MiB on CPU, which stays near the caches, and to 4 GiB elsewhere. Where even less is
+            pixel. Defaults to 64 MiB on CPU, which stays near the caches, and to 4 GiB elsewhere. Where even less is
             free on a GPU, batches are halved until they fit.
     """
 
@@ -190,7 +190,7 @@ class MaskEngine:
 
     def _fitting(self, bytes_each: int) -> int:
         """How many things of a size fit in the working memory; at least one."""
-        default = 128 * 2**20 if self.sam.device.type == 'cpu' else 4 * 2**30
+        default = 64 * 2**20 if self.sam.device.type == 'cpu' else 4 * 2**30
         return max(1, (self.max_bytes or default) // bytes_each)
 
 

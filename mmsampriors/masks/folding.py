@@ -41,7 +41,7 @@ class ImageLayer:
     Args:
         keys (ImageProjection): Keys of the attention from prompt tokens to the image.
         values (ImageProjection): Its values, without their constant part.
-        value_shift (Tensor): (H, 1, c), that constant part; attention weights sum to one.
+        value_shift (Tensor): (H, c), that constant part; attention weights sum to one.
         queries (ImageProjection): Queries of the attention from the image to the prompt tokens; None in the final
             attention, as is all that follows.
         basis (Tensor): (H, c + 1, C), turns token values, with a 1 appended, into new rows of F.
@@ -140,7 +140,7 @@ def _fold_gather(attention: Attention, z, position, shift, first: bool, dtype) -
     heads = attention.num_heads
     keys = _project(attention.k_proj, z, position, heads, first, dtype)
     values = _project(attention.v_proj, z, None, heads, first, dtype)
-    value_shift = attention.v_proj(shift).view(heads, 1, -1)
+    value_shift = attention.v_proj(shift).view(heads, -1)
     return ImageLayer(keys, values, value_shift)
 
 
