@@ -5,7 +5,8 @@
 # `_scope_` is spelled out because mmengine would else look these up in a registry named mmsampriors.
 custom_imports = dict(
     imports=[
-        'mmsampriors.models', 'mmsampriors.datasets.samplers', 'mmsampriors.datasets.transforms', 'mmsampriors.engine'
+        'mmsampriors.models', 'mmsampriors.datasets.samplers', 'mmsampriors.datasets.transforms', 'mmsampriors.engine',
+        'mmsampriors.evaluation'
     ],
     allow_failed_imports=False)
 

@@ -1,6 +1,12 @@
 """Measuring restored images."""
 import mmsampriors.compat  # noqa: F401, I001  (mends mmagic before it is imported)
 
+from .border_psnr import BorderPSNR
 from .comparison import Comparison, compare_on_pairs, mean_metrics, measure
+from .overlap import Agreement, agreement, pairwise_iou
+from .segmentation_consistency import SegmentationConsistency
 
-__all__ = ['Comparison', 'compare_on_pairs', 'mean_metrics', 'measure']
+__all__ = [
+    'Agreement', 'BorderPSNR', 'Comparison', 'SegmentationConsistency', 'agreement', 'compare_on_pairs', 'mean_metrics',
+    'measure', 'pairwise_iou'
+]
