@@ -1,0 +1,131 @@
+"""What ``tools/test.py`` measures on all test sets: the table, the files, and reading them again."""
+import json
+import os.path as osp
+from typing import Dict, List, NamedTuple
+
+from mmengine.config import Config
+
+from .tables import csv_text, show_value, text_table, write_whole
+
+FILE = 'test_results'
+#: Restored image ('student', 'refined') to test set to metric to value.
+Results = Dict[str, Dict[str, Dict[str, float]]]
+
+
+class SetOfTest(NamedTuple):
+    """A test set of a config: its name, and the prefixes of its metrics ('' for none)."""
+    name: str
+    prefixes: frozenset
+
+
+def sets_of(cfg: Config) -> List[SetOfTest]:
+    """The test sets of a config, before anything is tested.
+
+    A set is named by the prefix of its metrics, or by ``metainfo.dataset_type`` or its folder where they have none or
+    several.
+
+    Raises:
+        ValueError: There is no test set, not one evaluator a set, or two sets would report under the same names.
+    """
+    loaders, evaluators = cfg.get('test_dataloader'), cfg.get('test_evaluator')
+    if not loaders or not evaluators or not cfg.get('test_cfg'):
+        raise ValueError("the config names no test set: it needs test_dataloader, test_evaluator and test_cfg = "
+                         "dict(type='MultiTestLoop')")
+    loaders = loaders if isinstance(loaders, list) else [loaders]
+    evaluators = [evaluators] if _is_one(evaluators) else evaluators
+    if len(loaders) != len(evaluators):
+        raise ValueError(f'test_dataloader has {len(loaders)} test sets and test_evaluator {len(evaluators)} lists of '
+                         'metrics: give each set its own')
+    sets, reported = [], {}
+    for loader, evaluator in zip(loaders, evaluators):
+        metrics = _metrics(evaluator)
+        name = _name(loader['dataset'], metrics)
+        for metric in metrics:
+            key = (metric.get('prefix') or '', metric['type'])
+            if key in reported:
+                raise ValueError(f'the test sets {reported[key]} and {name} both report {key[1]} with the prefix '
+                                 f'{key[0]!r}: give the metrics of each set a prefix of their own')
+            reported[key] = name
+        sets.append(SetOfTest(name, frozenset(metric.get('prefix') or '' for metric in metrics)))
+    return sets
+
+
+def _is_one(evaluators) -> bool:
+    """Whether this is the evaluator of one test set, and no list of them, as mmagic's test loop reads it."""
+    return isinstance(evaluators, dict) or all(isinstance(one, dict) and 'metrics' not in one for one in evaluators)
+
+
+def _metrics(evaluator) -> list:
+    metrics = evaluator['metrics'] if isinstance(evaluator, dict) else evaluator
+    return metrics if isinstance(metrics, list) else [metrics] if metrics else []
+
+
+def _name(dataset: dict, metrics: list) -> str:
+    prefixes = {metric.get('prefix') or '' for metric in metrics}
+    if len(prefixes) == 1 and '' not in prefixes:
+        return prefixes.pop()
+    known = (dataset.get('metainfo') or {}).get('dataset_type')
+    return known or osp.basename((dataset.get('data_root') or '').rstrip('/')) or 'test'
+
+
+def by_set(metrics: Dict[str, float], sets: List[SetOfTest]) -> Dict[str, Dict[str, float]]:
+    """Sorts the metrics of a test loop, ``prefix/name``, by test set.
+
+    What has no known prefix belongs to the set without one. A set of several prefixes keeps them in the names.
+    """
+    homes = {prefix: one for one in sets for prefix in one.prefixes}
+    by_name = {one.name: {} for one in sets}
+    for key, value in metrics.items():
+        prefix, _, name = key.partition('/')
+        home = homes[prefix] if name and prefix in homes else homes.get('', sets[0])
+        by_name[home.name][name if home.prefixes == {prefix} and name else key] = float(value)
+    return by_name
+
+
+def table_of(results: Results) -> str:
+    """The table that ``tools/test.py`` prints: a line a test set, and a column a metric."""
+    names, rows = _rows(results)
+    alone = len(results) == 1
+    header = ['test set', *([] if alone else ['image']), *names]
+    return text_table(header, [[test_set, *([] if alone else [image]), *map(show_value, names, values)]
+                               for test_set, image, *values in rows])
+
+
+def save_results(work_dir: str, results: Results, **made_with):
+    """Writes ``test_results.json`` and ``test_results.csv``.
+
+    Args:
+        work_dir (str): Where to.
+        results (dict): Restored image ('student', 'refined') to test set to metric to value.
+        **made_with: What the results depend on, such as config and checkpoint; for the JSON file.
+    """
+    names, rows = _rows(results)
+    path = osp.join(work_dir, FILE)
+    write_whole(f'{path}.csv', csv_text(['test_set', 'image', *names], rows))
+    write_whole(f'{path}.json', json.dumps(dict(made_with, results=results), indent=2) + '\n')
+
+
+def load_results(work_dir: str) -> Results:
+    """Reads what :func:`save_results` wrote.
+
+    Raises:
+        FileNotFoundError: The run was not tested.
+        ValueError: The file is no such file.
+    """
+    path = osp.join(work_dir, f'{FILE}.json')
+    if not osp.isfile(path):
+        raise FileNotFoundError(f'{work_dir} holds no {FILE}.json: test the run with python tools/test.py CONFIG '
+                                f'CHECKPOINT --work-dir {work_dir}')
+    try:
+        with open(path) as file:
+            return json.load(file)['results']
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f'{path} is damaged or not from tools/test.py ({error!r}): test the run again') from None
+
+
+def _rows(results: Results):
+    """Names of all metrics, and rows of test set, image and values."""
+    names = list(dict.fromkeys(name for sets in results.values() for values in sets.values() for name in values))
+    test_sets = list(dict.fromkeys(test_set for sets in results.values() for test_set in sets))
+    return names, [[test_set, image, *(sets[test_set].get(name) for name in names)] for test_set in test_sets
+                   for image, sets in results.items() if test_set in sets]

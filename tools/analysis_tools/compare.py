@@ -1,0 +1,119 @@
+"""Compares runs: ``compare.py RUN_A RUN_B ...``, each the work folder of a run that tools/test.py has tested.
+
+Prints a table of means and standard deviations over seeds, with the differences to the first run or group in brackets,
+and writes it as compare.md and compare.csv, with a plot, compare.png. Runs whose names differ only in the seed at their
+end (spd_seed0 and spd_seed1, or spd/seed0 and spd/seed1) are one group; --group names groups by hand. The deviation of
+a difference is that over pairs of runs of the same seed.
+"""
+import argparse
+import os
+import os.path as osp
+import sys
+
+sys.path.insert(0, osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__)))))
+
+from mmsampriors.reports import (compare_runs, csv_text, gather, markdown_table, read_tested,  # noqa: E402
+                                 read_validated, show_value, write_whole)
+from mmsampriors.reports.runs import name_of  # noqa: E402
+from mmsampriors.visualization.comparison import draw_differences, draw_validations  # noqa: E402
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('runs', metavar='RUN', nargs='*', help='work folder of a run')
+    parser.add_argument('--group', metavar=('NAME', 'RUN'), nargs='+', action='append', default=[],
+                        help='a name and the work folders of its runs; may be repeated')
+    parser.add_argument('--val', action='store_true', help='compare the validations of the trainings, at the last step '
+                        'that all have, instead of the tests')
+    parser.add_argument('--metric', nargs='+', help='only these metrics')
+    parser.add_argument('--out', default='work_dirs/compare', help='folder of the results')
+    args = parser.parse_args()
+    for group in args.group:
+        if len(group) < 2:
+            parser.error(f'--group takes a name and at least one run; found {group[0]!r} alone')
+    if not args.runs and not args.group:
+        parser.error('name at least one run')
+    return args
+
+
+def runs_of(args):
+    """The runs of the command line with what was measured of them; and, of validations, the step and all steps."""
+    named = [(*name_of(run), run) for run in args.runs]
+    named += [(name, name_of(run)[1], run) for name, *runs in args.group for run in runs]
+    runs = gather(named, read_validated if args.val else read_tested)
+    if not args.val:
+        return runs, None
+    steps = set.intersection(*(set(run.values) for run in runs))
+    if not steps:
+        raise ValueError('the runs have no validated step in common:\n' +
+                         '\n'.join(f'  {run.work_dir}: {", ".join(map(str, run.values))}' for run in runs))
+    curves = {}
+    for run in runs:
+        curves.setdefault(run.group, []).append(run.values)
+    return [run._replace(values=run.values[max(steps)]) for run in runs], (max(steps), curves)
+
+
+def only(runs, metrics):
+    """The runs with these metrics."""
+    known = {metric for run in runs for _, metric in run.values}
+    unknown = sorted(set(metrics) - known)
+    if unknown:
+        raise ValueError(f'no run has the metric {", ".join(unknown)}; there are {", ".join(sorted(known))}')
+    return [run._replace(values={key: value for key, value in run.values.items() if key[1] in metrics}) for run in runs]
+
+
+def table_of(cells):
+    """The table in markdown: a line a measure, and a column a group."""
+    groups = {cell.group: len(cell.values) for cell in cells}
+    header = ['test set', 'metric', *(f'{group} (n={count})' for group, count in groups.items())]
+    lines = [cells[start:start + len(groups)] for start in range(0, len(cells), len(groups))]
+    return markdown_table(header, [[line[0].test_set, line[0].metric, *map(show, line)] for line in lines])
+
+
+def show(cell):
+    """Mean ± deviation, and in brackets the difference to the first group."""
+    text = _with_deviation(cell.metric, cell.level)
+    if cell.difference is None:
+        return text
+    sign = '+' if cell.difference.mean >= 0 else ''
+    return f'{text} ({sign}{_with_deviation(cell.metric, cell.difference)})'
+
+
+def _with_deviation(metric, measured):
+    mean = show_value(metric, measured.mean)
+    return mean if measured.std is None else f'{mean} ± {show_value(metric, measured.std)}'
+
+
+def write_results(out, title, cells, curves):
+    """``compare.md``, ``compare.csv`` and ``compare.png``."""
+    header = ['test_set', 'metric', 'group', 'runs', 'mean', 'std', 'difference', 'difference_std']
+    lines = [[cell.test_set, cell.metric, cell.group, len(cell.values), *cell.level, *(cell.difference or (None, None))]
+             for cell in cells]
+    write_whole(osp.join(out, 'compare.csv'), csv_text(header, lines))
+    write_whole(osp.join(out, 'compare.md'), f'{title}\n\n{table_of(cells)}\n')
+    part = osp.join(out, 'compare.part.png')
+    if curves is None:
+        draw_differences(cells, part)
+    else:
+        draw_validations(list(dict.fromkeys((cell.test_set, cell.metric) for cell in cells)), curves, part)
+    os.replace(part, osp.join(out, 'compare.png'))
+
+
+def main():
+    args = parse_args()
+    try:
+        runs, validated = runs_of(args)
+        cells, left_out = compare_runs(only(runs, args.metric) if args.metric else runs)
+    except (FileNotFoundError, ValueError) as error:
+        hint = '' if args.val else '\nTo compare the validations of the trainings instead: --val'
+        sys.exit(f'error: {error}{hint if isinstance(error, FileNotFoundError) else ""}')
+    title = 'Tests' if validated is None else f'Validation at step {validated[0]}, the last that all runs have'
+    write_results(args.out, title, cells, validated and validated[1])
+    print(f'{title}\n\n{table_of(cells)}\n')
+    if left_out:
+        print(f'Left out, for some runs lack them: {", ".join(map(" ".join, left_out))}')
+    print(f'In {args.out}: compare.md, compare.csv, compare.png')
+
+
+if __name__ == '__main__':
+    main()
