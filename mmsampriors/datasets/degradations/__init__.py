@@ -7,6 +7,9 @@ the same shape in [0, 1]. The result is a function of the image, the generator's
 from .blur import BlurSettings, add_blur
 from .noise import NoiseSettings, add_noise
 from .rain import RainSettings, add_rain
+from .robustness import ROBUSTNESS
 from .settings import Settings
 
-__all__ = ['BlurSettings', 'NoiseSettings', 'RainSettings', 'Settings', 'add_blur', 'add_noise', 'add_rain']
+__all__ = [
+    'ROBUSTNESS', 'BlurSettings', 'NoiseSettings', 'RainSettings', 'Settings', 'add_blur', 'add_noise', 'add_rain'
+]
