@@ -61,7 +61,7 @@ def make_pairs(source, out, degrade, settings, *, seed: int = 0, workers: int = 
         _write_image(target_file, image)
         _write_image(input_file, degraded)
 
-    unusable = _work_off(todo, make_pair, workers, done=len(photographs) - len(todo))
+    unusable = work_off(todo, make_pair, workers, done=len(photographs) - len(todo))
     if unusable:
         raise PairError(f'{len(unusable)} of {len(photographs)} photographs could not be used (the other pairs are '
                         f'done):\n  ' + '\n  '.join(sorted(unusable)) + '\nRepair or remove them and run again.')
@@ -101,7 +101,7 @@ def read_photograph(path: Path) -> np.ndarray:
         ValueError: Its values are no 8 or 16 bit integers.
     """
     data = path.read_bytes()
-    _refuse_truncated(path)
+    refuse_truncated(path)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error:
@@ -113,7 +113,8 @@ def read_photograph(path: Path) -> np.ndarray:
     return image[..., ::-1].astype(np.float32) / np.iinfo(image.dtype).max
 
 
-def _refuse_truncated(path):
+def refuse_truncated(path):
+    """Raises an OSError for an image file that is cut off."""
     # OpenCV fills the missing part of a truncated JPEG with grey and says nothing. Pillow notices.
     try:
         with Image.open(path) as image:
@@ -155,14 +156,14 @@ def _refuse_other_settings(record, made_with):
                         '\nChoose another folder, or repeat the old settings to go on with this one.')
 
 
-def _work_off(todo, make_pair, workers, done):
-    """Runs ``make_pair`` on every name and returns what it complained about."""
+def work_off(todo, make_pair, workers, done, unit='pair'):
+    """Runs ``make_pair`` on every name, with a progress bar, and returns what it complained about."""
     complaints = []
     # Threads: OpenCV, Pillow and NumPy let go of the interpreter lock, and a killed run leaves no orphans.
     pool = ThreadPoolExecutor(workers)
     try:
         jobs = [pool.submit(make_pair, name) for name in todo]
-        for job in tqdm(as_completed(jobs), total=done + len(todo), initial=done, unit='pair'):
+        for job in tqdm(as_completed(jobs), total=done + len(todo), initial=done, unit=unit):
             complaint = job.result()
             if complaint:
                 complaints.append(complaint)

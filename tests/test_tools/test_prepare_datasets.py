@@ -1,0 +1,89 @@
+"""The converters of published data sets, in this process, on small stand-ins."""
+import importlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+CONVERTERS = Path(__file__).resolve().parents[2] / 'tools' / 'dataset_converters'
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def prepare(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(CONVERTERS))
+    monkeypatch.chdir(tmp_path)
+
+    def call(name, *arguments, **settings):
+        tool = importlib.import_module(f'prepare_{name}')
+        for key, value in dict(dict(SIZE=40, OVERLAP=10), **settings).items():
+            monkeypatch.setattr(tool, key, value)
+        monkeypatch.setattr('sys.argv', ['prepare', *map(str, arguments)])
+        tool.main()
+
+    return call
+
+
+def write(path, size=(50, 70)):
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), RNG.integers(256, size=(*size, 3), dtype=np.uint8))
+
+
+def names(folder):
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+@pytest.mark.parametrize('released', [True, False])
+def test_gopro(prepare, released):
+    for split in ('train', 'test'):
+        for kind in ('blur', 'blur_gamma', 'sharp') if released else ('input', 'target'):
+            write(f'raw/{split}/GOPR1/{kind}/000047.png' if released else f'raw/{split}/{kind}/GOPR1-000047.png')
+    prepare('gopro', 'raw')
+    assert names('data/gopro/train/blur') == names('data/gopro/train/sharp')
+    assert names('data/gopro/train/blur') == [f'GOPR1-000047_s00{n}.png' for n in (1, 2, 3, 4)]
+    assert names('data/gopro/test/sharp') == ['GOPR1-000047.png']
+    blurred = 'raw/test/GOPR1/blur/000047.png' if released else 'raw/test/input/GOPR1-000047.png'
+    np.testing.assert_array_equal(cv2.imread('data/gopro/test/blur/GOPR1-000047.png'), cv2.imread(blurred))
+
+
+def test_sidd(prepare):
+    for instance in ('010', '011'):
+        for kind in ('NOISY', 'GT'):
+            write(f'raw/0001_001_S6_00100_00060_3200_L/0001_{kind}_SRGB_{instance}.PNG')
+    blocks = RNG.integers(256, size=(2, 3, 8, 8, 3), dtype=np.uint8)
+    for name in ('ValidationNoisyBlocksSrgb', 'ValidationGtBlocksSrgb'):
+        savemat(f'{name}.mat', {name: blocks})
+    prepare('sidd', '--train', 'raw', '--val', '.')
+    assert names('data/SIDD/train/noisy')[3:5] == ['0001_SRGB_010_s004_NOISY.png', '0001_SRGB_011_s001_NOISY.png']
+    assert names('data/SIDD/train/gt')[3:5] == ['0001_SRGB_010_s004_GT.png', '0001_SRGB_011_s001_GT.png']
+    assert names('data/SIDD/val/gt') == [f'val_{number}_GT.png' for number in range(6)]
+    np.testing.assert_array_equal(cv2.imread('data/SIDD/val/noisy/val_4_NOISY.png')[..., ::-1], blocks[1, 1])
+
+
+def test_dfwb(prepare):
+    for path, size in (('DIV2K/0001.png', (90, 80)), ('BSD400/0001.jpg', (50, 70)), ('WaterlooED/0001.bmp', (50, 60))):
+        write(f'raw/{path}', size)
+    prepare('dfwb', 'raw', '--sets', 'DIV2K', 'BSD400', 'WaterlooED', WHOLE_UP_TO=60)
+    crops = [f'DIV2K-0001_s00{n}.png' for n in range(1, 10)]
+    assert names('data/DFWB') == ['BSD400-0001.png', *crops, 'WaterlooED-0001.png', 'crops.json']
+
+
+def test_what_is_missing_is_named(prepare, capsys):
+    write('raw/train/GOPR1/sharp/000047.png')
+    write('raw/DIV2K/0001.png')
+    for arguments, message in ((('gopro', 'nowhere'), r'no \*/sharp/\* in nowhere'),
+                               (('gopro', 'raw'), '1 blurred images are absent, such as raw/train/GOPR1/blur'),
+                               (('sidd', '--train', 'raw'), r'no \*\*/\*_NOISY_\*.PNG in raw'),
+                               (('sidd', '--val', 'raw'), 'no ValidationNoisyBlocksSrgb.mat in raw'),
+                               (('dfwb', 'raw'), 'no Flickr2K, WaterlooED, BSD400 in raw')):
+        with pytest.raises(SystemExit, match=message):
+            prepare(*arguments)
+    Path('ValidationNoisyBlocksSrgb.mat').write_bytes(b'half a file')
+    with pytest.raises(SystemExit, match='ValidationNoisyBlocksSrgb.mat cannot be read'):
+        prepare('sidd', '--val', '.')
+    with pytest.raises(SystemExit):
+        prepare('sidd')
+    assert 'name --train, --val, or both' in capsys.readouterr().err

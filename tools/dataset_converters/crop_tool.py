@@ -1,0 +1,28 @@
+"""What the converters of published data sets have in common."""
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from mmsampriors.datasets.crops import cut_crops  # noqa: E402
+from mmsampriors.datasets.pairs import PairError  # noqa: E402
+
+
+def prepare(images, out, **settings):
+    """Cuts the images and says how many there were; ends the process with a message where that does not work."""
+    try:
+        count = cut_crops(images, out, workers=os.cpu_count(), **settings)
+    except PairError as error:
+        sys.exit(f'error: {error}')
+    except KeyboardInterrupt:
+        sys.exit('interrupted: the same command goes on from here')
+    print(f'{count} images of {out} are there')
+
+
+def files_in(folder, pattern):
+    """The files of a folder that fit a pattern, sorted; an error where there are none."""
+    found = sorted(Path(folder).glob(pattern))
+    if not found:
+        sys.exit(f'error: there is no {pattern} in {folder}; docs/datasets.md says what belongs there')
+    return found
