@@ -1,11 +1,13 @@
 """What can be learnt of a restoration network by running it once on a small image."""
+import itertools
 from dataclasses import dataclass
 from typing import Optional
 
 import torch
 from torch import Tensor, nn
 
-SIDE = 32
+SIDES = (32, 128)  # of the image, in pixels: the second for networks that take none as small as the first
+REFUSALS = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, AssertionError)
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class NetworkProbe:
 
 
 def probe_network(network: nn.Module, entry: Optional[str] = None) -> NetworkProbe:
-    """Runs the network on an image of 32 by 32 pixels.
+    """Runs the network on an image of 32 by 32 pixels, or of 128 by 128 where it fails on that.
 
     Args:
         network (nn.Module): The student or the refiner.
@@ -41,16 +43,16 @@ def probe_network(network: nn.Module, entry: Optional[str] = None) -> NetworkPro
     reached = []
     handles = [module.register_forward_hook(lambda *call: reached.append(call)) for module in watched]
     try:
-        channels, output = _run(network)
+        channels, side, output = _run(network, reached)
     finally:
         for handle in handles:
             handle.remove()
-    if output.shape[1:] != (channels, SIDE, SIDE):
-        raise ValueError(f'{type(network).__name__} maps an image of {channels}x{SIDE}x{SIDE} to '
+    if output.shape[1:] != (channels, side, side):
+        raise ValueError(f'{type(network).__name__} maps an image of {channels}x{side}x{side} to '
                          f'{"x".join(map(str, output.shape[1:]))}. SPD needs a network that restores an image at its '
                          'own size: super-resolution and the like do not qualify')
     module, _, feature = reached[0] if reached else (None, None, None)
-    if isinstance(feature, Tensor) and feature.ndim == 4 and min(feature.shape[2:]) >= SIDE:
+    if isinstance(feature, Tensor) and feature.ndim == 4 and min(feature.shape[2:]) >= side:
         name = next(name for name, other in network.named_modules() if other is module)
         return NetworkProbe(channels, name, feature.shape[1])
     if entry is None:
@@ -60,22 +62,23 @@ def probe_network(network: nn.Module, entry: Optional[str] = None) -> NetworkPro
                      f"the image (found {found}): name one that does, or set spd.spf.inject='image'")
 
 
-def _run(network):
+def _run(network, reached):
     """Runs the network in eval mode on a colour or else a gray image, and leaves its mode as it was."""
     modes = {module: module.training for module in network.modules()}
     weight = next(network.parameters())
     failures = []
     try:
-        for channels in (3, 1):
+        for side, channels in itertools.product(SIDES, (3, 1)):
+            reached.clear()  # of what a run that failed reached
             with torch.no_grad():
                 try:
-                    output = network.eval()(weight.new_zeros(1, channels, SIDE, SIDE))
-                except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
-                    failures.append(f'{channels} channels: {error}')
+                    output = network.eval()(weight.new_zeros(1, channels, side, side))
+                except REFUSALS as error:
+                    failures.append(f'{channels} channels of {side}x{side}: {error}')
                     continue
             if isinstance(output, Tensor):
-                return channels, output
-            failures.append(f'{channels} channels: gave {type(output).__name__} instead of one image')
+                return channels, side, output
+            failures.append(f'{channels} channels of {side}x{side}: gave {type(output).__name__} instead of one image')
     finally:
         for module, training in modes.items():
             module.training = training

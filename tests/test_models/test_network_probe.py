@@ -37,6 +37,19 @@ class Shuffled(nn.Module):
         return self.answer(self.last(self.first(image)))
 
 
+class Deep(nn.Module):
+    """Takes images of at least 64 pixels, and only gray ones."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(1, 5, 3, padding=1), nn.Conv2d(5, 1, 1)
+
+    def forward(self, image):
+        features = self.first(image)
+        assert min(image.shape[2:]) >= 64, 'too small for six levels'
+        return self.last(features)
+
+
 @pytest.mark.parametrize('channels', [3, 1])
 def test_finds_image_channels_and_entry(channels):
     network = MODELS.build(dict(**NAFNET, img_channels=channels))
@@ -82,6 +95,10 @@ def test_networks_that_change_the_size_are_refused():
     network = MODELS.build(dict(type='SRCNNNet', upscale_factor=4))
     with pytest.raises(ValueError, match='SRCNNNet maps an image of 3x32x32 to 3x128x128.*super-resolution'):
         probe_network(network)
+
+
+def test_networks_that_take_no_small_image():
+    assert probe_network(Deep()) == NetworkProbe(1, 'first', 5)
 
 
 def test_networks_that_give_no_single_image_are_refused():
