@@ -3,6 +3,7 @@ import mmsampriors.compat  # noqa: F401, I001  (before mmagic)
 
 from types import SimpleNamespace
 
+import cv2
 import pytest
 import torch
 from mmagic.models import BaseEditModel, NAFNet  # noqa: F401  (registers them)
@@ -44,6 +45,22 @@ def test_restores_as_mmagic_does(checkpoint, order):
         data = model.data_preprocessor(dict(inputs=inputs, data_samples=samples), False)
         expected = model.data_preprocessor.destruct(model.generator(data['inputs']), data['data_samples'], 'img')
     torch.testing.assert_close(found, expected.flip(1) / 255, rtol=0, atol=1e-5)  # destruct gives BGR
+
+
+def test_a_gray_student_restores_what_opencv_loads_as_gray(tmp_path):
+    init_default_scope('mmagic')
+    gray = {**MODEL, 'generator': {**MODEL['generator'], 'img_channels': 1},
+            'data_preprocessor': dict(type='DataPreprocessor', mean=[10.], std=[200.])}
+    model = MODELS.build(gray).eval()
+    torch.save(model.state_dict(), tmp_path / 'gray.pth')
+    rgb = torch.randint(0, 256, (1, 3, 64, 64))
+    loaded = cv2.cvtColor(rgb[0].permute(1, 2, 0).byte().numpy(), cv2.COLOR_RGB2GRAY)
+    with torch.no_grad():
+        expected = model.generator((torch.from_numpy(loaded)[None, None] - 10.) / 200) * 200 + 10
+    found = Restorer(gray, str(tmp_path / 'gray.pth'), 'bgr')(rgb / 255)
+    assert found.shape == (1, 3, 64, 64)
+    # OpenCV rounds in whole numbers: a gray value may differ by one.
+    torch.testing.assert_close(found, (expected.clamp(0, 255) / 255).expand(-1, 3, -1, -1), rtol=0, atol=2 / 255)
 
 
 def test_images_of_any_size(checkpoint):
