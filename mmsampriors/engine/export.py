@@ -10,8 +10,10 @@ from torch import Tensor
 
 OWN_PARTS = ('refiner.', 'spf.', 'distill.', 'sgr.')
 OWN_IMPORTS = 'mmsampriors'
-TRAINING_KEYS = ('spd', 'spd_hooks', 'train_dataloader', 'train_pipeline', 'train_cfg', 'optim_wrapper', 'param_scheduler',
-                 'auto_scale_lr', 'data_help', 'load_from', 'resume', 'custom_hooks', 'work_dir', 'launcher')
+OWN_NETWORKS = 'mmsampriors.models.networks.'
+TRAINING_KEYS = ('spd', 'spd_hooks', 'pairs', 'train_dataloader', 'train_pipeline', 'train_cfg', 'optim_wrapper',
+                 'param_scheduler', 'auto_scale_lr', 'data_help', 'load_from', 'resume', 'custom_hooks', 'work_dir',
+                 'launcher')
 
 
 def student_weights(state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
@@ -32,11 +34,11 @@ def stock_model(model: dict) -> dict:
 
 
 def student_config(cfg: Config) -> Config:
-    """What testing and inference of the student need, and nothing of this package."""
+    """What testing and inference of the student need: of this package nothing but a network that mmagic lacks."""
     stock = {key: value for key, value in cfg.to_dict().items() if key not in TRAINING_KEYS}
     stock['model'] = stock_model(stock['model'])
     imports = stock.pop('custom_imports', None) or dict(imports=[])
-    others = [name for name in imports['imports'] if name.split('.')[0] != OWN_IMPORTS]
+    others = [name for name in imports['imports'] if name.split('.')[0] != OWN_IMPORTS or name.startswith(OWN_NETWORKS)]
     if others:
         stock['custom_imports'] = {**imports, 'imports': others}
     return Config(stock)
@@ -55,7 +57,8 @@ def write_student(state_dict: Dict[str, Tensor], cfg: Config, path: str):
     """
     weights = student_weights(state_dict)
     if not any(key.startswith('generator.') for key in weights):
-        raise ValueError(f'the checkpoint holds no student: none of its {len(state_dict)} entries begins with generator.')
+        raise ValueError(f'the checkpoint holds no student: none of its {len(state_dict)} entries begins with '
+                         'generator.')
     save_checkpoint(dict(meta=dict(), state_dict=weights), path)
     text = student_config(cfg).pretty_text
     get_file_backend(path).put(text.encode(), osp.splitext(path)[0] + '.py')

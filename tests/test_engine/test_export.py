@@ -47,6 +47,11 @@ def test_custom_imports_of_others_stay(cfg):
     assert student_config(cfg).custom_imports.imports == ['their.package']
 
 
+def test_a_network_of_this_package_stays_imported(cfg):
+    cfg.custom_imports.imports.append('mmsampriors.models.networks.dncnn')
+    assert student_config(cfg).custom_imports.imports == ['mmsampriors.models.networks.dncnn']
+
+
 def test_written_student_loads_strictly_in_the_stock_model_and_restores_alike(cfg, tmp_path):
     model = MODELS.build(cfg.model)
     model.enter(Phase(True, True, 1.))
