@@ -1,0 +1,14 @@
+# Restormer, denoising, small enough for two cores: minutes on pairs of your own photographs.
+_base_ = ['../_base_/spd.py', '../_base_/models/restormer_tiny.py', '../_base_/schedules/tiny.py']
+
+model = dict(
+    type='SPDModel', spd={**_base_.spd, 'masks': {**_base_.spd.masks, 'cache_dir': 'data/spd_masks/tiny-denoise'}})
+custom_hooks = _base_.spd_hooks
+
+train_dataloader = dict(dataset=dict(data_root='data/tiny/denoise/train'))
+val_dataloader = dict(dataset=dict(data_root='data/tiny/denoise/val'))
+test_dataloader = val_dataloader
+
+data_help = """Make pairs from two folders of photographs, one to train on and one to validate with:
+python tools/dataset_converters/make_noise.py PHOTOGRAPHS data/tiny/denoise/train
+python tools/dataset_converters/make_noise.py OTHER_PHOTOGRAPHS data/tiny/denoise/val"""

@@ -1,0 +1,156 @@
+"""All configs that mmagic ships, inherited by the three lines: distilled, or refused with the reason.
+
+The everyday suite takes one config of each architecture and of each reason, the slow one all 250. Networks are shrunk
+and patches are 32 pixels; everything else is the config's own.
+"""
+import mmsampriors.compat  # noqa: F401, I001
+import importlib.util
+from copy import deepcopy
+from pathlib import Path
+
+import mmengine.config.config
+import pytest
+import torch
+from mmagic.registry import DATASETS, MODELS
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.optim import build_optim_wrapper
+
+import mmsampriors.datasets.samplers  # noqa: F401
+import mmsampriors.datasets.transforms  # noqa: F401
+import mmsampriors.models  # noqa: F401
+from mmsampriors.datasets.samplers import SampleIndex
+from mmsampriors.datasets.stored_masks import carry_masks, fill_masks
+from mmsampriors.engine.config_check import check_config, check_training
+from mmsampriors.engine.export import write_student
+from mmsampriors.models import Phase
+
+CONFIGS = Path(importlib.util.find_spec('mmagic').origin).parent / '.mim' / 'configs'
+NAMES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.glob('[!_]*/*.py'))
+EVERYDAY = {
+    'nafnet/nafnet_c64eb11128mb1db1111_8xb8-lr1e-3-400k_gopro.py',
+    'nafnet/nafnet_c64eb2248mb12db2222_8xb8-lr1e-3-400k_sidd.py',
+    'restormer/restormer_official_rain13k.py',
+    'restormer/restormer_official_dfwb-color-sigma15.py',
+    'restormer/restormer_official_dfwb-gray-sigma15.py',
+    'swinir/swinir_s128w8d6e180_8xb1-lr2e-4-1600k_dfwb-colorDN25.py',
+    'swinir/swinir_s126w7d6e180_8xb1-lr2e-4-1600k_dfwb-grayCAR10.py',
+    'restormer/restormer_official_dpdd-dual.py',
+    'edsr/edsr_x2c64b16_1xb16-300k_div2k.py',
+    'basicvsr/basicvsr_2xb4_reds4.py',
+    'pix2pix/pix2pix_vanilla-unet-bn_wo-jitter-flip-1xb4-190kiters_edges2shoes.py',
+}
+# What a base that can only test needs besides the three lines.
+SCHEDULES = dict(rain13k='derain', gopro='deblur', dpdd='deblur', sidd='denoise', color='denoise_gaussian',
+                 gray='denoise_gaussian_gray')
+SHRUNK = dict(
+    NAFNet=dict(mid_channels=4, enc_blk_nums=[1, 1], middle_blk_num=1, dec_blk_nums=[1, 1]),
+    NAFNetLocal=dict(mid_channels=4, enc_blk_nums=[1, 1], middle_blk_num=1, dec_blk_nums=[1, 1]),
+    Restormer=dict(dim=8, num_blocks=[1, 1, 1, 1], num_refinement_blocks=1),
+    SwinIRNet=dict(embed_dim=8, depths=[2], num_heads=[2]),
+    EDSRNet=dict(mid_channels=8, num_blocks=1),
+    MSRResNet=dict(mid_channels=8, num_blocks=1),
+    RDNNet=dict(mid_channels=8, num_blocks=1),
+    RRDBNet=dict(mid_channels=8, num_blocks=1))
+
+
+def inherit(folder, name):
+    """The config of a user who adds SPD to one of mmagic's; four lines where that one can only test."""
+    base = Config.fromfile(str(CONFIGS / name), import_custom_modules=False)
+    # mmengine finds no package:: base in a folder with a hyphen.
+    bases = [str(CONFIGS / name) if name.startswith('wgan-gp') else f'mmagic::{name}', 'mmsampriors::_base_/spd.py']
+    if 'train_dataloader' not in base and name.startswith('restormer/'):
+        task = next(task for word, task in SCHEDULES.items() if word in name)
+        bases.append(f'mmsampriors::_base_/schedules/restormer_{task}.py')
+    (folder / 'user.py').write_text(f'_base_ = {bases}\n'
+                                    "model = dict(type='SPDModel', spd=_base_.spd)\n"
+                                    "custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks\n")
+    cfg = Config.fromfile(folder / 'user.py')
+    generator = cfg.model.get('generator') or {}
+    generator.update(deepcopy(SHRUNK.get(generator.get('type'), {})))
+    return base.get('model', {}).get('type'), cfg
+
+
+def batch_of(cfg, pairs, model):
+    """Two samples of the config's own train pipeline, with masks, from our pairs."""
+    dataset_cfg = deepcopy(cfg.train_dataloader.dataset)
+    dataset_cfg.update(data_root=str(pairs), data_prefix=dict(img='input', gt='target'), ann_file='',
+                       filename_tmpl=dict(img='{}', gt='{}'), serialize_data=False)
+    for step in dataset_cfg.pipeline:
+        if step['type'] == 'PairedRandomCrop':
+            step['gt_patch_size'] = 32
+    dataset = DATASETS.build(dataset_cfg)
+    carry_masks(dataset, model.masks)
+    fill_masks(dataset, model.masks)
+    infos = [dataset.get_data_info(index) for index in (0, 1)]
+    return pseudo_collate([dataset.pipeline({**info, 'sample_idx': SampleIndex(0, 32)}) for info in infos])
+
+
+def train_one_step(cfg, pairs, cache_dir):
+    """Trains an inherited config for a step of its own optimizer, on its own pipeline."""
+    segmenter = dict(type='FelzenszwalbMasks', min_size=100)
+    cfg.model.spd.masks = dict(type='CachedMasks', segmenter=segmenter, source='gt', cache_dir=str(cache_dir))
+    model = MODELS.build(cfg.model)
+    before = deepcopy(model.state_dict())
+    model.train().enter(Phase(True, True, 1.))
+    data = batch_of(cfg, pairs, model)
+    assert all(len(sample.masks) > 1 for sample in data['data_samples'])
+    log = model.train_step(data, build_optim_wrapper(model, cfg.optim_wrapper))
+    assert len(log) == 6 and all(value.isfinite() for value in log.values()), log
+    moved = {name.split('.')[0] for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved == {'generator', 'refiner', 'spf'}
+    return model.eval()
+
+
+def assert_stock_restores_alike(cfg, model, folder):
+    """Exports the student and loads it strictly in stock mmagic; images of a size that is no multiple of 8."""
+    write_student(model.state_dict(), cfg, str(folder / 'student.pth'))
+    stock = MODELS.build(Config.fromfile(folder / 'student.py').model).eval()
+    assert type(stock).__name__ == 'BaseEditModel'
+    stock.load_state_dict(torch.load(folder / 'student.pth', weights_only=True)['state_dict'], strict=True)
+    images = torch.rand(1, next(model.parameters()).shape[1], 35, 45)
+    with torch.no_grad():
+        assert torch.equal(stock(images), model(images))
+        assert stock(images).shape == images.shape
+
+
+@pytest.fixture(scope='module')
+def cache_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp('masks')
+
+
+@pytest.fixture(autouse=True)
+def fast_text(monkeypatch):
+    """mmengine formats the text of a config each time that it is written, which would take most of the time."""
+    monkeypatch.setattr(mmengine.config.config, 'FormatCode', lambda text, **kwargs: (text, True))
+
+
+@pytest.mark.parametrize('name', [pytest.param(name, marks=() if name in EVERYDAY else pytest.mark.slow)
+                                  for name in NAMES])
+def test_is_distilled_or_refused(name, pairs, cache_dir, tmp_path, record_property):
+    kind, cfg = inherit(tmp_path, name)
+    reason = refusal(kind, cfg, name)
+    if reason:
+        with pytest.raises(ValueError, match=reason):
+            check_config(cfg)
+            check_training(cfg)
+        record_property('mmagic_config', f'refused: {reason if kind == "BaseEditModel" else "no BaseEditModel"}')
+        return
+    check_config(cfg)
+    check_training(cfg)
+    assert_stock_restores_alike(cfg, train_one_step(cfg, pairs, cache_dir), tmp_path)
+    record_property('mmagic_config', f'distilled: {cfg.model.generator.type}')
+
+
+def refusal(kind, cfg, name):
+    """What the error must say, as mmagic's own documentation sorts the config; None where it qualifies."""
+    if kind != 'BaseEditModel':
+        return f'inherits a {kind}'
+    if cfg.model.generator.get('dual_pixel_task'):
+        return 'does not take one image'
+    scale = cfg.model.generator.get('upscale', cfg.model.generator.get('upscale_factor', 1))
+    return 'super-resolution' if scale > 1 else None
+
+
+def test_the_everyday_configs_are_all_there():
+    assert EVERYDAY <= set(NAMES) and len(NAMES) > 200
