@@ -54,7 +54,7 @@ class ProgressiveBatchSampler:
     Goes into ``train_dataloader.batch_sampler``, with an InfiniteSampler for ``sampler`` and
     ProgressivePairedRandomCrop in the pipeline. The order of samples is the InfiniteSampler's: one stream of
     permutations that all ranks share, of which each takes every world-size-th sample. Batches depend on the iteration,
-    the seed and the world size alone, so the stream can start anywhere (:meth:`skip_to`) without loading anything.
+    the seed and the world size alone, and start over with each ``iter()``.
 
     Args:
         sampler (InfiniteSampler): Says seed, order, rank and world size. mmengine passes it.
@@ -82,44 +82,27 @@ class ProgressiveBatchSampler:
         self.batch_sizes = list(batch_sizes)
         self.patch_sizes = list(patch_sizes)
         self.ends = list(itertools.accumulate(iters))
-        self.start_iteration = 0
-
-    def skip_to(self, iteration: int) -> None:
-        """Makes the next ``iter()`` start at this iteration (from 0), as if all before it had been drawn."""
-        self.start_iteration = iteration
 
     def stage_of(self, iteration: int) -> int:
         """Says which stage (from 0) an iteration (from 0) belongs to."""
         return min(bisect.bisect_right(self.ends, iteration), len(self.ends) - 1)
 
-    def samples_before(self, iteration: int) -> int:
-        """Counts the samples that one rank draws before an iteration."""
-        stage = self.stage_of(iteration)
-        starts = [0, *self.ends[:stage]]
-        whole = sum((end - start) * size for start, end, size in zip(starts, self.ends[:stage], self.batch_sizes))
-        return whole + (iteration - starts[-1]) * self.batch_sizes[stage]
-
     def __iter__(self):
-        first = self.samples_before(self.start_iteration) * self.sampler.world_size + self.sampler.rank
-        indices = itertools.islice(self._stream_from(first), 0, None, self.sampler.world_size)
-        for iteration in itertools.count(self.start_iteration):
+        indices = itertools.islice(self._stream(), self.sampler.rank, None, self.sampler.world_size)
+        for iteration in itertools.count():
             stage = self.stage_of(iteration)
             patch_size = self.patch_sizes[stage]
             batch = itertools.islice(indices, self.batch_sizes[stage])
             yield [SampleIndex(index, patch_size) for index in batch]
 
-    def _stream_from(self, position):
-        """Yields InfiniteSampler's indices for all ranks, from a position on."""
+    def _stream(self):
+        """Yields InfiniteSampler's indices for all ranks, from the first one on."""
         generator = torch.Generator()
         generator.manual_seed(self.sampler.seed)
-        rounds, inside = divmod(position, self.sampler.size)
-        for _ in range(rounds * self.sampler.shuffle):
-            torch.randperm(self.sampler.size, generator=generator)
         while True:
             order = torch.randperm(self.sampler.size, generator=generator) if self.sampler.shuffle else \
                 torch.arange(self.sampler.size)
-            yield from order[inside:].tolist()
-            inside = 0
+            yield from order.tolist()
 
     def __len__(self):
         return self.ends[-1]

@@ -1,0 +1,114 @@
+import itertools
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmengine.dataset import DefaultSampler, InfiniteSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset
+
+import mmsampriors.compat  # noqa: F401
+from mmsampriors.datasets.positions import PositionedBatches, positioned_loader, randomness_of
+from mmsampriors.datasets.samplers import ProgressiveBatchSampler
+
+
+class Draws(Dataset):
+    """Three samples; each is its index and what Python, numpy and torch draw for it."""
+
+    def __init__(self):
+        self.loaded = 0
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        self.loaded += 1
+        return int(index), random.random(), np.random.rand(), torch.rand(()).item()
+
+
+def batch_sampler(kind, size=7, batch_size=2, rank=0, world_size=1):
+    """Of mmengine's samplers in batches, as rank of a group; they read rank and world size when they are asked."""
+    if kind == 'default':
+        sampler = DefaultSampler(range(size), seed=3)
+        sampler.rank, sampler.world_size = rank, world_size
+        sampler.total_size = -(-size // world_size) * world_size
+        return BatchSampler(sampler, batch_size, drop_last=False)
+    sampler = InfiniteSampler(range(size), seed=3)
+    sampler.rank, sampler.world_size = rank, world_size
+    if kind == 'infinite':
+        return BatchSampler(sampler, batch_size, drop_last=False)
+    return ProgressiveBatchSampler(
+        sampler, batch_size, batch_sizes=[batch_size, 1], patch_sizes=[8, 16], iters=[3, 5])
+
+
+def take(batches, count):
+    return list(itertools.islice(batches, count))
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(['default', 'infinite', 'progressive']), st.integers(1, 9), st.integers(1, 4), st.integers(0, 30))
+def test_batches_go_on_where_they_were(kind, size, batch_size, start):
+    whole = take(PositionedBatches(batch_sampler(kind, size, batch_size)), start + 5)
+    sampler = batch_sampler(kind, size, batch_size)
+    take(sampler, 2)  # the workers of mmengine's loop have drawn some
+    assert take(PositionedBatches(sampler, start), 5) == whole[start:]
+    positions = [position for batch in whole for position, _ in batch]
+    assert positions == list(range(len(positions)))
+
+
+@pytest.mark.parametrize('kind', ['infinite', 'progressive'])
+def test_the_order_is_that_of_the_sampler(kind):
+    expected = take(batch_sampler(kind), 12)
+    assert [[index for _, index in batch] for batch in take(PositionedBatches(batch_sampler(kind)), 12)] == expected
+
+
+def test_rounds_of_a_finite_sampler_are_shuffled_anew():
+    rounds = [[index for _, index in batch] for batch in take(PositionedBatches(batch_sampler('default', 6, 6)), 4)]
+    assert all(sorted(one) == list(range(6)) for one in rounds) and len(set(map(tuple, rounds))) > 1
+
+
+@pytest.mark.parametrize('kind', ['default', 'infinite'])
+def test_two_ranks_draw_what_one_draws_with_twice_the_batch(kind):
+    ranks = [take(PositionedBatches(batch_sampler(kind, 8, 2, rank, 2), 0, rank, 2), 9) for rank in (0, 1)]
+    one = take(PositionedBatches(batch_sampler(kind, 8, 4)), 9)
+    assert [sorted(first + second) for first, second in zip(*ranks)] == [sorted(batch) for batch in one]
+
+
+def test_an_empty_training_set_is_refused():
+    with pytest.raises(ValueError, match='gives no batch'):
+        next(iter(PositionedBatches(BatchSampler(DefaultSampler([], seed=0, round_up=False), 2, False))))
+
+
+@pytest.mark.parametrize('workers, start', [(0, 0), (0, 5), (2, 5)])
+def test_a_sample_depends_on_seed_and_position_alone(workers, start):
+    def loader(dataset, num_workers):
+        return DataLoader(dataset, batch_sampler=batch_sampler('infinite', 3), num_workers=num_workers, collate_fn=list)
+
+    whole = take(positioned_loader(loader(Draws(), 0), 11), 8)
+    dataset = Draws()
+    assert take(positioned_loader(loader(dataset, workers), 11, start=start), 8 - start) == whole[start:]
+    assert dataset.loaded == (0 if workers else 2 * (8 - start)), 'nothing before the start is loaded'
+    assert take(positioned_loader(loader(Draws(), 0), 12), 8) != whole
+    samples = sum(whole, [])
+    for draws in list(zip(*samples))[1:]:
+        assert len(set(draws)) == len(samples), 'the same image is new each time'
+
+
+def test_the_generators_go_on_outside_as_if_nothing_had_been_drawn():
+    def draw():
+        return random.random(), np.random.rand(), np.random.randn(), torch.rand(()).item()
+
+    for seed_generator in (random.seed, np.random.seed, torch.manual_seed):
+        seed_generator(4)
+    expected = draw(), draw()
+    for seed_generator in (random.seed, np.random.seed, torch.manual_seed):
+        seed_generator(4)
+    first = draw()
+    with randomness_of(1, 2):
+        inside = draw()
+    assert (first, draw()) == expected and inside not in expected
+    with randomness_of(1, 2):
+        assert draw() == inside
