@@ -89,7 +89,9 @@ def config_of(name, args, distil):
     cfg.train_cfg.max_iters, cfg.param_scheduler.T_max = steps, steps
     cfg.train_cfg.val_interval = max(1, steps // 4)
     if not distil:
-        cfg.model, cfg.custom_hooks = stock_model(cfg.model), []
+        cfg.model = stock_model(cfg.model)
+        # Both trainings are shown the same patches.
+        cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type == 'ExactResumeHook']
     return cfg
 
 

@@ -1,0 +1,236 @@
+"""Runs that are killed and resumed, and runs of two processes, against one run that nobody disturbs.
+
+The processes are forks of one that has imported mmagic already, so that they start at once.
+"""
+import mmsampriors.compat  # noqa: F401, I001
+import json
+import multiprocessing
+import os
+import random
+import signal
+from multiprocessing import forkserver
+from pathlib import Path
+
+import mmengine.config.config
+import mmengine.runner.runner
+import pytest
+import torch
+import torch.distributed as dist
+from mmagic.registry import MODELS
+from mmengine.config import Config
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, init_default_scope
+from mmengine.runner import Runner
+
+import mmsampriors.engine  # noqa: F401
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@HOOKS.register_module(force=True)
+class KillHook(Hook):
+    """kill -9 in the middle of an iteration (from 0)."""
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == self.iteration:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@HOOKS.register_module(force=True)
+class ReducerHook(Hook):
+    """Notes whose parameters train in each iteration, and makes sure that the reducer holds these and no others."""
+
+    priority = 'LOWEST'
+
+    def before_train(self, runner):
+        self.seen = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        trained = [name for name, parameter in runner.model.module.named_parameters() if parameter.requires_grad]
+        assert runner.model._get_ddp_logging_data()['num_parameter_tensors'] == len(trained)
+        assert not runner.model.find_unused_parameters
+        self.seen.append(sorted({name.split('.')[0] for name in trained}))
+
+    def after_train(self, runner):
+        if dist.get_rank() == 0:
+            Path(runner.work_dir, 'reducer.json').write_text(json.dumps(self.seen))
+
+
+@HOOKS.register_module(force=True)
+class MetricsHook(Hook):
+    """Writes what validation says."""
+
+    def after_val_epoch(self, runner, metrics=None):
+        if get_rank() == 0:
+            Path(runner.work_dir, 'metrics.json').write_text(json.dumps(metrics))
+
+
+@pytest.fixture(scope='module')
+def processes():
+    """Starts processes that have mmagic at hand, on the CPU."""
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['mmsampriors.engine'])
+    before = dict(os.environ)
+    os.environ.update(CUDA_VISIBLE_DEVICES='-1', OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
+    forkserver.ensure_running()
+    os.environ.clear()
+    os.environ.update(before)
+    return context
+
+
+def run(cfgs, rank=0, world_size=1, rendezvous=None):
+    """Trains one config after the other, in a process of a group where there are several."""
+    torch.set_num_threads(1)
+    mmengine.config.config.FormatCode = lambda text, **kwargs: (text, True)
+    mmengine.runner.runner.collect_env = dict
+    init_default_scope('mmagic')
+    if world_size > 1:
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size))
+        dist.init_process_group('gloo', init_method=f'file://{rendezvous}', rank=rank, world_size=world_size)
+    for cfg in cfgs:
+        Runner.from_cfg(Config(cfg)).train()
+
+
+def join(processes, *all_arguments):
+    """Runs :func:`run` once for each arguments, at the same time; gives the exit codes."""
+    started = [processes.Process(target=run, args=arguments) for arguments in all_arguments]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(300)
+        process.kill()
+    return [process.exitcode for process in started]
+
+
+def checkpoint_of(cfg, iteration):
+    return torch.load(Path(cfg['work_dir']) / f'iter_{iteration}.pth', weights_only=True)
+
+
+@pytest.fixture
+def make_cfg(runner_cfg, tmp_path):
+    """A function that makes the config of a run with everything that draws random numbers."""
+
+    def make(name, schedule, max_iters, hooks=(), batch_size=2, workers=0, dropout=0., validate=False, **others):
+        masks = dict(
+            type='CachedMasks',
+            segmenter=dict(type='FelzenszwalbMasks', min_size=100),
+            cache_dir=str(tmp_path / 'masks'))
+        always = [dict(type='MaskCacheHook'), dict(type='ExactResumeHook'), dict(type='SPDScheduleHook', interval=1)]
+        scheduler = dict(type='CosineAnnealingLR', by_epoch=False, T_max=max_iters)
+        cfg = runner_cfg(max_iters=max_iters, work_dir=tmp_path / name, param_scheduler=scheduler, **others)
+        if not validate:
+            cfg.update(val_cfg=None, val_dataloader=None, val_evaluator=None)
+        cfg['custom_hooks'] = [*always, *hooks]
+        cfg['default_hooks']['checkpoint'] = dict(type='CheckpointHook', interval=2, by_epoch=False)
+        cfg['model']['spd'].update(masks=masks, schedule=schedule)
+        cfg['model']['spd']['spf']['mask_dropout'] = dropout
+        loader = cfg['train_dataloader']
+        loader.update(batch_size=batch_size, num_workers=workers)
+        flip = dict(type='Flip', keys=['img', 'gt'], flip_ratio=0.5, direction='horizontal')
+        loader['dataset']['pipeline'] = [*loader['dataset']['pipeline'][:-1], flip, dict(type='PackInputs')]
+        return cfg
+
+    return make
+
+
+def assert_same(one, other, path=''):
+    """Equal bit by bit, down to the leaves."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), path
+        for key in one:
+            assert_same(one[key], other[key], f'{path}.{key}')
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(other), path
+        for index, pair in enumerate(zip(one, other)):
+            assert_same(*pair, f'{path}.{index}')
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), path
+    else:
+        assert one == other, path
+
+
+def test_a_run_that_is_killed_twice_ends_with_the_same_bits(make_cfg, processes):
+    """Two stages, masks dropped at random, averaged weights, workers: whatever has a state."""
+    settings = dict(
+        schedule=dict(type='TwoStageSchedule', refiner=0.5),
+        max_iters=8,
+        dropout=0.5,
+        optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3), accumulative_counts=2))
+    average = dict(type='EMAHook', momentum=0.1)
+    whole = make_cfg('whole', hooks=[average], **settings)
+    run([whole])
+    draw = random.Random(5)
+    first, second = draw.randint(2, 3), draw.randint(5, 7)
+    for number, kill in enumerate((first, second, None)):
+        hooks = [average] + ([dict(type='KillHook', iteration=kill)] if kill else [])
+        cfg = make_cfg('killed', hooks=hooks, workers=int(number == 0), resume=number > 0,
+                       # A run without a seed of its own gets that of its checkpoint.
+                       randomness=dict(seed=None if number else 0), **settings)
+        assert join(processes, ([cfg], )) == [-signal.SIGKILL if kill else 0]
+        last = Path(cfg['work_dir'], 'last_checkpoint').read_text()
+        assert Path(last).name == f'iter_{kill - kill % 2 if kill else 8}.pth'
+    ours, theirs = checkpoint_of(whole, 8), checkpoint_of(cfg, 8)
+    for key in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'sampler_seed'):
+        assert_same(ours[key], theirs[key], key)
+    logs = [
+        {name: buffer.data[0].tolist() for name, buffer in checkpoint['message_hub']['log_scalars'].items()
+         if 'loss' in name or 'spd.' in name}
+        for checkpoint in (ours, theirs)
+    ]
+    assert len(logs[0]) >= 8
+    assert_same(*logs)
+
+
+def test_two_processes_do_what_one_does_with_twice_the_batch(make_cfg, processes, tmp_path):
+    """Both schedules, clipped, the second with a stage that would switch within a window of accumulation."""
+    plans = {
+        'joint': dict(schedule=dict(type='JointSchedule', begin=0., end=0.5), max_iters=4),
+        'two_stage': dict(schedule=dict(type='TwoStageSchedule', refiner=0.5), max_iters=6),
+    }
+    # None of these weights is zero, so that each of them moves.
+    initial = {name: value + 0.1 * torch.randn_like(value)
+               for name, value in MODELS.build(make_cfg('initial', **plans['joint'])['model']).state_dict().items()}
+    torch.save(dict(state_dict=initial), tmp_path / 'initial.pth')
+    cfgs = {}
+    for processes_of_run, batch_size in ((1, 4), (2, 2)):
+        for name, plan in plans.items():
+            optim = dict(
+                type='OptimWrapper',
+                optimizer=dict(type='SGD', lr=0.1, momentum=0.9),
+                clip_grad=dict(max_norm=0.5),
+                accumulative_counts=1 if name == 'joint' else 2)
+            hooks = [dict(type='RefinedPSNRHook'), dict(type='MetricsHook')]
+            hooks += [dict(type='ReducerHook')] if processes_of_run == 2 else []
+            cfgs[name, processes_of_run] = make_cfg(
+                f'{name}_{processes_of_run}', hooks=hooks, batch_size=batch_size, optim_wrapper=optim,
+                validate=name == 'joint',
+                load_from=str(tmp_path / 'initial.pth'),
+                model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None),
+                launcher='none' if processes_of_run == 1 else 'pytorch', **plan)
+    run([cfgs['joint', 1], cfgs['two_stage', 1]])
+    resumed = {
+        **cfgs['two_stage', 2], 'resume': True, 'load_from': str(tmp_path / 'two_stage_2' / 'iter_4.pth'),
+        'work_dir': str(tmp_path / 'resumed'), 'experiment_name': 'resumed'
+    }
+    both = [cfgs['joint', 2], cfgs['two_stage', 2], resumed]
+    assert join(processes, *[(both, rank, 2, tmp_path / 'rendezvous') for rank in range(2)]) == [0, 0]
+    for name, plan in plans.items():
+        one, two = (checkpoint_of(cfgs[name, count], plan['max_iters'])['state_dict'] for count in (1, 2))
+        for owner in ('generator', 'refiner', 'spf'):
+            start, single, double = (
+                torch.cat([value.flatten() for key, value in state.items() if key.startswith(owner)])
+                for state in (initial, one, two))
+            assert (single - double).norm() < 1e-4 * (single - start).norm(), (name, owner)
+    one, two = (json.loads((tmp_path / f'joint_{count}' / 'metrics.json').read_text()) for count in (1, 2))
+    # The segments of the restored images may flip with its last bit.
+    assert set(one) == {'PSNR', 'refined/PSNR', 'refined/gain'} and two == pytest.approx(one, abs=0.2)
+    seen = [json.loads(Path(cfg['work_dir'], 'reducer.json').read_text()) for cfg in both]
+    assert seen[0] == [['generator', 'refiner', 'spf']] * 4
+    assert seen[1] == [['refiner', 'spf']] * 4 + [['generator']] * 2
+    assert seen[2] == seen[1][4:]
+    for key in ('state_dict', 'optimizer'):
+        assert_same(checkpoint_of(resumed, 6)[key], checkpoint_of(cfgs['two_stage', 2], 6)[key], key)
