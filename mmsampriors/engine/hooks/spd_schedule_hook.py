@@ -1,4 +1,5 @@
 """Drives the schedule of an SPDModel."""
+from mmagic.engine.hooks import ExponentialMovingAverageHook
 from mmagic.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -7,6 +8,7 @@ from mmsampriors.models import SPDModel
 
 from ..clipping import ClipByOwner
 from ..config_check import check_config
+from ..pretrained import fit_to_model
 
 
 @HOOKS.register_module()
@@ -15,7 +17,8 @@ class SPDScheduleHook(Hook):
 
     Logged are λ1 and λ2 as they are now (``spd.lambda1``, ``spd.lambda2``), the stage (``spd.stage``: 0 joint,
     1 refiner, 2 student), and the L2 norms of the gradients that the losses send into the restored image
-    (``grad.student``, ``grad.spd``, ``grad.sgr``).
+    (``grad.student``, ``grad.spd``, ``grad.sgr``), without the factors of gradient accumulation and of a GradScaler.
+    The iterations that gradient accumulation joins to one step are all of the phase of the first of them.
 
     Args:
         interval (int): Iterations between two readings of the gradients' norms, which wait for the device.
@@ -33,6 +36,13 @@ class SPDScheduleHook(Hook):
         if not isinstance(_unwrapped(runner), SPDModel):
             raise ValueError(f'SPDScheduleHook is in custom_hooks, but the model is a {type(_unwrapped(runner)).__name__}'
                              ": write model = dict(type='SPDModel', spd=_base_.spd), or take the hooks out")
+        _refuse_what_cannot_work(runner)
+
+    def after_load_checkpoint(self, runner, checkpoint):
+        """Refuses a checkpoint that would leave the student as it is, or half of it."""
+        message = fit_to_model(checkpoint, _unwrapped(runner))
+        if message:
+            runner.logger.info(message)
 
     def before_train(self, runner):
         """Builds SAM and the analyzer, and clips the gradients of student and refiner apart."""
@@ -46,6 +56,8 @@ class SPDScheduleHook(Hook):
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         self._enter(runner)
+        if self.every_n_train_iters(runner, self.interval):
+            self._factor = _loss_factor(runner.optim_wrapper)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         model, log = _unwrapped(runner), runner.message_hub.update_scalar
@@ -54,11 +66,12 @@ class SPDScheduleHook(Hook):
         log('train/spd.stage', self.STAGES.index(model.phase.name))
         if self.every_n_train_iters(runner, self.interval):
             for name, norm in model.gradient_norms.items():
-                log(f'train/grad.{name}', norm)
+                log(f'train/grad.{name}', norm / self._factor)
 
     def _enter(self, runner):
-        model = _unwrapped(runner)
-        phase, before = model.schedule.phase(runner.iter, runner.max_iters), model.phase
+        model, window = _unwrapped(runner), getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        first = runner.iter - runner.iter % window
+        phase, before = model.schedule.phase(first, runner.max_iters), model.phase
         if phase == before:
             return
         model.enter(phase)
@@ -69,6 +82,22 @@ class SPDScheduleHook(Hook):
 
 def _unwrapped(runner):
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _refuse_what_cannot_work(runner):
+    if any(isinstance(hook, ExponentialMovingAverageHook) for hook in runner.hooks):
+        raise ValueError("mmagic's ExponentialMovingAverageHook adds networks that validation, the best checkpoint and "
+                         "the export do not use: average with mmengine's, dict(type='EMAHook', momentum=0.0002)")
+    if runner.cfg.get('compile'):
+        raise ValueError(f'compile={runner.cfg.compile!r} would compile the whole training step, whose masks, stages '
+                         "and hooks are Python: take it out and add dict(type='CompileHook') to custom_hooks, which "
+                         'compiles student and refiner')
+
+
+def _loss_factor(optim_wrapper) -> float:
+    """What the loss of this iteration is multiplied by before its backward pass."""
+    scaler = getattr(optim_wrapper, 'loss_scaler', None)
+    return optim_wrapper.scale_loss(1.) * (scaler.get_scale() if scaler else 1.)
 
 
 def _rewrap(runner):

@@ -1,11 +1,13 @@
 import mmsampriors.compat  # noqa: F401, I001
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
+from mmengine.optim import OptimWrapper
+from mmengine.registry import HOOKS, OPTIM_WRAPPERS
 from mmengine.runner import Runner
 
 import mmsampriors.engine  # noqa: F401
@@ -66,6 +68,64 @@ def test_two_stage_switches_in_the_middle_of_a_run(runner_cfg, optim):
     assert moved(first, middle) == {'refiner', 'spf'}
     assert moved(middle, last) == {'generator'}
     assert isinstance(runner.optim_wrapper.clip_func, ClipByOwner)
+
+
+def without_validation(cfg):
+    return {**cfg, 'val_cfg': None, 'val_dataloader': None, 'val_evaluator': None}
+
+
+def test_a_stage_begins_with_a_window_of_accumulation(runner_cfg):
+    """A switch within a window would leave half a step: gradients of one stage that are never used."""
+    cfg = without_validation(
+        runner_cfg(schedule=dict(type='TwoStageSchedule', refiner=0.5), hooks=[dict(type='Witness')], max_iters=6))
+    cfg['optim_wrapper']['accumulative_counts'] = 2
+    _, witness = train(cfg)
+    assert [logged['spd.stage'] for logged in witness.logged] == [1, 1, 1, 1, 2, 2]
+    steps = [moved(before, after) for before, after in zip(witness.weights, witness.weights[1:])]
+    assert steps == [set(), {'refiner', 'spf'}, set(), {'refiner', 'spf'}, set(), {'generator'}]
+
+
+@OPTIM_WRAPPERS.register_module(force=True)
+class ScaledOptimWrapper(OptimWrapper):
+    """Scales the loss as AmpOptimWrapper does, which needs a GPU."""
+
+    loss_scaler = SimpleNamespace(get_scale=lambda: 1024.)
+
+    def backward(self, loss, **kwargs):
+        super().backward(loss * 1024, **kwargs)
+
+
+def test_gradient_norms_are_logged_without_the_factors_of_scaler_and_accumulation(runner_cfg):
+    norms = []
+    for changes in ({}, dict(type='ScaledOptimWrapper', accumulative_counts=2)):
+        cfg = without_validation(runner_cfg(hooks=[dict(type='Witness')], max_iters=2))
+        cfg['optim_wrapper'].update(changes)
+        first = train(cfg)[1].logged[0]
+        norms.append([first[f'grad.{name}'] for name in ('student', 'spd', 'sgr')])
+    assert norms[1] == pytest.approx(norms[0]) and min(norms[0]) > 0
+
+
+def test_student_and_refiner_may_learn_at_their_own_rates(runner_cfg):
+    cfg = without_validation(runner_cfg(hooks=[dict(type='Witness')], max_iters=1))
+    cfg['optim_wrapper'] = dict(
+        type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1), clip_grad=dict(max_norm=0.1),
+        paramwise_cfg=dict(custom_keys={'refiner.': dict(lr_mult=0.), 'spf.': dict(lr_mult=0.5)}))
+    runner, witness = train(cfg)
+    rates = {id(group['params'][0]): group['lr'] for group in runner.optim_wrapper.param_groups}
+    found = {(name.split('.')[0], rates[id(parameter)]) for name, parameter in runner.model.named_parameters()}
+    assert found == {('generator', 0.1), ('refiner', 0.), ('spf', 0.05)}
+    assert moved(*witness.weights) == {'generator', 'spf'}
+    assert isinstance(runner.optim_wrapper.clip_func, ClipByOwner)
+
+
+@pytest.mark.parametrize('change, way_out', [
+    (dict(custom_hooks=[dict(type='SPDScheduleHook'),
+                        dict(type='ExponentialMovingAverageHook', module_keys='generator_ema')]), "type='EMAHook'"),
+    (dict(compile=True), "type='CompileHook'"),
+])
+def test_upstreams_ways_that_fail_with_spd_are_refused_with_those_that_work(runner_cfg, change, way_out):
+    with pytest.raises(ValueError, match=way_out):
+        Runner.from_cfg(Config({**runner_cfg(), **change})).train()
 
 
 def test_segmenter_and_analyzer_are_in_no_checkpoint_and_no_optimizer(runner_cfg):
