@@ -32,8 +32,20 @@ spd = dict(
     schedule=dict(type='JointSchedule', begin=0.1, end=0.3, _scope_='mmagic'))
 
 spd_hooks = [
+    # Computes stored masks that are missing, before training.
     dict(type='MaskCacheHook', _scope_='mmagic'),
+    # Order and augmentation as functions of the seed: a killed run goes on as if nothing had been. Plain training that
+    # is compared with SPD needs it too: both then see the same patches.
+    dict(type='ExactResumeHook', _scope_='mmagic'),
+    # What each iteration trains: stages, ramps, separate clipping.
     dict(type='SPDScheduleHook', _scope_='mmagic'),
-    dict(type='ExportStudentHook', _scope_='mmagic'),
+    # Stops where a loss is not finite; warns where masks are few, or the refiner has nothing to teach.
+    dict(type='FiniteLossHook', _scope_='mmagic'),
+    dict(type='MaskCoverageHook', _scope_='mmagic'),
+    dict(type='RefinerGainHook', _scope_='mmagic'),
+    # refined/PSNR beside PSNR, and panels, at each validation.
+    dict(type='RefinedPSNRHook', _scope_='mmagic'),
     dict(type='SPDVisualizationHook', _scope_='mmagic'),
+    # student.pth at the end and beside each best checkpoint.
+    dict(type='ExportStudentHook', _scope_='mmagic'),
 ]

@@ -34,6 +34,15 @@ def stack_masks(masks: List[ImageMasks], size: Tuple[int, int], device=None) -> 
     return stacked
 
 
+def coverage(masks: List[ImageMasks]) -> Tensor:
+    """Mean share of the pixels of each image that some mask covers, a scalar in [0, 1].
+
+    Args:
+        masks (list[ImageMasks]): Of at least one image.
+    """
+    return torch.stack([of_image.masks.any(0).float().mean() for of_image in masks]).mean()
+
+
 def region_means(features: Tensor, regions: Tensor) -> Tensor:
     """Mean feature of each region; zero for an empty one.
 

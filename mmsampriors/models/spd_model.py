@@ -40,6 +40,8 @@ class SPDModel(BaseEditModel):
     Attributes:
         phase (Phase, optional): What the present iteration trains; set by ``SPDScheduleHook``.
         gradient_norms (dict[str, Tensor]): L2 norm of each loss's gradient at the restored image in the latest step.
+        latest_masks (list[ImageMasks], optional): M of the latest step that had masks.
+        refiner_gain (Tensor, optional): By how many dB the refined images of that step beat the restored ones.
     """
 
     def __init__(self,
@@ -57,6 +59,8 @@ class SPDModel(BaseEditModel):
             self._build_parts(spd, generator)
         self.phase: Optional[Phase] = None
         self.gradient_norms: Dict[str, Tensor] = {}
+        self.latest_masks: Optional[List[ImageMasks]] = None
+        self.refiner_gain: Optional[Tensor] = None
 
     def _build_parts(self, spd, generator):
         self.refiner = MODELS.build(deepcopy(spd['refiner'] or generator))
@@ -93,7 +97,7 @@ class SPDModel(BaseEditModel):
                                "custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks to the config")
         gt, losses = data_samples.gt_img, {}
         with torch.set_grad_enabled(self.phase.student):
-            restored = self.generator(inputs, **kwargs)
+            restored = self.generator(inputs, **kwargs).float()  # in mixed precision a network may end in half
         if self.phase.student:
             losses['student.loss_recon'] = self.pixel_loss(self._tap(restored, 'student'), gt)
         if not self.phase.refiner and not self.phase.ramp:
@@ -101,7 +105,8 @@ class SPDModel(BaseEditModel):
 
         masks = self.masks_of(restored, data_samples)
         with torch.set_grad_enabled(self.phase.refiner):
-            refined = self.refine(restored.detach(), masks)
+            refined = self.refine(restored.detach(), masks).float()
+        self.latest_masks, self.refiner_gain = masks, decibels_gained(restored.detach(), refined.detach(), gt)
         if self.phase.refiner:
             losses['refiner.loss_recon'] = self.pixel_loss(refined, gt)
         if self.phase.student and self.phase.ramp:
@@ -129,12 +134,17 @@ class SPDModel(BaseEditModel):
         ramp = self.phase.ramp
         losses = {'spd.loss_image': ramp * self.distill(self._tap(restored, 'spd'), refined, self.pixel_loss)}
         if self.sgr is not None:
-            ours = self.analyzer(self.to_rgb(self._tap(restored, 'sgr'), data_samples))
+            ours = self._analyze(self._tap(restored, 'sgr'), data_samples)
             with torch.no_grad():
-                theirs = self.analyzer(self.to_rgb(refined, data_samples))
+                theirs = self._analyze(refined, data_samples)
             for name, loss in self.sgr(ours, theirs, masks, restored.shape[-2:]).items():
                 losses[f'sgr.{name}'] = ramp * loss
         return losses
+
+    def _analyze(self, images, data_samples):
+        """Semantic features in single precision: the two images differ by less than half precision resolves."""
+        with torch.autocast(images.device.type, enabled=False):
+            return self.analyzer(self.to_rgb(images.float(), data_samples))
 
     def masks_of(self, restored: Tensor, data_samples: DataSample) -> List[ImageMasks]:
         """M: the masks that came with the samples, or else those of the restored images.
@@ -151,8 +161,10 @@ class SPDModel(BaseEditModel):
         if self.masks.stored and self.training:
             raise RuntimeError(f'{type(self.masks).__name__} keeps masks on disk, but the samples carry none: '
                                'MaskCacheHook is missing from custom_hooks (it is in _base_.spd_hooks)')
-        images = self.to_rgb(restored.detach(), data_samples).clamp(0, 1)
-        return self.masks.segment(images, data_samples.metainfo.get('img_path', ()))
+        # The segmenter has a precision of its own.
+        with torch.autocast(restored.device.type, enabled=False):
+            images = self.to_rgb(restored.detach().float(), data_samples).clamp(0, 1)
+            return self.masks.segment(images, data_samples.metainfo.get('img_path', ()))
 
     # ------------------------------------------------------------------------------------ what mmengine asks for
 
@@ -216,6 +228,18 @@ class SPDModel(BaseEditModel):
         if tapped.requires_grad:
             tapped.register_hook(lambda gradient: self.gradient_norms.update({name: gradient.detach().norm()}))
         return tapped
+
+
+def decibels_gained(restored: Tensor, refined: Tensor, gt: Tensor) -> Tensor:
+    """How much higher the PSNR of the refined images is, a scalar: the mean over the images.
+
+    Args:
+        restored (Tensor): (N, C, H, W).
+        refined (Tensor): (N, C, H, W).
+        gt (Tensor): (N, C, H, W).
+    """
+    errors = [(image - gt).square().mean((1, 2, 3)).clamp(min=1e-12) for image in (restored, refined)]
+    return 10 * (errors[0] / errors[1]).log10().mean()
 
 
 def _check_student(student: nn.Module, probe):

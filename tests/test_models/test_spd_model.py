@@ -46,6 +46,17 @@ class HalfResolution(nn.Module):
         return self.up(self.down(image))
 
 
+@MODELS.register_module(force=True)
+class NoSkip(nn.Sequential):
+    """A network that does not add its input to its output."""
+
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 3, 3, padding=1))
+
+
+NO_SKIP = dict(type='NoSkip')
+
+
 def quarters(height, width):
     masks = torch.zeros(4, height, width, dtype=torch.bool)
     for index, mask in enumerate(masks):
@@ -178,6 +189,49 @@ def test_half_precision_gives_finite_losses_and_gradients(quarter_cfg, inject):
     sum(losses.values()).backward()
     assert len(losses) == 5 and all(loss.isfinite() for loss in losses.values())
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+def test_half_precision_keeps_the_direction_of_the_gradients(quarter_cfg):
+    model, batch, gradients = build(quarter_cfg(), JOINT), batch_of(), []
+    for half in (False, True):
+        model.zero_grad()
+        with torch.autocast('cpu', dtype=torch.bfloat16, enabled=half):
+            losses = model(*batch, mode='loss')
+        sum(losses.values()).backward()
+        gradients.append({name: [p.grad.flatten() for p in getattr(model, name).parameters()]
+                          for name in ('generator', 'refiner', 'spf')})
+    for name, exact in gradients[0].items():
+        half = torch.cat(gradients[1][name])
+        assert nn.functional.cosine_similarity(torch.cat(exact), half, dim=0) > 0.99, name
+        assert not torch.equal(torch.cat(exact), half)
+
+
+def test_relations_are_compared_in_single_precision(quarter_cfg):
+    """The student's and the refiner's image differ by less than half precision resolves in the analyzer's features."""
+    model, (images, samples) = build(quarter_cfg(), JOINT), batch_of()
+    exact = model._analyze(images, samples)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        half = model._analyze(images, samples)
+    assert half.dtype == torch.float32 and torch.equal(half, exact)
+
+
+def test_segmenter_and_losses_are_shown_single_precision(quarter_cfg):
+    """A network without a skip connection from its input ends in half precision, and SAM has a precision of its own."""
+    seen = []
+
+    class Source(QuarterMasks):
+
+        def segment(self, images, paths=()):
+            seen.append((images.dtype, (images @ images.transpose(2, 3)).dtype))
+            return super().segment(images, paths)
+
+    model = build(quarter_cfg(dict(refiner=NO_SKIP), generator=NO_SKIP), JOINT)
+    model.masks = Source()
+    model.pixel_loss.register_forward_pre_hook(lambda loss, inputs: seen.append((inputs[0].dtype, )))
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        assert model.generator(batch_of()[0]).dtype == torch.bfloat16
+        model(*batch_of(), mode='loss')
+    assert set(seen) == {(torch.float32, ), (torch.float32, torch.float32)}
 
 
 def test_losses_do_not_depend_on_how_a_batch_is_split(quarter_cfg):

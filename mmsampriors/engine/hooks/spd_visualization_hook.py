@@ -1,13 +1,14 @@
 """Panels of the first validation images."""
-from copy import deepcopy
+import os.path as osp
 
-import torch
 from mmagic.registry import HOOKS
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
 from mmsampriors.visualization import draw_masks, draw_panel
+
+from ..refined_outputs import RefinedOutputs
 
 
 @HOOKS.register_module()
@@ -21,41 +22,31 @@ class SPDVisualizationHook(Hook):
     def __init__(self, num_images: int = 4):
         self.num_images = num_images
 
+    def before_val_epoch(self, runner):
+        self.refined = RefinedOutputs(runner.model.module if is_model_wrapper(runner.model) else runner.model)
+
     @master_only
-    def before_val_iter(self, runner, batch_idx, data_batch=None):
-        """Draws before the model sees the batch, which it changes in place."""
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if batch_idx >= self.num_images:
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        name, panel = self.panel(model, data_batch)
-        runner.visualizer.add_image(f'spd_{name}', panel, runner.iter)
+        self.refined.add_to(outputs)
+        name = osp.splitext(osp.basename(outputs[0].img_path))[0]
+        runner.visualizer.add_image(f'spd_{name}', _panel(outputs[0]), runner.iter)
 
-    @torch.no_grad()
-    def panel(self, model, data_batch):
-        """The name of the first image of a batch, and its panel, (H, W, 3), uint8, RGB."""
-        data = model.data_preprocessor(deepcopy(data_batch), False)
-        lq, samples = data['inputs'], data['data_samples']
-        gt = samples.gt_img.to(lq.device)
-        restored = model.generator(lq)
-        masks = model.masks_of(restored, samples)
-        refined = model.refine(restored, masks)
-        # The preprocessor leaves the ground truth of validation in 0..255.
-        images = dict(lq=lq, restored=restored, refined=refined)
-        arrays = {title: _array(model.to_rgb(image, samples)[0]) for title, image in images.items()}
-        panel = dict(
-            lq=arrays['lq'],
-            restored=arrays['restored'],
-            masks=draw_masks(arrays['restored'], masks[0]),
-            refined=arrays['refined'],
-            gt=_array(_gt_rgb(gt, samples)[0]))
-        return samples.metainfo['img_path'][0].split('/')[-1].rsplit('.', 1)[0], draw_panel(dict(image=panel))
+    def after_val_epoch(self, runner, metrics=None):
+        self.refined.close()
 
 
-def _gt_rgb(gt, samples):
-    if gt.shape[1] == 1:
-        return gt.expand(-1, 3, -1, -1) / 255
-    return (gt if samples.metainfo['gt_img_output_channel_order'][0].upper() == 'RGB' else gt.flip(1)) / 255
+def _panel(output):
+    """The panel of an image of validation, (H, W, 3), uint8, RGB."""
+    images = dict(lq=output.input, restored=output.output.pred_img, refined=output.refined_img, gt=output.gt_img)
+    arrays = {title: _array(image) for title, image in images.items()}
+    masks = draw_masks(arrays['restored'], output.refined_masks)
+    return draw_panel(dict(image={title: masks if title == 'masks' else arrays[title]
+                                  for title in ('lq', 'restored', 'masks', 'refined', 'gt')}))
 
 
 def _array(image):
-    return (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    """(C, H, W) in [0, 255], BGR or gray as mmagic's models put images out, to (H, W, 3), uint8, RGB."""
+    image = image.flip(0) if len(image) == 3 else image.expand(3, -1, -1)
+    return image.clamp(0, 255).round().byte().permute(1, 2, 0).cpu().numpy()

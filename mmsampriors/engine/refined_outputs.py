@@ -1,0 +1,45 @@
+"""What the refiner makes of the student's images in validation."""
+from typing import List
+
+import mmsampriors.compat  # noqa: F401  (before mmagic)
+import torch
+from mmagic.structures import DataSample
+
+from mmsampriors.masks import ImageMasks
+
+
+class RefinedOutputs:
+    """Refines what validation restores, once for all hooks that want it.
+
+    Args:
+        model (SPDModel): Its student is watched from now on, for validation keeps no normalized images.
+    """
+
+    def __init__(self, model):
+        self.model, self.restored = model, None
+        self._watch = model.generator.register_forward_hook(self._keep)
+
+    def _keep(self, student, inputs, restored):
+        self.restored = restored
+
+    def close(self):
+        """Stops watching."""
+        self._watch.remove()
+
+    @torch.no_grad()
+    def add_to(self, outputs: List[DataSample]):
+        """Adds ``refined_img``, like ``output.pred_img``, and ``refined_masks``, an ImageMasks, where they are missing.
+
+        Args:
+            outputs (list[DataSample]): What the model put out in its latest step.
+        """
+        if 'refined_img' in outputs[0]:
+            return
+        samples = DataSample.stack(outputs)
+        masks = self.model.masks_of(self.restored, samples)
+        refined = self.model.data_preprocessor.destruct(self.model.refine(self.restored, masks), samples).cpu()
+        height, width = refined.shape[-2:]
+        for output, image, of_image in zip(outputs, refined, masks):
+            # The preprocessor may have padded the image, and what it made is cut off again.
+            inside = ImageMasks.from_masks(of_image.masks[:, :height, :width].cpu())
+            output.set_data(dict(refined_img=image, refined_masks=inside))

@@ -1,0 +1,185 @@
+"""The hooks that watch a run: what they log, when they warn, what they stop."""
+import mmsampriors.compat  # noqa: F401, I001
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.logging import MessageHub
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+import mmsampriors.engine  # noqa: F401
+from mmsampriors.engine import FiniteLossHook, MaskCoverageHook, RefinerGainHook
+from mmsampriors.engine.hooks import spd_visualization_hook
+from mmsampriors.masks import ImageMasks
+from mmsampriors.models import NoMasks, Phase
+from mmsampriors.models.regions import coverage
+from mmsampriors.models.spd_model import decibels_gained
+
+JOINT, BEFORE = Phase(True, True, 1.), Phase(True, True, 0.)
+
+
+def psnr(image, gt):
+    return 10 * torch.log10(1 / (image - gt).square().mean()).item()
+
+
+def test_decibels_gained_is_the_mean_difference_of_psnr():
+    gt, restored, refined = torch.rand(3, 2, 3, 5, 7)
+    expected = [psnr(*pair) for pair in zip(refined, gt)], [psnr(*pair) for pair in zip(restored, gt)]
+    gained = decibels_gained(restored, refined, gt)
+    assert gained.item() == pytest.approx((sum(expected[0]) - sum(expected[1])) / 2, abs=1e-4)
+    assert decibels_gained(gt, gt, gt) == 0
+
+
+def masks_of(share, size=20):
+    mask = torch.zeros(2, size, size, dtype=torch.bool)
+    mask[:, :round(share * size)] = True  # the second covers the same pixels again
+    return ImageMasks.from_masks(mask)
+
+
+def test_coverage_counts_each_pixel_once_and_images_alike():
+    assert coverage([masks_of(0.5), ImageMasks.empty(3, 4)]).item() == pytest.approx(0.25)
+
+
+@pytest.fixture
+def runner():
+    """What the hooks ask of a runner; ``warnings`` holds what was logged."""
+    model = SimpleNamespace(
+        phase=JOINT, refiner_gain=torch.tensor(0.5), latest_masks=[masks_of(0.5)], masks=object(),
+        state_dict=lambda: {'generator.weight': torch.ones(2), 'steps': torch.tensor(3)})
+    warnings = []
+    return SimpleNamespace(
+        model=model, iter=0, warnings=warnings, logger=SimpleNamespace(warning=warnings.append), hooks=[],
+        message_hub=MessageHub(f'watching_{id(model)}'))
+
+
+def steps(hook, runner, count, **outputs):
+    for _ in range(count):
+        hook.after_train_iter(runner, runner.iter, dict(), outputs or dict(loss=torch.tensor(1.)))
+        runner.iter += 1
+
+
+def test_a_refiner_that_is_no_better_is_warned_of_once_when_distillation_sets_in(runner):
+    hook = RefinerGainHook(interval=2, readings=3)
+    runner.model.refiner_gain, runner.model.phase = torch.tensor(-0.1), BEFORE
+    steps(hook, runner, 20)
+    assert not runner.warnings
+    runner.model.phase = JOINT
+    steps(hook, runner, 20)
+    warning, = runner.warnings
+    assert '-0.100 dB over the last 3 readings' in warning and 'model.spd.schedule.begin' in warning
+    assert len(runner.message_hub.get_scalar('train/spd.gain').data[0]) == 20
+
+
+def test_a_refiner_that_has_become_better_is_not(runner):
+    hook = RefinerGainHook(interval=1, readings=3)
+    runner.model.refiner_gain, runner.model.phase = torch.tensor(-9.), BEFORE
+    steps(hook, runner, 20)
+    runner.model.refiner_gain = torch.tensor(0.01)
+    steps(hook, runner, 3)
+    runner.model.phase = JOINT
+    steps(hook, runner, 20)
+    runner.model.refiner_gain = torch.tensor(-9.)  # what happens later is seen in the log
+    steps(hook, runner, 20)
+    assert not runner.warnings
+
+
+def test_few_masks_are_warned_of_once_and_on_average(runner):
+    hook = MaskCoverageHook(interval=1, readings=4)
+    runner.model.latest_masks = [masks_of(0.05)]
+    steps(hook, runner, 3)
+    runner.model.latest_masks = [masks_of(0.5)]
+    steps(hook, runner, 3)
+    assert not runner.warnings
+    runner.model.latest_masks = [masks_of(0.05)]
+    steps(hook, runner, 9)
+    warning, = runner.warnings
+    assert 'masks cover 5.0% of the pixels' in warning and 'model.spd.masks.source=gt' in warning
+
+
+def test_masks_that_nobody_asked_for_are_not_missed(runner):
+    runner.model.masks, runner.model.latest_masks = NoMasks(), [ImageMasks.empty(4, 4)]
+    steps(MaskCoverageHook(interval=1, readings=1), runner, 5)
+    assert not runner.warnings
+
+
+def test_weights_that_are_not_finite_are_not_saved(runner):
+    hook, runner.hooks = FiniteLossHook(), [CheckpointHook(interval=3, by_epoch=False)]
+    runner.model.state_dict = lambda: {'generator.weight': torch.tensor([1., float('nan')])}
+    runner.message_hub.update_info('last_ckpt', 'work/iter_3.pth')
+    steps(hook, runner, 2)
+    message = 'iteration 3: 1 weights.*generator.weight.*before is work/iter_3.pth.*lr='
+    with pytest.raises(FloatingPointError, match=message):
+        steps(hook, runner, 1)
+
+
+@HOOKS.register_module(force=True)
+class PoisonHook(Hook):
+    """Makes the student's weights infinite before the last iteration, and keeps what validation and test say."""
+
+    priority = 'VERY_LOW'
+    metrics, refined = [], []
+
+    def before_val_epoch(self, runner):
+        runner.model.refiner.register_forward_hook(lambda module, inputs, output: self.refined.append(output))
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == 3:
+            runner.model.generator.intro.weight.data.fill_(float('inf'))
+
+    def after_val_epoch(self, runner, metrics=None):
+        self.metrics.append(dict(metrics))
+
+    after_test_epoch = after_val_epoch
+
+
+def test_a_run_tells_psnr_of_both_and_stops_where_its_loss_is_no_number(runner_cfg, monkeypatch):
+    monkeypatch.setattr(spd_visualization_hook, 'draw_panel', lambda rows: np.zeros((8, 8, 3), np.uint8))
+    kinds = ('SPDVisualizationHook', 'RefinedPSNRHook', 'FiniteLossHook', 'PoisonHook')
+    cfg = runner_cfg(hooks=[dict(type=kind) for kind in kinds])
+    cfg['custom_hooks'] += [
+        dict(type='RefinerGainHook', interval=1), dict(type='MaskCoverageHook', interval=1)
+    ]
+    for loader in ('train_dataloader', 'val_dataloader'):
+        for step in cfg[loader]['dataset']['pipeline'][:2]:
+            step['channel_order'] = 'bgr'
+    cfg['val_evaluator'] = [dict(type='PSNR', crop_border=3)]
+    runner = Runner.from_cfg(Config(cfg))
+    PoisonHook.metrics.clear(), PoisonHook.refined.clear()
+    with pytest.raises(FloatingPointError) as error:
+        runner.train()
+    message, folder = str(error.value), Path(cfg['work_dir'])
+    names = message.split('images ')[1].split('. ')[0].split(', ')
+    assert message.startswith('iteration 4: student.loss_recon is nan')
+    assert len(names) == 2 and all(Path(name).is_file() and 'input' in name for name in names)
+    assert 'There is no checkpoint yet.' in message and 'optim_wrapper.dtype=bfloat16' in message
+    assert not list(folder.glob('iter_*')) and list(folder.glob('best_PSNR_iter_2*'))
+
+    images = 4
+    # Training goes on after validation, with two iterations.
+    assert len(PoisonHook.refined) == images + 2, 'each image is refined once for all hooks'
+    metrics, = PoisonHook.metrics
+    assert set(metrics) == {'PSNR', 'refined/PSNR', 'refined/gain'}
+    assert metrics['refined/gain'] == pytest.approx(metrics['refined/PSNR'] - metrics['PSNR'], abs=1e-4)
+    scalars = {name: buffer.current() for name, buffer in runner.message_hub.log_scalars.items()}
+    assert scalars['val/refined/PSNR'] == metrics['refined/PSNR']
+    assert 0 < scalars['train/spd.coverage'] <= 1 and 'train/spd.gain' in scalars
+    assert refined_psnr(cfg, folder / 'best_PSNR_iter_2.pth') == pytest.approx(metrics['refined/PSNR'], abs=1e-3)
+
+
+def refined_psnr(cfg, checkpoint):
+    """By way of ``--refined``: a model that predicts refined images, and mmagic's metric."""
+    cfg['model']['test_cfg'] = dict(refined=True)
+    unused = ('train_cfg', 'train_dataloader', 'optim_wrapper', 'val_cfg', 'val_dataloader', 'val_evaluator')
+    tester = Runner.from_cfg(Config({
+        **cfg, **dict.fromkeys(unused), 'custom_hooks': [dict(type='PoisonHook')],
+        'load_from': str(checkpoint), 'experiment_name': cfg['experiment_name'] + 'refined',
+        'test_dataloader': cfg['val_dataloader'], 'test_evaluator': cfg['val_evaluator'],
+        'test_cfg': dict(type='MultiTestLoop')
+    }))
+    tester.test()
+    return PoisonHook.metrics[-1]['PSNR']

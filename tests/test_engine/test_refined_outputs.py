@@ -1,0 +1,41 @@
+import mmsampriors.compat  # noqa: F401, I001
+import copy
+
+import torch
+from mmagic.registry import MODELS, TRANSFORMS
+from mmcv.transforms import Compose
+
+import mmsampriors.models  # noqa: F401
+from mmsampriors.engine.refined_outputs import RefinedOutputs
+
+
+def batch_of(pairs):
+    """Two samples of 72 by 64 pixels, as a data loader gives them."""
+    steps = [dict(type='LoadImageFromFile', key=key) for key in ('img', 'gt')] + [dict(type='PackInputs')]
+    load = Compose([TRANSFORMS.build(step) for step in steps])
+    samples = [
+        load(dict(img_path=str(pairs / 'input' / name), gt_path=str(pairs / 'target' / name)))
+        for name in ('astronaut.png', 'coffee.png')
+    ]
+    return {key: [sample[key] for sample in samples] for key in ('inputs', 'data_samples')}
+
+
+def test_are_what_a_model_of_refined_images_predicts_without_the_padding(model_cfg, pairs):
+    padding = dict(type='DataPreprocessor', mean=[0.] * 3, std=[255.] * 3, pad_size_divisor=40)
+    model = MODELS.build(model_cfg(data_preprocessor=padding)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+        refined = RefinedOutputs(model)
+        outputs = model.val_step(batch_of(pairs))
+        refined.add_to(outputs)
+        refined.close()
+        model.test_cfg = dict(refined=True)
+        expected = model.val_step(batch_of(pairs))
+    for ours, theirs in zip(outputs, expected):
+        torch.testing.assert_close(ours.refined_img, theirs.output.pred_img)
+        assert ours.refined_img.shape == (3, 72, 64) and ours.refined_masks.size == (72, 64)
+        assert not torch.equal(ours.refined_img, ours.output.pred_img)
+    before = copy.deepcopy(outputs[0].refined_img)
+    refined.add_to(outputs)
+    assert torch.equal(outputs[0].refined_img, before) and refined.restored.shape == (2, 3, 80, 80)
