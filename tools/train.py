@@ -10,7 +10,7 @@ import mmsampriors.compat  # noqa: E402, F401
 from mmengine.runner import Runner  # noqa: E402
 
 from mmsampriors.datasets.pair_check import check_data  # noqa: E402
-from mmsampriors.engine.config_check import check_config  # noqa: E402
+from mmsampriors.engine.config_check import check_config, check_training  # noqa: E402
 from mmsampriors.engine.launch import add_common_options, join_on_cpu, load_config  # noqa: E402
 
 
@@ -49,6 +49,7 @@ def main():
         enable_auto_scale_lr(cfg)
     cfg.resume = cfg.get('resume', False) or args.resume
     check_config(cfg)
+    check_training(cfg)
     check_data(cfg)
     join_on_cpu(cfg)
     Runner.from_cfg(cfg).train()

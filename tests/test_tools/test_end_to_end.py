@@ -14,6 +14,9 @@ import skimage.data
 import torch
 from PIL import Image
 
+from mmsampriors.datasets.degradations import BlurSettings, add_blur
+from mmsampriors.datasets.pairs import make_pairs
+
 ROOT = Path(__file__).resolve().parents[2]
 
 CONFIG = """
@@ -112,12 +115,31 @@ def test_export_tool_writes_what_the_hook_wrote(folder, trained):
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
-def test_student_and_refined_are_tested(folder, trained):
-    call(folder, *tool('test.py'), 'config.py', trained[0], '--work-dir', 'test', '--out', 'student.json')
-    call(folder, *tool('test.py'), 'config.py', trained[0], '--work-dir', 'test', '--out', 'refined.json', '--refined')
-    student, refined = (json.loads((folder / f'{name}.json').read_text()) for name in ('student', 'refined'))
-    assert student.keys() == refined.keys() and 'PSNR' in student
-    assert student['PSNR'] != refined['PSNR']
+TWO_SETS = """
+_base_ = ['config.py', 'mmsampriors::_base_/robustness.py']
+segments = dict(type='SegmentationConsistency', masks=dict(type='FelzenszwalbMasks'), prefix='blur')
+train_dataloader = dict(dataset=dict(data_root='not_here'))  # tests need no training set
+test_dataloader = [_base_.test_dataloader, _base_.robustness.deblur.dataloaders[0]]
+test_evaluator = [[dict(type='PSNR')], [*_base_.robustness.deblur.evaluators[0], segments]]
+"""
+
+
+def test_student_and_refined_are_tested_on_all_sets(folder, trained):
+    (folder / 'two_sets.py').write_text(TWO_SETS)
+    make_pairs(folder / 'pairs' / 'target', folder / 'data' / 'robustness' / 'blur', add_blur, BlurSettings(length=10))
+    printed = call(folder, *tool('test.py'), 'two_sets.py', trained[0], '--refined', '--work-dir', 'test', '--out',
+                   'metrics.json')
+    results = json.loads((folder / 'test/test_results.json').read_text())['results']
+    assert list(results) == ['student', 'refined'] and all(list(sets) == ['gopro', 'blur'] for sets in results.values())
+    assert {'PSNR', 'SSIM', 'SegIoU', 'Masks_gt'} < set(results['student']['blur'])
+    assert results['student']['blur']['PSNR'] != results['refined']['blur']['PSNR']
+    flat = json.loads((folder / 'metrics.json').read_text())
+    assert flat['PSNR'] == results['student']['gopro']['PSNR']
+    assert flat['refined/blur/SegIoU'] == results['refined']['blur']['SegIoU']
+    table = printed[printed.index('test set  '):].splitlines()
+    assert table[2].split()[:3] == ['gopro', 'student', f'{flat["PSNR"]:.2f}']
+    assert table[5].split()[:2] == ['blur', 'refined']
+    assert len((folder / 'test/test_results.csv').read_text().splitlines()) == 5
 
 
 STOCK = """
@@ -157,6 +179,7 @@ TWO_STAGES = """
 _base_ = 'config.py'
 model = dict(spd=dict(schedule=dict(_delete_=True, type='TwoStageSchedule', refiner=0.5)))
 train_cfg = dict(max_iters=6, val_interval=6)
+val_evaluator = [dict(type='PSNR'), dict(type='SegmentationConsistency', masks=dict(type='FelzenszwalbMasks'))]
 """
 
 
@@ -165,7 +188,7 @@ def test_two_processes_train_both_stages_on_the_cpu(folder):
     path = f'PATH={Path(sys.executable).parent}:{os.environ["PATH"]}'
     script = ROOT / 'tools' / 'dist_train.sh'
     log = call(folder, 'env', path, f'PORT={free_port()}', 'bash', script, 'two_stages.py', 2, '--work-dir', 'dist')
-    assert 'GPU number: 2' in log
+    assert 'GPU number: 2' in log and 'SegIoU: 0.' in log
     assert log.index('from iteration 0 on: refiner') < log.index('from iteration 3 on: student')
     state = torch.load(folder / 'dist' / 'iter_6.pth', weights_only=True)
     trained = state['optimizer']['state']

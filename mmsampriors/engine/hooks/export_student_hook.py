@@ -5,7 +5,7 @@ import os.path as osp
 
 from mmagic.registry import HOOKS
 from mmengine.dist import master_only
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import weights_to_cpu
@@ -17,7 +17,8 @@ from ..export import write_student
 class ExportStudentHook(Hook):
     """Writes ``student.pth`` and ``student.py`` at the end, and ``student_best_*.pth`` beside each best checkpoint.
 
-    Stock mmagic loads them; see :mod:`mmsampriors.engine.export`.
+    Stock mmagic loads them; see :mod:`mmsampriors.engine.export`. With EMAHook they hold the averaged weights, as the
+    checkpoints' ``state_dict`` does.
     """
 
     # After CheckpointHook, which decides what is best.
@@ -42,9 +43,16 @@ class ExportStudentHook(Hook):
     @master_only
     def after_train(self, runner):
         path = osp.join(runner.work_dir, 'student.pth')
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        write_student(weights_to_cpu(model.state_dict()), runner.cfg, path)
+        write_student(weights_to_cpu(_final_model(runner).state_dict()), runner.cfg, path)
         runner.logger.info(f'The student is exported to {path}: stock mmagic loads it with student.py beside it')
+
+
+def _final_model(runner):
+    """The model whose weights a checkpoint of now would hold: the averaged one where EMAHook averages."""
+    for hook in runner.hooks:
+        if isinstance(hook, EMAHook):
+            return hook.ema_model.module
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def _best_checkpoints(runner):

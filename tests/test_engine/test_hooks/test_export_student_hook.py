@@ -1,4 +1,5 @@
 import mmsampriors.compat  # noqa: F401, I001
+import copy
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,8 @@ import torch
 from mmagic.evaluation import PSNR
 from mmagic.registry import METRICS, MODELS
 from mmengine.config import Config
+from mmengine.hooks import EMAHook, Hook
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 import mmsampriors.engine  # noqa: F401
@@ -25,9 +28,9 @@ class ScriptedPSNR(PSNR):
 def scripted(runner_cfg):
     """A function that runs as many validations as there are scores, one after each iteration."""
 
-    def run(scores, **others):
+    def run(scores, hooks=(dict(type='ExportStudentHook'), ), **others):
         SCORES[:] = scores
-        cfg = runner_cfg(max_iters=len(scores), hooks=[dict(type='ExportStudentHook')], **others)
+        cfg = runner_cfg(max_iters=len(scores), hooks=hooks, **others)
         cfg['train_cfg']['val_interval'] = 1
         cfg['val_evaluator'] = [dict(type='ScriptedPSNR')]
         cfg['default_hooks']['checkpoint']['interval'] = 1
@@ -38,8 +41,8 @@ def scripted(runner_cfg):
     return run
 
 
-def state(path):
-    return torch.load(path, weights_only=True, map_location='cpu')['state_dict']
+def state(path, key='state_dict'):
+    return torch.load(path, weights_only=True, map_location='cpu')[key]
 
 
 def students(folder):
@@ -100,3 +103,44 @@ def test_another_run_in_the_same_folder_leaves_no_outdated_export(scripted):
 def test_nothing_is_left_half_written(scripted):
     _, _, folder = scripted([30.])
     assert not list(folder.rglob('*.part'))
+
+
+@HOOKS.register_module(force=True)
+class SeenHook(Hook):
+    """Notes the student's weights in validation and after training."""
+
+    priority = 'VERY_HIGH'
+
+    def before_train(self, runner):
+        self.validated, self.last = [], None
+
+    def before_val_iter(self, runner, batch_idx, data_batch=None):
+        if not batch_idx:
+            self.validated.append(copy.deepcopy(runner.model.generator.state_dict()))
+
+    def after_train(self, runner):
+        self.last = copy.deepcopy(runner.model.generator.state_dict())
+
+
+def test_averaged_weights_are_validated_saved_and_exported(scripted, tmp_path, model_cfg):
+    start = MODELS.build(model_cfg())
+    torch.save(dict(state_dict=start.state_dict()), tmp_path / 'start.pth')
+    cfg, runner, folder = scripted([20., 30., 25.], hooks=[
+        dict(type='EMAHook', momentum=0.3), dict(type='ExportStudentHook'),
+        dict(type='SeenHook')
+    ], load_from=str(tmp_path / 'start.pth'))
+    seen = next(hook for hook in runner.hooks if isinstance(hook, SeenHook))
+    raw = [state(folder / f'iter_{number}.pth', 'ema_state_dict') for number in (1, 2, 3)]
+    name, average = 'generator.intro.weight', None
+    for number, weights in enumerate(raw):
+        now = weights[f'module.{name}']
+        # mmengine copies the weights at the first step.
+        average = now if average is None else 0.7 * average + 0.3 * now
+        torch.testing.assert_close(state(folder / f'iter_{number + 1}.pth')[name], average)
+        torch.testing.assert_close(seen.validated[number]['intro.weight'], average)
+    assert not torch.equal(average, raw[-1][f'module.{name}'])
+    assert torch.equal(seen.last['intro.weight'], raw[-1][f'module.{name}']), 'training goes on from the raw weights'
+    assert_student_of(folder / 'student.pth', folder / 'iter_3.pth')
+    assert_student_of(folder / 'student_best_PSNR_iter_2.pth', folder / 'iter_2.pth')
+    assert runner.model.analyzer is next(
+        hook for hook in runner.hooks if isinstance(hook, EMAHook)).ema_model.module.analyzer
