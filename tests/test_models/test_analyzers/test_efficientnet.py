@@ -43,7 +43,9 @@ def test_features_are_those_of_the_network_at_each_stage(network, stage, channel
     handle.remove()
     features = analyzer(images)
     assert features.shape == (1, channels, 96 // stride, 96 // stride)
-    torch.testing.assert_close(features, expected[0])
+    # Folded normalizations round otherwise.
+    torch.testing.assert_close(features, expected[0], rtol=0, atol=1e-5 * expected[0].abs().max().item())
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in analyzer.modules())
 
 
 @torch.no_grad()
