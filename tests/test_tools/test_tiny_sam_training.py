@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'tools'))
 
 from tiny_sam_training.losses import GroupingLoss, assignment_loss, mask_costs, mask_ious  # noqa: E402
 from tiny_sam_training.outlines import OUTLINES, partition  # noqa: E402
+from tiny_sam_training.painted import make_painted  # noqa: E402
 from tiny_sam_training.pool import MASK_STRIDE, ScenePool, make_pool  # noqa: E402
 from tiny_sam_training.scenes import MIN_LEAF_PIXELS, make_scene  # noqa: E402
 from tiny_sam_training.textures import PATTERNS, smooth_noise  # noqa: E402
@@ -26,7 +27,7 @@ def one_thread():
 
 @pytest.fixture(scope='module')
 def scenes():
-    return [make_scene((5, i), size=96) for i in range(6)]
+    return [make((5, i), size=96) for make in (make_scene, make_painted) for i in range(6)]
 
 
 @pytest.fixture(scope='module')
@@ -34,16 +35,17 @@ def shards(tmp_path_factory):
     from tiny_sam_training import pool
     pool.SHARD, shard = 2, pool.SHARD
     folder = tmp_path_factory.mktemp('scenes')
-    paths = make_pool(folder, seed=3, shards=2, workers=1)
-    yield paths
+    kinds = make_pool(folder, seed=3, shards=2, painted=1, workers=1)
+    yield kinds
     pool.SHARD = shard
 
 
-def test_scene_is_reproducible():
-    first, second = make_scene((7, 1), size=64), make_scene((7, 1), size=64)
+@pytest.mark.parametrize('make', [make_scene, make_painted])
+def test_scene_is_reproducible(make):
+    first, second = make((7, 1), size=64), make((7, 1), size=64)
     for key in ('image', 'leaves', 'objects', 'groups'):
         assert np.array_equal(getattr(first, key), getattr(second, key))
-    assert not np.array_equal(first.image, make_scene((7, 2), size=64).image)
+    assert not np.array_equal(first.image, make((7, 2), size=64).image)
 
 
 def test_leaves_are_connected_and_not_specks(scenes):
@@ -66,7 +68,7 @@ def test_each_granularity_is_a_union_of_the_finer_one(scenes):
 def test_masks_are_exact_where_paint_is_flat(monkeypatch):
     """With one flat colour a part and no camera, colour borders are label borders to within the blended rim."""
     from tiny_sam_training import scenes, textures
-    monkeypatch.setattr(scenes, '_photograph', lambda rng, image: np.clip(image * 255, 0, 255).astype(np.uint8))
+    monkeypatch.setattr(scenes, 'camera', lambda rng, image: np.clip(image * 255, 0, 255).astype(np.uint8))
     monkeypatch.setattr(scenes._Canvas, '_shadow', lambda *args: None)
     monkeypatch.setattr(scenes._Canvas, '_paint', _flat_paint)
     monkeypatch.setattr(textures.Material, 'paint', None)
@@ -113,14 +115,15 @@ def test_partition_makes_at_most_the_regions_asked_for(height, width, count, see
 
 
 def test_pool_makes_only_what_is_missing(shards):
-    before = [path.stat().st_mtime_ns for path in shards]
-    shards[1].unlink()
+    (first, second), (painted,) = shards
+    before = [path.stat().st_mtime_ns for path in (first, painted)]
+    second.unlink()
     from tiny_sam_training import pool
     pool.SHARD = 2
-    again = make_pool(shards[0].parent, seed=3, shards=2, workers=1)
-    assert again == shards and shards[1].exists()
-    assert shards[0].stat().st_mtime_ns == before[0]
-    assert not list(shards[0].parent.glob('*.tmp'))
+    again = make_pool(first.parent, seed=3, shards=2, painted=1, workers=1)
+    assert again == shards and second.exists()
+    assert [path.stat().st_mtime_ns for path in (first, painted)] == before
+    assert not list(first.parent.glob('*.tmp'))
 
 
 @pytest.mark.parametrize('steps, images, window', [((0, 1), 2, 128), ((2, 3), 1, 256)])

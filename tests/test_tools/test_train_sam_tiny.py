@@ -24,7 +24,8 @@ def script(monkeypatch):
 
 
 def _run(script, monkeypatch, folder):
-    arguments = '--steps 4 --decay-steps 2 --small-steps 3 --batch 1 --prompts 2 --shards 1 --workers 1 --threads 1'
+    arguments = ('--steps 4 --decay-steps 2 --small-steps 3 --batch 1 --prompts 2 --shards 1 --painted-shards 1 '
+                 '--workers 1 --threads 1')
     monkeypatch.setattr(sys, 'argv', ['train', '--work-dir', str(folder), '--device', 'cpu', *arguments.split()])
     script.main()
     return load_file(folder / 'sam_tiny.safetensors')
@@ -60,8 +61,8 @@ def test_the_batched_decoder_is_the_stock_decoder(script, monkeypatch, tmp_path)
     monkeypatch.setattr(sys, 'argv', ['train', '--work-dir', str(tmp_path), '--device', 'cpu'])
     trainer = script.Trainer(script.parse_args())
     trainer.sam.eval()
-    paths = make_pool(tmp_path, seed=0, shards=1, workers=1)
-    batch = ScenePool(paths, seed=0, batch=3, prompts=4, small_steps=0)[0]
+    kinds = make_pool(tmp_path, seed=0, shards=1, painted=1, workers=1)
+    batch = ScenePool(kinds, seed=0, batch=3, prompts=4, small_steps=0)[0]
     batch.points[0, 0, 0] = 8  # this image is prompted with boxes
     batch.points[1:, 0, 0] = 9
     with torch.no_grad():

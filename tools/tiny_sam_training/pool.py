@@ -11,16 +11,17 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from .painted import make_painted
 from .scenes import make_scene
 
 SHARD = 100
 MASK_STRIDE = 4  # of the mask decoder's output to the image
 
 
-def _write_shard(path: Path, seed: int, shard: int) -> Path:
+def _write_shard(path: Path, make, seed: int, shard: int) -> Path:
     """Makes ``SHARD`` scenes and writes them whole: a killed run leaves no half-written shard."""
     cv2.setNumThreads(1)
-    scenes = [make_scene((seed, shard * SHARD + i)) for i in range(SHARD)]
+    scenes = [make((seed, shard * SHARD + i)) for i in range(SHARD)]
     arrays = {key: np.stack([getattr(s, key) for s in scenes]) for key in ('image', 'leaves', 'objects', 'groups')}
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix='.tmp', delete=False) as file:
         np.savez(file, **arrays)
@@ -28,26 +29,28 @@ def _write_shard(path: Path, seed: int, shard: int) -> Path:
     return path
 
 
-def make_pool(folder, seed: int, shards: int, workers: int) -> list:
+def make_pool(folder, seed: int, shards: int, painted: int, workers: int) -> list:
     """Makes what is missing of the pool, with progress.
 
     Args:
         folder (str | Path): Where the shards are kept.
         seed (int): Seed of the scenes.
-        shards (int): Number of shards of ``SHARD`` scenes each.
+        shards (int): Number of shards of ``SHARD`` procedural scenes each.
+        painted (int): Number of shards of ``SHARD`` photographs painted anew.
         workers (int): Processes.
 
     Returns:
-        list[Path]: The shards in order.
+        tuple[list[Path]]: The shards of both kinds, each in order.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f'seed{seed}_{shard:04d}.npz' for shard in range(shards)]
-    missing = [(path, seed, shard) for shard, path in enumerate(paths) if not path.exists()]
+    kinds = [[(folder / f'{name}{seed}_{shard:04d}.npz', make, seed, shard) for shard in range(count)]
+             for name, make, count in (('seed', make_scene, shards), ('painted', make_painted, painted))]
+    missing = [job for jobs in kinds for job in jobs if not job[0].exists()]
     if missing:
         with ProcessPoolExecutor(workers) as executor:
             list(tqdm(executor.map(_write_shard, *zip(*missing)), total=len(missing), desc='scenes', unit='shard'))
-    return paths
+    return tuple([job[0] for job in jobs] for jobs in kinds)
 
 
 @dataclass
@@ -83,7 +86,7 @@ class ScenePool(torch.utils.data.Dataset):
     """Endless augmented batches; item ``step`` depends on ``seed`` and ``step`` alone, so a resumed run goes on alike.
 
     Args:
-        paths (list[Path]): Shards from :func:`make_pool`.
+        kinds (tuple[list[Path]]): Shards from :func:`make_pool`; each kind gives the same share of the samples.
         seed (int): Seed of augmentation and clicks.
         batch (int): Images a batch.
         prompts (int): Prompts an image.
@@ -91,10 +94,14 @@ class ScenePool(torch.utils.data.Dataset):
             batch: they teach the same things at half the cost.
     """
 
-    def __init__(self, paths, seed: int, batch: int, prompts: int, small_steps: int):
-        shards = [np.load(path) for path in paths]
-        self.arrays = {k: np.concatenate([s[k] for s in shards]) for k in ('image', 'leaves', 'objects', 'groups')}
+    def __init__(self, kinds, seed: int, batch: int, prompts: int, small_steps: int):
+        self.kinds = [self._load(paths) for paths in kinds if paths]
         self.seed, self.batch, self.prompts, self.small_steps = seed, batch, prompts, small_steps
+
+    @staticmethod
+    def _load(paths):
+        shards = [np.load(path) for path in paths]
+        return {k: np.concatenate([s[k] for s in shards]) for k in ('image', 'leaves', 'objects', 'groups')}
 
     def __len__(self):
         return 2**31
@@ -103,10 +110,10 @@ class ScenePool(torch.utils.data.Dataset):
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
         rng = np.random.default_rng((self.seed, 1, step))
-        side = self.arrays['leaves'].shape[-1]
+        side = self.kinds[0]['leaves'].shape[-1]
         window, count = (side // 2, 2 * self.batch) if step < self.small_steps else (side, self.batch)
         corner = rng.integers((side - window) // 16 + 1, size=2)
-        samples = [self._sample(rng, index, window) for index in rng.integers(len(self.arrays['image']), size=count)]
+        samples = [self._sample(rng, self.kinds[k], window) for k in rng.integers(len(self.kinds), size=count)]
         stacked = (torch.stack([torch.as_tensor(s[i]) for s in samples]) for i in range(9))
         batch = Clicks(tuple(corner.tolist()), *stacked)
         offset = torch.as_tensor(corner[::-1] * 16.).float()
@@ -114,8 +121,9 @@ class ScenePool(torch.utils.data.Dataset):
         batch.boxes += offset.repeat(2)
         return batch
 
-    def _sample(self, rng, index, window):
-        image, leaves, objects, groups = (self.arrays[k][index] for k in ('image', 'leaves', 'objects', 'groups'))
+    def _sample(self, rng, arrays, window):
+        index = rng.integers(len(arrays['image']))
+        image, leaves, objects, groups = (arrays[k][index] for k in ('image', 'leaves', 'objects', 'groups'))
         image, leaves, (height, width) = _augment(rng, image, leaves, window)
         maps = np.stack([leaves, objects[leaves], groups[leaves]])
         points = _click(rng, maps[rng.integers(2)], (height, width), self.prompts)

@@ -144,7 +144,7 @@ def _objects(rng, canvas, group, room):
         room -= 1
 
 
-def _photograph(rng, image):
+def camera(rng, image):
     """What a camera does: light, focus, tone, grain, compression. (S, S, 3) float to uint8."""
     size = len(image)
     if rng.random() < 0.5:
@@ -164,9 +164,18 @@ def _photograph(rng, image):
     return cv2.imdecode(code, cv2.IMREAD_COLOR)
 
 
-def _number(canvas):
-    """Connected parts become leaves, largest first; specks become 0."""
-    components = connected_components(canvas.parts, background=0, connectivity=1)
+def number_parts(parts, object_of, group_of) -> tuple:
+    """Connected parts become leaves, largest first; specks become 0.
+
+    Args:
+        parts (ndarray): (S, S), int, part numbers from 1.
+        object_of (list[int]): The object of each part, from 1; entry 0 is 0.
+        group_of (list[int]): The group of each part, likewise.
+
+    Returns:
+        tuple[ndarray]: ``leaves``, ``objects`` and ``groups`` of a :class:`Scene`.
+    """
+    components = connected_components(parts, background=0, connectivity=1)
     areas = np.bincount(components.ravel())
     areas[0] = 0
     order = np.argsort(-areas, kind='stable')[:MAX_LEAVES]
@@ -174,9 +183,9 @@ def _number(canvas):
     number = np.zeros(len(areas), np.uint8)
     number[order] = np.arange(1, len(order) + 1)
     part_of = np.zeros(len(areas), np.int64)
-    part_of[components.ravel()] = canvas.parts.ravel()
+    part_of[components.ravel()] = parts.ravel()
     objects, groups = np.zeros(256, np.uint8), np.zeros(256, np.uint8)
-    for table, source in ((objects, canvas.object_of), (groups, canvas.group_of)):
+    for table, source in ((objects, object_of), (groups, group_of)):
         table[1:len(order) + 1] = np.unique(np.array(source)[part_of[order]], return_inverse=True)[1] + 1
     return number[components], objects, groups
 
@@ -192,4 +201,4 @@ def make_scene(seed: tuple, size: int = 256) -> Scene:
     canvas = _Canvas(rng, size)
     groups = _ground(rng, canvas) + 1
     _objects(rng, canvas, groups, int(rng.choice([0, 1, 2, 4, 7, 12, 18], p=[0.08, 0.14, 0.2, 0.22, 0.2, 0.11, 0.05])))
-    return Scene(_photograph(rng, canvas.image), *_number(canvas))
+    return Scene(camera(rng, canvas.image), *number_parts(canvas.parts, canvas.object_of, canvas.group_of))
