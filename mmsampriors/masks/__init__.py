@@ -5,9 +5,10 @@ from .engine import MaskEngine
 from .fill import Filled, fill_cache
 from .image_masks import ImageMasks, boxes_of
 from .run_masks import RunMasks
+from .tiny import TINY_AUTOMATIC
 
 __all__ = [
     'boxes_of', 'build_sam', 'build_store', 'checkpoint_id', 'fill_cache', 'Filled', 'ImageFile', 'ImageMasks',
     'LabelMaps', 'MaskCache', 'MaskEngine', 'MaskStore', 'MaskStoreError', 'register_sam', 'RunMasks',
-    'SAM_BUILDERS', 'sha256_of'
+    'SAM_BUILDERS', 'sha256_of', 'TINY_AUTOMATIC'
 ]

@@ -1,7 +1,8 @@
 """A small SAM that travels with the package: the real prompt path at 256 pixels, 3 MB of weights [ours].
 
 It is no replacement for Meta's SAM: clicks find less than scikit-image's felzenszwalb does, and boxes, of which
-training saw few, little at all. It is trained by ``tools/train_sam_tiny.py`` on procedural scenes alone.
+training saw few, little at all. It is trained by ``tools/train_sam_tiny.py`` on procedural scenes, and on photographs
+painted anew from their own regions.
 """
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ TINY_CHECKPOINT = Path(__file__).with_name('sam_tiny.safetensors')
 
 #: Settings of automatic masks that suit these weights, for ``SamAutomaticMaskGenerator`` and ``MaskEngine`` alike.
 #: Its estimates of IoU run lower on photographs than those of Meta's SAM, so the usual 0.88 would leave next to none.
-TINY_AUTOMATIC = dict(points_per_side=16, pred_iou_thresh=0.3, stability_score_thresh=0.4, box_nms_thresh=0.7)
+TINY_AUTOMATIC = dict(points_per_side=16, pred_iou_thresh=0.35, stability_score_thresh=0.2, box_nms_thresh=0.7)
 
 
 class _ConvUnit(nn.Sequential):

@@ -5,7 +5,7 @@ from typing import Optional
 import torch
 from mmagic.registry import MODELS
 
-from mmsampriors.masks import MaskEngine, build_sam, checkpoint_id
+from mmsampriors.masks import TINY_AUTOMATIC, MaskEngine, build_sam, checkpoint_id
 
 from .base import MaskSource
 
@@ -21,11 +21,13 @@ class SAMMasks(MaskSource):
         model_type (str): ``vit_h``, ``vit_l``, ``vit_b``, one that :func:`mmsampriors.masks.register_sam` made known, or
             ``tiny``, the small one that travels with the package and is no replacement for Meta's.
         checkpoint (str, optional): A local file. Defaults to None: Meta's, downloaded once, or the embedded weights.
-        engine (dict, optional): Arguments of :class:`mmsampriors.masks.MaskEngine`; ``dtype`` by its name.
+        engine (dict, optional): Arguments of :class:`mmsampriors.masks.MaskEngine`; ``dtype`` by its name. Those that
+            are not named have the engine's defaults, or for ``tiny`` the thresholds that suit its lower scores.
     """
 
     def __init__(self, model_type: str = 'vit_h', checkpoint: Optional[str] = None, engine: Optional[dict] = None):
-        self.model_type, self.checkpoint, self.engine_cfg = model_type, checkpoint, dict(engine or {})
+        self.model_type, self.checkpoint = model_type, checkpoint
+        self.engine_cfg = {**(TINY_AUTOMATIC if model_type == 'tiny' else {}), **(engine or {})}
         known = inspect.signature(MaskEngine).parameters
         unknown = sorted(set(self.engine_cfg) - (set(known) - {'sam'}))
         if unknown:

@@ -3,6 +3,7 @@ import pytest
 import torch
 from mmagic.registry import MODELS
 from segment_anything.modeling import Sam
+from skimage import data
 
 from mmsampriors.masks import SAM_BUILDERS, register_sam
 from mmsampriors.masks.tiny import tiny_architecture
@@ -26,6 +27,15 @@ def test_masks_come_from_the_real_sam(random_sam):
     masks = source.segment(torch.rand(2, 3, 48, 64))
     assert [of_image.size for of_image in masks] == [(48, 64)] * 2
     assert all(len(of_image) >= 3 for of_image in masks)
+
+
+def test_the_small_sam_finds_masks_in_a_photograph_without_being_told_how():
+    photograph = torch.from_numpy(data.astronaut()[:256, 100:356].copy()).permute(2, 0, 1)[None] / 255
+    source = MODELS.build(dict(type='SAMMasks', model_type='tiny'))
+    assert len(source.segment(photograph)[0]) >= 10
+    fewer = MODELS.build(dict(type='SAMMasks', model_type='tiny', engine=dict(pred_iou_thresh=0.99)))
+    assert fewer.provenance()['engine']['pred_iou_thresh'] == '0.99'
+    assert len(fewer.segment(photograph)[0]) == 0
 
 
 def test_provenance_holds_every_setting_and_the_checkpoint(tmp_path):
