@@ -1,0 +1,1 @@
+"""What tools/benchmarks/evidence.py is made of."""

@@ -1,0 +1,80 @@
+"""The tools of the project as processes, several side by side."""
+import os
+import platform
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def hardware() -> str:
+    """What the rows call this machine."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name(0)
+    return f'{platform.machine()}, {os.cpu_count()} cores'
+
+
+class Processes:
+    """Runs tools, at most ``jobs`` on each device at a time.
+
+    Args:
+        jobs (int): Processes a device, or on the CPU.
+    """
+
+    def __init__(self, jobs: int):
+        visible = os.environ.get('CUDA_VISIBLE_DEVICES') or ','.join(map(str, range(torch.cuda.device_count())))
+        devices = visible.split(',') if torch.cuda.device_count() else ['']
+        self.count = jobs * len(devices)
+        self._free, self._running, self._stopped = queue.SimpleQueue(), set(), False
+        self._lock = threading.Lock()
+        for device in devices * jobs:
+            self._free.put(device)
+
+    def run(self, command: list, log: Path):
+        """Runs a tool to its end.
+
+        Args:
+            command (list[str]): Tool and arguments, below the root of the checkout.
+            log (Path): File that takes what it prints.
+
+        Raises:
+            RuntimeError: It failed; the message ends with its last lines.
+        """
+        device = self._free.get()
+        environment = {**os.environ, 'OMP_NUM_THREADS': str(max(1, os.cpu_count() // self.count))}
+        if device:
+            environment['CUDA_VISIBLE_DEVICES'] = device
+        log.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(log, 'a') as file:
+                process = self._start([sys.executable, '-W', 'ignore', *map(str, command)], file, environment)
+                code = process.wait()
+            self._running.discard(process)
+        finally:
+            self._free.put(device)
+        if code:
+            last = '\n'.join(log.read_text(errors='replace').splitlines()[-12:])
+            raise RuntimeError(f'{" ".join(map(str, command))} failed with {code}; the end of {log}:\n{last}')
+
+    def _start(self, command, file, environment):
+        with self._lock:
+            if self._stopped:
+                raise RuntimeError('stopped')
+            process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, env=environment,
+                                       start_new_session=True)
+            self._running.add(process)
+        return process
+
+    def stop(self):
+        """Ends what runs, with its loader processes; nothing is started afterwards."""
+        with self._lock:
+            self._stopped = True
+            for process in list(self._running):
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
