@@ -12,6 +12,7 @@ import torch
 from mmengine.registry import init_default_scope
 
 torch.set_num_threads(1)
+cv2.setNumThreads(1)
 
 NAFNET = dict(type='NAFNet', img_channels=3, mid_channels=4, enc_blk_nums=[1], middle_blk_num=1, dec_blk_nums=[1])
 

@@ -66,7 +66,7 @@ class MetricsHook(Hook):
 
     def after_val_epoch(self, runner, metrics=None):
         if get_rank() == 0:
-            Path(runner.work_dir, 'metrics.json').write_text(json.dumps(metrics))
+            Path(runner.work_dir, 'metrics.json').write_text(json.dumps(metrics, default=float))
 
 
 @pytest.fixture(scope='module')

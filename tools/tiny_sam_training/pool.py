@@ -20,7 +20,6 @@ MASK_STRIDE = 4  # of the mask decoder's output to the image
 
 def _write_shard(path: Path, make, seed: int, shard: int) -> Path:
     """Makes ``SHARD`` scenes and writes them whole: a killed run leaves no half-written shard."""
-    cv2.setNumThreads(1)
     scenes = [make((seed, shard * SHARD + i)) for i in range(SHARD)]
     arrays = {key: np.stack([getattr(s, key) for s in scenes]) for key in ('image', 'leaves', 'objects', 'groups')}
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix='.tmp', delete=False) as file:
@@ -47,6 +46,8 @@ def make_pool(folder, seed: int, shards: int, painted: int, workers: int) -> lis
     kinds = [[(folder / f'{name}{seed}_{shard:04d}.npz', make, seed, shard) for shard in range(count)]
              for name, make, count in (('seed', make_scene, shards), ('painted', make_painted, painted))]
     missing = [job for jobs in kinds for job in jobs if not job[0].exists()]
+    # Before processes are forked: OpenCV waits for ever in a child for threads that only its parent has.
+    cv2.setNumThreads(1)
     if missing:
         with ProcessPoolExecutor(workers) as executor:
             list(tqdm(executor.map(_write_shard, *zip(*missing)), total=len(missing), desc='scenes', unit='shard'))
@@ -108,7 +109,6 @@ class ScenePool(torch.utils.data.Dataset):
 
     def __getitem__(self, step: int) -> Clicks:
         torch.set_num_threads(1)
-        cv2.setNumThreads(1)
         rng = np.random.default_rng((self.seed, 1, step))
         side = self.kinds[0]['leaves'].shape[-1]
         window, count = (side // 2, 2 * self.batch) if step < self.small_steps else (side, self.batch)
