@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import random
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tqdm import tqdm
 
 from mmsampriors.masks import Filled, ImageMasks, MaskCache, MaskStoreError, fill_cache
 
@@ -43,6 +45,7 @@ def open_cache(folder):
 
 def fill_in_child(folder, paths, shard):
     torch.set_num_threads(1)
+    tqdm.set_lock(threading.RLock())  # of its own: who is killed while holding the one that is shared leaves it locked
     fill_cache(open_cache(folder), paths, segment, shard=shard)
 
 
