@@ -132,7 +132,8 @@ class SPDModel(BaseEditModel):
     def _distil(self, restored, refined, masks, data_samples):
         """L_SPD and L_SGR, whose gradient reaches the student only."""
         ramp = self.phase.ramp
-        losses = {'spd.loss_image': ramp * self.distill(self._tap(restored, 'spd'), refined, self.pixel_loss)}
+        losses = {'spd.loss_image': ramp * self.distill(self._tap(restored, 'spd'), refined, data_samples.gt_img,
+                                                        self.pixel_loss)}
         if self.sgr is not None:
             ours = self._analyze(self._tap(restored, 'sgr'), data_samples)
             with torch.no_grad():

@@ -1,34 +1,63 @@
-"""SPD: the loss that distils the refined image into the student [paper, "SPD"]."""
+"""SPD: the loss that distils the refined image into the student [paper, "SPD"]; its form is [ours]."""
 from typing import Callable, Optional
 
+import torch
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
 
 @MODELS.register_module()
 class SPDLoss(nn.Module):
-    """``loss_weight * pixel_loss(restored, refined)``.
+    """``loss_weight`` times a distance of the restored from the refined image.
+
+    The default distance is the squared one, in the unit of the student's own pixel loss: a difference from the refined
+    image pulls exactly ``loss_weight`` times as hard as the same difference from the ground truth would. Both together
+    then pull towards ``(gt + loss_weight * refined) / (1 + loss_weight)``, whatever the student trains with. L1 and
+    PSNR losses themselves would pull the harder at a restored image, the closer the refined one is to it.
 
     Args:
         loss_weight (float): λ1 of METHOD.md.
-        pixel_loss (dict, optional): Config of a pixel loss. Defaults to None: the student's own, so that λ1 means the
-            same for every config [ours].
+        pixel_loss (dict, optional): Config of a pixel loss to use instead. Defaults to None: the squared distance.
     """
 
-    def __init__(self, loss_weight: float = 0.5, pixel_loss: Optional[dict] = None):
+    def __init__(self, loss_weight: float = 1., pixel_loss: Optional[dict] = None):
         super().__init__()
         self.loss_weight = loss_weight
         self.pixel_loss = MODELS.build(pixel_loss) if pixel_loss else None
 
-    def forward(self, restored: Tensor, refined: Tensor, student_loss: Callable) -> Tensor:
-        """Compares the two images.
+    def forward(self, restored: Tensor, refined: Tensor, gt: Tensor, student_loss: Callable) -> Tensor:
+        """Compares the restored with the refined image.
 
         Args:
             restored (Tensor): (N, C, H, W), the student's image.
             refined (Tensor): (N, C, H, W), the refiner's image, the target: it gets no gradient.
+            gt (Tensor): (N, C, H, W), the ground truth.
             student_loss (callable): The pixel loss that the student trains with.
 
         Returns:
             Tensor: Scalar.
         """
-        return self.loss_weight * (self.pixel_loss or student_loss)(restored, refined.detach())
+        refined = refined.detach()
+        if self.pixel_loss is not None:
+            return self.loss_weight * self.pixel_loss(restored, refined)
+        weights = pull_per_difference(restored, gt, student_loss)
+        return self.loss_weight * (weights * (restored - refined).square()).sum() / 2
+
+
+def pull_per_difference(restored: Tensor, gt: Tensor, loss: Callable) -> Tensor:
+    """How hard a pixel loss pulls at an image, as a share of the image's difference from the ground truth.
+
+    Args:
+        restored (Tensor): (N, C, H, W).
+        gt (Tensor): (N, C, H, W).
+        loss (callable): Maps two images to a scalar.
+
+    Returns:
+        Tensor: (N, 1, 1, 1), the L2 norm of the loss's gradient over that of the difference; 0 where the images are
+        equal.
+    """
+    with torch.enable_grad():
+        restored = restored.detach().requires_grad_()
+        pull, = torch.autograd.grad(loss(restored, gt), restored)
+    pull, difference = (one.flatten(1).norm(dim=1) for one in (pull, (restored - gt).detach()))
+    return (pull / difference).nan_to_num(0., posinf=0.)[:, None, None, None]

@@ -1,28 +1,79 @@
 import mmsampriors.compat  # noqa: F401, I001
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mmagic.registry import MODELS
 
 import mmsampriors.models  # noqa: F401
+from mmsampriors.models.losses.spd_loss import pull_per_difference
+
+STUDENTS = ['L1Loss', 'MSELoss', 'PSNRLoss', 'CharbonnierLoss']
 
 
-@pytest.mark.parametrize('student', ['L1Loss', 'PSNRLoss', 'MSELoss'])
-def test_is_the_students_own_pixel_loss_times_lambda(student):
-    pixel_loss = MODELS.build(dict(type=student))
-    restored, refined = torch.rand(2, 3, 8, 9), torch.rand(2, 3, 8, 9)
-    loss = MODELS.build(dict(type='SPDLoss', loss_weight=0.3))(restored, refined, pixel_loss)
-    torch.testing.assert_close(loss, 0.3 * pixel_loss(restored, refined))
+def images(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.rand(shape, generator=generator, dtype=torch.float64) for _ in range(3)]
 
 
-def test_a_loss_of_its_own_replaces_the_students():
-    restored, refined = torch.rand(2, 3, 8, 9), torch.rand(2, 3, 8, 9)
+def gradient(restored, loss):
+    restored = restored.clone().requires_grad_()
+    loss(restored).backward()
+    return restored.grad
+
+
+def pixel_loss(name):
+    return MODELS.build(dict(type=name))
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    name=st.sampled_from(STUDENTS), weight=st.sampled_from([0.5, 1., 3.]), seed=st.integers(0, 99),
+    shape=st.tuples(st.integers(1, 3), st.sampled_from([1, 3]), st.integers(1, 9), st.integers(1, 9)))
+def test_a_difference_pulls_as_hard_as_one_from_the_ground_truth(name, weight, seed, shape):
+    restored, refined, gt = images(*shape, seed=seed)
+    student, loss = pixel_loss(name), MODELS.build(dict(type='SPDLoss', loss_weight=weight))
+    found = gradient(restored, lambda image: loss(image, refined, gt, student))
+    of_gt = gradient(restored, lambda image: student(image, gt))
+    for ours, theirs, one, other, truth in zip(found, of_gt, restored, refined, gt):
+        expected = weight * theirs.norm() / (one - truth).norm() * (one - other)
+        torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize('name', ['MSELoss', 'PSNRLoss'])
+def test_a_squared_loss_and_it_pull_towards_the_mixture(name):
+    restored, refined, gt = images(2, 3, 8, 9)
+    student, loss = pixel_loss(name), MODELS.build(dict(type='SPDLoss', loss_weight=3.))
+    both = gradient(restored, lambda image: student(image, gt) + loss(image, refined, gt, student))
+    mixture = (gt + 3 * refined) / 4
+    alone = gradient(restored, lambda image: student(image, gt))
+    torch.testing.assert_close(both, 4 * alone * (restored - mixture) / (restored - gt))
+
+
+def test_an_image_that_is_the_ground_truth_is_not_pulled_at():
+    restored, refined, gt = images(2, 3, 4, 4)
+    gt[0] = restored[0]
+    student = pixel_loss('MSELoss')
+    weights = pull_per_difference(restored, gt, student)
+    assert weights[0] == 0 and weights[1] > 0
+    found = gradient(restored, lambda image: MODELS.build(dict(type='SPDLoss'))(image, refined, gt, student))
+    assert found.isfinite().all() and not found[0].any() and found[1].any()
+
+
+def test_works_where_gradients_are_off_and_leaves_the_students_graph_alone():
+    restored, refined, gt = images(1, 3, 4, 4)
+    with torch.no_grad():
+        loss = MODELS.build(dict(type='SPDLoss'))(restored, refined, gt, pixel_loss('L1Loss'))
+    assert loss > 0 and not loss.requires_grad and not restored.requires_grad
+
+
+def test_a_loss_of_its_own_replaces_the_distance():
+    restored, refined, gt = images(2, 3, 8, 9)
     loss = MODELS.build(dict(type='SPDLoss', loss_weight=2., pixel_loss=dict(type='MSELoss')))
-    found = loss(restored, refined, student_loss=None)
-    torch.testing.assert_close(found, 2 * (restored - refined).square().mean())
+    torch.testing.assert_close(loss(restored, refined, gt, None), 2 * (restored - refined).square().mean())
 
 
 def test_the_target_gets_no_gradient():
-    restored, refined = torch.rand(1, 3, 4, 4, requires_grad=True), torch.rand(1, 3, 4, 4, requires_grad=True)
-    MODELS.build(dict(type='SPDLoss'))(restored, refined, MODELS.build(dict(type='L1Loss'))).backward()
-    assert refined.grad is None
-    torch.testing.assert_close(restored.grad, 0.5 * (restored - refined).sign() / restored.numel())
+    restored, refined, gt = (image.float().requires_grad_() for image in images(1, 3, 4, 4))
+    MODELS.build(dict(type='SPDLoss'))(restored, refined, gt, pixel_loss('L1Loss')).backward()
+    assert refined.grad is None and gt.grad is None and restored.grad.any()
