@@ -6,6 +6,7 @@ import torch
 from mmagic.structures import DataSample
 
 from mmsampriors.masks import ImageMasks
+from mmsampriors.models import Regions
 
 
 class RefinedOutputs:
@@ -37,7 +38,8 @@ class RefinedOutputs:
             return
         samples = DataSample.stack(outputs)
         masks = self.model.masks_of(self.restored, samples)
-        refined = self.model.data_preprocessor.destruct(self.model.refine(self.restored, masks), samples).cpu()
+        refined = self.model.refine(self.restored, Regions(masks, self.restored))
+        refined = self.model.data_preprocessor.destruct(refined, samples).cpu()
         height, width = refined.shape[-2:]
         for output, image, of_image in zip(outputs, refined, masks):
             # The preprocessor may have padded the image, and what it made is cut off again.

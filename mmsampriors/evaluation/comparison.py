@@ -12,6 +12,7 @@ from mmagic.registry import MODELS
 from mmagic.structures import DataSample
 
 from mmsampriors.masks import ImageMasks
+from mmsampriors.models import Regions
 
 
 @dataclass
@@ -54,7 +55,7 @@ def compare_on_pairs(model_cfg: dict, states: Dict[str, dict], refiner: str, dat
             images[name] = _array(restored)
             if name == refiner:
                 masks = model.masks_of(restored, sample)
-                images['refined'] = _array(model.refine(restored, masks))
+                images['refined'] = _array(model.refine(restored, Regions(masks, restored)))
         metrics = {name: measure(image, images['target']) for name, image in images.items() if name != 'target'}
         comparisons.append(Comparison(osp.splitext(file)[0], images, masks[0], metrics))
     return comparisons

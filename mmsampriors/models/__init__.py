@@ -4,8 +4,9 @@ import mmsampriors.compat  # noqa: F401, I001  (mends mmagic before it is import
 from .analyzers import *  # noqa: F401, F403
 from .losses import SGRLoss, SPDLoss
 from .mask_sources import *  # noqa: F401, F403
+from .regions import Regions
 from .schedules import JointSchedule, Phase, TwoStageSchedule
 from .spd_model import SPDModel
 from .spf_unit import SPFUnit
 
-__all__ = ['JointSchedule', 'Phase', 'SGRLoss', 'SPDLoss', 'SPDModel', 'SPFUnit', 'TwoStageSchedule']
+__all__ = ['JointSchedule', 'Phase', 'Regions', 'SGRLoss', 'SPDLoss', 'SPDModel', 'SPFUnit', 'TwoStageSchedule']

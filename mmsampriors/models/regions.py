@@ -1,4 +1,5 @@
 """Masks as matrices: what SPF and SGR compute with them."""
+from functools import cached_property
 from typing import List, Tuple
 
 import torch
@@ -7,31 +8,60 @@ from torch import Tensor
 
 from mmsampriors.masks import ImageMasks
 
+EXACT_BITS = 24  # a sum of distinct powers of two below 2 ** 24 is exact in float32, in any order
 
-def stack_masks(masks: List[ImageMasks], size: Tuple[int, int], device=None) -> Tensor:
-    """Masks of a batch as one tensor.
+
+class Regions:
+    """The masks of a batch as matrices, each made when it is first asked for: SPF and SGR share them.
 
     Args:
-        masks (list[ImageMasks]): N of them, with K_i masks each on images of at most ``size`` pixels; the data
+        masks (list[ImageMasks]): N of them, with K_i masks each on images of at most H by W pixels; the data
             preprocessor pads images at the bottom and the right, and padding belongs to no region.
-        size (tuple[int, int]): H and W of the batch.
-
-    Returns:
-        Tensor: (N, K, H, W), float32 of 0 and 1, K the largest K_i and at least 1; rows that pad an image to K masks
-            are zero.
-
-    Raises:
-        ValueError: An image has masks of a larger size than the batch.
+        images (Tensor): (N, C, H, W), what the masks belong to.
     """
-    height, width = size
-    stacked = torch.zeros(len(masks), max(1, *map(len, masks)), height, width, device=device)
-    for row, of_image in zip(stacked, masks):
-        h, w = of_image.size
-        if h > height or w > width:
-            raise ValueError(f'masks of {h}x{w} pixels came with an image of {height}x{width}: they were made for '
-                             'another size, or a transform of the pipeline moved the image and not its masks')
-        row[:len(of_image), :h, :w] = of_image.masks.to(stacked.device)
-    return stacked
+
+    def __init__(self, masks: List[ImageMasks], images: Tensor):
+        self.masks, self.size, self.device = masks, images.shape[-2:], images.device
+
+    @cached_property
+    def stacked(self) -> Tensor:
+        """(N, K, H, W), bool, K the largest K_i and at least 1; rows that pad an image to K masks are False.
+
+        Raises:
+            ValueError: An image has masks of a larger size than the batch.
+        """
+        shape = len(self.masks), max(1, *map(len, self.masks)), *self.size
+        stacked = torch.zeros(shape, dtype=torch.bool, device=self.device)
+        for row, of_image in zip(stacked, self.masks):
+            (h, w), (height, width) = of_image.size, self.size
+            if h > height or w > width:
+                raise ValueError(f'masks of {h}x{w} pixels came with an image of {height}x{width}: they were made for '
+                                 'another size, or a transform of the pipeline moved the image and not its masks')
+            row[:len(of_image), :h, :w] = of_image.masks.to(stacked.device)
+        return stacked
+
+    @cached_property
+    def weights(self) -> Tensor:
+        """:attr:`stacked` as float32 of 0 and 1, for matrix products."""
+        return self.stacked.float()
+
+    def on_grid(self, grid: Tuple[int, int]) -> Tensor:
+        """The share of each cell's pixels that each mask covers.
+
+        Args:
+            grid (tuple[int, int]): Rows h and columns w of cells, as in ``adaptive_avg_pool2d``.
+
+        Returns:
+            Tensor: (N, K, h, w), float32 in [0, 1].
+        """
+        (height, width), (rows, columns) = self.size, grid
+        if height % rows or width % columns or width % 8 or height // rows > 255:
+            return F.adaptive_avg_pool2d(self.weights, grid)
+        # Adds up the rows of a cell, eight pixels of a byte each at a time; no byte gets to 256 and carries over.
+        sums = self.stacked.view(torch.int64).unflatten(2, (rows, -1)).sum(3).view(torch.uint8)
+        sums = sums.float().unflatten(3, (columns, -1))
+        # A product with ones is a sum over the columns, and faster.
+        return sums @ sums.new_ones(sums.shape[-1]) / (height // rows * sums.shape[-1])
 
 
 def coverage(masks: List[ImageMasks]) -> Tensor:
@@ -84,6 +114,15 @@ def boundaries(regions: Tensor) -> Tensor:
     Returns:
         Tensor: (N, 1, H, W), 0 or 1.
     """
-    right = (regions[..., 1:] != regions[..., :-1]).any(1, keepdim=True)
-    down = (regions[..., 1:, :] != regions[..., :-1, :]).any(1, keepdim=True)
+    sets = _numbers_of_sets(regions)
+    right = (sets[..., 1:] != sets[..., :-1]).any(1, keepdim=True)
+    down = (sets[..., 1:, :] != sets[..., :-1, :]).any(1, keepdim=True)
     return (F.pad(right, (0, 1)) | F.pad(down, (0, 0, 0, 1))).to(regions.dtype)
+
+
+def _numbers_of_sets(regions: Tensor) -> Tensor:
+    """The set of regions that each pixel is in, as the bits of whole numbers: (N, ceil(K / 24), H, W)."""
+    index = torch.arange(regions.shape[1], device=regions.device)
+    group = torch.arange(-(-len(index) // EXACT_BITS), device=regions.device)
+    bits = 2**(index % EXACT_BITS) * (index // EXACT_BITS == group[:, None])
+    return (bits.to(regions.dtype) @ regions.flatten(2)).unflatten(2, regions.shape[2:])

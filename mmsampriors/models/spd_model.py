@@ -15,6 +15,7 @@ from mmsampriors.masks import ImageMasks
 from .mask_sources.base import MaskSource
 from .network_probe import probe_network
 from .on_demand import OnDemand
+from .regions import Regions
 from .schedules import Phase
 from .spd_config import check_spd
 
@@ -104,32 +105,33 @@ class SPDModel(BaseEditModel):
             return losses
 
         masks = self.masks_of(restored, data_samples)
+        regions = Regions(masks, restored)
         with torch.set_grad_enabled(self.phase.refiner):
-            refined = self.refine(restored.detach(), masks).float()
+            refined = self.refine(restored.detach(), regions).float()
         self.latest_masks, self.refiner_gain = masks, decibels_gained(restored.detach(), refined.detach(), gt)
         if self.phase.refiner:
             losses['refiner.loss_recon'] = self.pixel_loss(refined, gt)
         if self.phase.student and self.phase.ramp:
-            losses.update(self._distil(restored, refined.detach(), masks, data_samples))
+            losses.update(self._distil(restored, refined.detach(), regions, data_samples))
         return losses
 
-    def refine(self, restored: Tensor, masks: List[ImageMasks]) -> Tensor:
+    def refine(self, restored: Tensor, regions: Regions) -> Tensor:
         """y2 = r(g(y1, M)).
 
         Args:
             restored (Tensor): (N, C, H, W).
-            masks (list[ImageMasks]): N of them.
+            regions (Regions): The masks of the N images, on the same pixels.
 
         Returns:
             Tensor: (N, C, H, W), the refined images.
         """
-        fused = self.spf(restored, masks)
+        fused = self.spf(restored, regions)
         if self.spf.inject == 'image':
             return self.refiner(restored + fused)
         with _added_to_output(self.refiner.get_submodule(self.spf.entry), fused):
             return self.refiner(restored)
 
-    def _distil(self, restored, refined, masks, data_samples):
+    def _distil(self, restored, refined, regions, data_samples):
         """L_SPD and L_SGR, whose gradient reaches the student only."""
         ramp = self.phase.ramp
         losses = {'spd.loss_image': ramp * self.distill(self._tap(restored, 'spd'), refined, data_samples.gt_img,
@@ -138,7 +140,7 @@ class SPDModel(BaseEditModel):
             ours = self._analyze(self._tap(restored, 'sgr'), data_samples)
             with torch.no_grad():
                 theirs = self._analyze(refined, data_samples)
-            for name, loss in self.sgr(ours, theirs, masks, restored.shape[-2:]).items():
+            for name, loss in self.sgr(ours, theirs, regions).items():
                 losses[f'sgr.{name}'] = ramp * loss
         return losses
 
@@ -198,7 +200,7 @@ class SPDModel(BaseEditModel):
         if self.test_cfg and self.test_cfg.get('refined'):
             if data_samples is None:
                 raise ValueError('refined images need the data samples, which say the order of the channels')
-            return self.refine(restored, self.masks_of(restored, data_samples))
+            return self.refine(restored, Regions(self.masks_of(restored, data_samples), restored))
         return restored
 
     def to_rgb(self, images: Tensor, data_samples: DataSample) -> Tensor:

@@ -1,14 +1,13 @@
 """SPF: semantic priors fusion [paper, "SPF"]; the form of the unit is [ours] (METHOD.md)."""
-from typing import List, Optional
+from typing import Optional
 
 import torch
+import torch.nn.functional as F
 from mmagic.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmsampriors.masks import ImageMasks
-
-from .regions import boundaries, paint, region_means, stack_masks
+from .regions import Regions, boundaries, paint, region_means
 
 
 @MODELS.register_module()
@@ -72,33 +71,33 @@ class SPFUnit(BaseModule):
         super().init_weights()
         self._start_at_zero()
 
-    def forward(self, restored: Tensor, masks: List[ImageMasks]) -> Tensor:
+    def forward(self, restored: Tensor, regions: Regions) -> Tensor:
         """Computes what is added to the refiner's image or first feature map.
 
         Args:
             restored (Tensor): (N, C, H, W).
-            masks (list[ImageMasks]): The masks of the N images, on the same pixels.
+            regions (Regions): The masks of the N images, on the same pixels.
 
         Returns:
             Tensor: (N, C, H, W) for ``inject='image'``, (N, entry_channels, H, W) for ``'feature'``.
         """
         if self.training and self.mask_dropout:
-            masks = [self._drop(of_image) for of_image in masks]
+            regions = Regions([self._drop(of_image) for of_image in regions.masks], restored)
         features = self.embed(restored)
-        maps = self._prototypes(features, masks) if self.form == 'prototype' else self._stack(restored, masks)
+        maps = self._prototypes(features, regions) if self.form == 'prototype' else self._stack(regions)
         return self.project(self.fuse(torch.cat([features, maps.to(features.dtype)], 1)))
 
-    def _prototypes(self, features, masks):
-        regions = stack_masks(masks, features.shape[-2:], features.device)
-        # Sums over thousands of pixels: half precision would lose the small ones.
+    def _prototypes(self, features, regions):
+        weights = regions.weights
+        # Sums over thousands of pixels, and numbers of 24 bits: half precision would lose the small ones.
         with torch.autocast(features.device.type, enabled=False):
-            painted = paint(region_means(features.float(), regions), regions)
-        return torch.cat([painted, boundaries(regions), regions.amax(1, keepdim=True)], 1)
+            painted = paint(region_means(features.float(), weights), weights)
+            return torch.cat([painted, boundaries(weights), weights.amax(1, keepdim=True)], 1)
 
-    def _stack(self, restored, masks):
-        regions = stack_masks(masks, restored.shape[-2:], restored.device)[:, :self.max_masks]
-        missing = self.max_masks - regions.shape[1]
-        return torch.cat([regions, regions.new_zeros(len(regions), missing, *regions.shape[2:])], 1)
+    def _stack(self, regions):
+        largest = regions.weights[:, :self.max_masks]
+        missing = self.max_masks - largest.shape[1]
+        return F.pad(largest, (0, 0, 0, 0, 0, missing))
 
     def _drop(self, of_image):
         return of_image.select(torch.rand(len(of_image)) >= self.mask_dropout)

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmsampriors.masks import ImageMasks
-from mmsampriors.models.regions import boundaries, paint, region_means, stack_masks
+from mmsampriors.models.regions import Regions, boundaries, paint, region_means
 
 
 @st.composite
@@ -78,28 +78,80 @@ def masks_of(*maps):
     return ImageMasks.from_masks(torch.stack([torch.as_tensor(m, dtype=torch.bool) for m in maps]))
 
 
-def test_stack_masks_pads_images_to_the_largest_k_with_zero_rows():
+def regions_of(masks, height, width):
+    return Regions(masks, torch.empty(len(masks), 3, height, width))
+
+
+def test_stacked_pads_images_to_the_largest_k_with_empty_rows():
     one, two = torch.rand(1, 4, 5) < 0.6, torch.rand(3, 4, 5) < 0.6
     batch = [ImageMasks.from_masks(one), ImageMasks.from_masks(two), ImageMasks.empty(4, 5)]
-    stacked = stack_masks(batch, (4, 5))
-    assert stacked.shape == (3, 3, 4, 5) and stacked.dtype == torch.float32
-    for row, of_image in zip(stacked, batch):
-        assert torch.equal(row[:len(of_image)].bool(), of_image.masks)
+    regions = regions_of(batch, 4, 5)
+    assert regions.stacked.shape == (3, 3, 4, 5) and regions.stacked.dtype == torch.bool
+    for row, of_image in zip(regions.stacked, batch):
+        assert torch.equal(row[:len(of_image)], of_image.masks)
         assert not row[len(of_image):].any()
+    assert regions.weights.dtype == torch.float32 and torch.equal(regions.weights.bool(), regions.stacked)
 
 
-def test_stack_masks_of_images_without_masks_keeps_one_empty_row():
-    assert stack_masks([ImageMasks.empty(4, 5)] * 2, (4, 5)).shape == (2, 1, 4, 5)
+def test_stacked_of_images_without_masks_keeps_one_empty_row():
+    assert regions_of([ImageMasks.empty(4, 5)] * 2, 4, 5).stacked.shape == (2, 1, 4, 5)
 
 
-def test_stack_masks_leaves_what_pads_an_image_out_of_every_region():
-    stacked = stack_masks([masks_of(torch.ones(3, 4))], (8, 8))
+def test_what_pads_an_image_is_in_no_region():
+    stacked = regions_of([masks_of(torch.ones(3, 4))], 8, 8).stacked
     assert stacked[..., :3, :4].all() and stacked.sum() == 12
+
+
+def test_matrices_are_made_once():
+    regions = regions_of([masks_of(torch.ones(8, 8))], 8, 8)
+    assert regions.stacked is regions.stacked and regions.weights is regions.weights
 
 
 def test_masks_larger_than_the_image_are_refused():
     with pytest.raises(ValueError, match='masks of 9x8 pixels came with an image of 8x8'):
-        stack_masks([masks_of(torch.ones(9, 8))], (8, 8))
+        regions_of([masks_of(torch.ones(9, 8))], 8, 8).stacked
+
+
+def shares(mask, rows, columns):
+    """The share of each cell that a mask covers, cell by cell in float64: those of adaptive_avg_pool2d."""
+    height, width = mask.shape
+    edges = [[(i * size // cells, -(-(i + 1) * size // cells)) for i in range(cells)]
+             for size, cells in ((height, rows), (width, columns))]
+    return torch.stack([torch.stack([mask[top:bottom, left:right].double().mean() for left, right in edges[1]])
+                        for top, bottom in edges[0]])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(0, 3), min_size=1, max_size=3), st.integers(1, 4), st.integers(1, 4),
+    st.sampled_from([(1, 1), (3, 8), (4, 4), (8, 8), (5, 16)]), st.integers(0, 3), st.integers(0, 5),
+    st.sampled_from([0.1, 0.9, 1.]), st.integers(0, 2**16))
+def test_grid_has_the_share_of_each_cell(counts, rows, columns, cell, more_rows, more_columns, density, seed):
+    """Images of whole cells, which are counted eight pixels at a time, and others."""
+    height, width = rows * cell[0] + more_rows, columns * cell[1] + more_columns
+    generator = torch.Generator().manual_seed(seed)
+    batch = [ImageMasks.from_masks(torch.rand(k, height, width, generator=generator) < density) for k in counts]
+    regions = regions_of(batch, height, width)
+    grid = regions.on_grid((rows, columns))
+    assert grid.dtype == torch.float32 and grid.shape == (*regions.stacked.shape[:2], rows, columns)
+    for row, masks in zip(grid, regions.stacked):
+        for found, mask in zip(row, masks):
+            torch.testing.assert_close(found.double(), shares(mask, rows, columns), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize('height', [255, 256, 257])
+def test_counts_of_high_cells_do_not_run_over(height):
+    regions = regions_of([masks_of(torch.ones(height, 16))], height, 16)
+    assert torch.equal(regions.on_grid((1, 2)), torch.ones(1, 1, 1, 2))
+
+
+@pytest.mark.parametrize('count', [24, 25, 49, 64])
+def test_boundaries_of_many_regions_are_exact_in_single_precision(count):
+    """One pixel of one region more or less is a border, whichever the region."""
+    regions = torch.ones(count, count, 3, 3)
+    regions[torch.arange(count), torch.arange(count), 1, 1] = 0
+    expected = torch.tensor([[0., 1, 0], [1, 1, 0], [0, 0, 0]])
+    assert torch.equal(boundaries(regions), expected.expand(count, 1, 3, 3))
 
 
 def test_empty_regions_give_no_nan_gradient():

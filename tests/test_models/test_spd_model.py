@@ -15,7 +15,7 @@ from torch import nn
 import mmsampriors.models  # noqa: F401
 from mmsampriors.engine.export import stock_model, student_weights
 from mmsampriors.masks import ImageMasks
-from mmsampriors.models import Phase
+from mmsampriors.models import Phase, Regions
 from mmsampriors.models.mask_sources.base import MaskSource
 
 JOINT, REFINER, STUDENT = Phase(True, True, 1.), Phase(False, True, 0.), Phase(True, False, 1.)
@@ -99,8 +99,9 @@ def test_losses_are_those_of_the_method(quarter_cfg):
     model = build(quarter_cfg(), JOINT)
     inputs, samples = batch_of()
     losses = model(inputs, samples, mode='loss')
-    restored, masks = model.generator(inputs), [quarters(*SIZE)] * 2
-    refined = model.refine(restored, masks)
+    restored = model.generator(inputs)
+    regions = Regions([quarters(*SIZE)] * 2, restored)
+    refined = model.refine(restored, regions)
     ours, theirs = model.analyzer(model.to_rgb(restored, samples)), model.analyzer(model.to_rgb(refined, samples))
     expected = {
         'student.loss_recon': (restored - samples.gt_img).abs().mean(),
@@ -108,7 +109,7 @@ def test_losses_are_those_of_the_method(quarter_cfg):
         'spd.loss_image': 0.5 * (restored - refined).abs().mean(),
         **{
             f'sgr.{name}': loss
-            for name, loss in model.sgr(ours, theirs, masks, SIZE).items()
+            for name, loss in model.sgr(ours, theirs, regions).items()
         }
     }
     assert losses.keys() == expected.keys()
@@ -405,7 +406,7 @@ def test_refined_image_can_be_predicted_too(model_cfg, png):
     data = model.data_preprocessor(collated(loaded(png[0])), False)
     restored = model.generator(data['inputs'])
     masks = model.masks.segment(model.to_rgb(restored, data['data_samples']).clamp(0, 1))
-    refined = model.data_preprocessor.destruct(model.refine(restored, masks), data['data_samples'])
+    refined = model.data_preprocessor.destruct(model.refine(restored, Regions(masks, restored)), data['data_samples'])
     assert torch.equal(predicted, refined[0])
     model.test_cfg = dict()
     assert not torch.equal(predicted, model.val_step(collated(loaded(png[0])))[0].output.pred_img)
@@ -421,8 +422,8 @@ def test_stored_masks_fit_an_image_that_the_preprocessor_pads(quarter_cfg, png):
     assert predicted.shape == (3, 40, 44) and not model.masks.seen
     padded = model.data_preprocessor(collated(sample), False)['inputs']
     restored = model.generator(padded)
-    masks = nn.functional.pad(quarters(40, 44).masks, (0, 4, 0, 8))
-    refined = model.refine(restored, [ImageMasks.from_masks(masks)])[0, :, :40, :44]
+    masks = ImageMasks.from_masks(nn.functional.pad(quarters(40, 44).masks, (0, 4, 0, 8)))
+    refined = model.refine(restored, Regions([masks], restored))[0, :, :40, :44]
     torch.testing.assert_close(predicted, (refined.flip(0) * 255).clamp(0, 255), rtol=1e-5, atol=1e-3)
 
 
@@ -491,7 +492,8 @@ def test_masks_that_come_with_the_samples_are_used(quarter_cfg):
     masks = [quarters(*SIZE), ImageMasks.empty(*SIZE)]
     losses = model(inputs, samples_of(samples.gt_img, masks=masks), mode='loss')
     assert not model.masks.seen
-    refined = model.refine(model.generator(inputs), masks)
+    restored = model.generator(inputs)
+    refined = model.refine(restored, Regions(masks, restored))
     torch.testing.assert_close(losses['refiner.loss_recon'], (refined - samples.gt_img).abs().mean())
 
 

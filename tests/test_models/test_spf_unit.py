@@ -6,7 +6,7 @@ from torch import nn
 
 import mmsampriors.models  # noqa: F401
 from mmsampriors.masks import ImageMasks, RunMasks
-from mmsampriors.models import SPFUnit
+from mmsampriors.models import Regions, SPFUnit
 
 NETWORKS = dict(
     nafnet=dict(
@@ -43,6 +43,10 @@ def unit(trained=True, **cfg):
     return spf.eval()
 
 
+def fuse(spf, image, masks):
+    return spf(image, Regions(masks, image))
+
+
 def permuted(masks, order):
     return ImageMasks(masks.masks[order], masks.scores[order], masks.stability[order], masks.boxes[order],
                       masks.areas[order])
@@ -54,10 +58,10 @@ def test_starts_at_zero_and_then_depends_on_masks(form, inject):
     image, masks = torch.rand(2, 3, 9, 11), [random_masks(3, 9, 11), ImageMasks.empty(9, 11)]
     start = unit(trained=False, form=form, inject=inject)
     channels = 3 if inject == 'image' else 5
-    assert torch.equal(start(image, masks), torch.zeros(2, channels, 9, 11))
+    assert torch.equal(fuse(start, image, masks), torch.zeros(2, channels, 9, 11))
     trained = unit(form=form, inject=inject)
     others = [ImageMasks.empty(9, 11)] * 2
-    with_masks, without = trained(image, masks), trained(image, others)
+    with_masks, without = fuse(trained, image, masks), fuse(trained, image, others)
     assert not torch.allclose(with_masks[0], without[0])
     torch.testing.assert_close(with_masks[1], without[1])
 
@@ -66,35 +70,35 @@ def test_prototype_does_not_depend_on_the_order_of_masks_and_stack_does():
     image, masks = torch.rand(1, 3, 9, 11), random_masks(4, 9, 11)
     shuffled = permuted(masks, torch.tensor([2, 0, 3, 1]))
     prototype, stack = unit(form='prototype'), unit(form='stack')
-    torch.testing.assert_close(prototype(image, [masks]), prototype(image, [shuffled]))
-    assert not torch.allclose(stack(image, [masks]), stack(image, [shuffled]))
+    torch.testing.assert_close(fuse(prototype, image, [masks]), fuse(prototype, image, [shuffled]))
+    assert not torch.allclose(fuse(stack, image, [masks]), fuse(stack, image, [shuffled]))
 
 
 @pytest.mark.parametrize('form', ['prototype', 'stack'])
 def test_one_image_does_not_see_the_masks_of_another(form):
     spf, image = unit(form=form), torch.rand(2, 3, 9, 11)
     few, many = random_masks(2, 9, 11), random_masks(7, 9, 11)
-    together = spf(image, [few, many])
-    torch.testing.assert_close(together[:1], spf(image[:1], [few]))
-    torch.testing.assert_close(together[1:], spf(image[1:], [many]))
+    together = fuse(spf, image, [few, many])
+    torch.testing.assert_close(together[:1], fuse(spf, image[:1], [few]))
+    torch.testing.assert_close(together[1:], fuse(spf, image[1:], [many]))
 
 
 def test_stack_takes_the_largest_masks():
     spf, image, masks = unit(form='stack', max_masks=2), torch.rand(1, 3, 9, 11), random_masks(5, 9, 11)
     largest = permuted(masks, torch.tensor([0, 1]))
-    torch.testing.assert_close(spf(image, [masks]), spf(image, [largest]))
+    torch.testing.assert_close(fuse(spf, image, [masks]), fuse(spf, image, [largest]))
 
 
 @pytest.mark.parametrize('form', ['prototype', 'stack'])
 def test_every_parameter_gets_a_gradient(form):
     spf = unit(form=form)
-    spf(torch.rand(1, 3, 9, 11), [random_masks(3, 9, 11)]).square().sum().backward()
+    fuse(spf, torch.rand(1, 3, 9, 11), [random_masks(3, 9, 11)]).square().sum().backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in spf.parameters())
 
 
 def test_zero_layer_learns_in_the_first_step_without_masks_too():
     spf = unit(trained=False)
-    spf(torch.rand(1, 3, 9, 11), [ImageMasks.empty(9, 11)]).sum().backward()
+    fuse(spf, torch.rand(1, 3, 9, 11), [ImageMasks.empty(9, 11)]).sum().backward()
     assert spf.project.weight.grad.abs().sum() > 0
 
 
@@ -104,9 +108,9 @@ def test_mask_dropout_drops_each_mask_with_its_probability_while_training_only()
     kept = [len(spf._drop(masks)) for _ in range(20)]
     assert 0.70 < sum(kept) / (20 * 400) < 0.80
     image = torch.rand(1, 3, 20, 20)
-    assert torch.equal(spf(image, [masks]), spf(image, [masks]))
+    assert torch.equal(fuse(spf, image, [masks]), fuse(spf, image, [masks]))
     spf.train()
-    assert not torch.equal(spf(image, [masks]), spf(image, [masks]))
+    assert not torch.equal(fuse(spf, image, [masks]), fuse(spf, image, [masks]))
 
 
 @pytest.mark.parametrize('kind', [ImageMasks, RunMasks])
@@ -120,17 +124,28 @@ def test_mask_dropout_keeps_what_it_keeps_as_it_is(kind):
 
 def test_mask_dropout_may_drop_all_masks():
     spf = unit(mask_dropout=0.999).train()
-    assert spf(torch.rand(1, 3, 9, 11), [random_masks(2, 9, 11)]).isfinite().all()
+    assert fuse(spf, torch.rand(1, 3, 9, 11), [random_masks(2, 9, 11)]).isfinite().all()
 
 
 def test_large_regions_keep_their_precision_in_half_precision():
     """Sums over thousands of pixels are taken in float32: one pixel more or less counts."""
     spf, image = unit(), torch.rand(1, 3, 128, 128)
     masks = [ImageMasks.from_masks(torch.ones(1, 128, 128, dtype=torch.bool))]
-    exact = spf(image, masks)
+    exact = fuse(spf, image, masks)
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        half = spf(image, masks)
+        half = fuse(spf, image, masks)
     assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), exact, atol=0.02, rtol=0.05)
+
+
+def test_borders_of_many_masks_are_found_in_half_precision():
+    """Sets of masks are told apart by numbers of 24 bits."""
+    spf, image = unit(), torch.rand(1, 3, 32, 40)
+    columns = torch.arange(40).expand(32, -1)
+    masks = [ImageMasks.from_masks(torch.stack([columns < 20] + [(columns - 20).abs() < 3] * 23))]
+    exact = fuse(spf, image, masks)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        half = fuse(spf, image, masks)
     torch.testing.assert_close(half.float(), exact, atol=0.02, rtol=0.05)
 
 
@@ -154,11 +169,11 @@ def test_refined_is_the_refiner_of_the_restored_at_first_and_uses_masks_later(mo
     assert model.spf.entry == ENTRIES[name]
     image, masks = torch.rand(1, 3, *size), [random_masks(3, *size)]
     with torch.no_grad():
-        assert torch.equal(model.refine(image, masks), model.refiner(image))
+        assert torch.equal(model.refine(image, Regions(masks, image)), model.refiner(image))
         torch.nn.init.normal_(model.spf.project.weight)
-        refined = model.refine(image, masks)
+        refined = model.refine(image, Regions(masks, image))
         assert refined.shape == image.shape
-        assert not torch.allclose(refined, model.refine(image, [ImageMasks.empty(*size)]))
+        assert not torch.allclose(refined, model.refine(image, Regions([ImageMasks.empty(*size)], image)))
         # What is added to the feature map goes when the call is over.
         assert not model.refiner.get_submodule(model.spf.entry)._forward_hooks
 
@@ -182,5 +197,5 @@ def test_features_meet_their_pixels_in_a_network_that_pads(model_cfg):
     model = MODELS.build(cfg).eval()
     torch.nn.init.normal_(model.spf.project.weight)
     image, masks = torch.rand(2, 3, 13, 18), [random_masks(3, 13, 18), random_masks(2, 13, 18)]
-    expected = image + model.refiner.ending(model.refiner.intro(image) + model.spf(image, masks))
-    torch.testing.assert_close(model.refine(image, masks), expected)
+    expected = image + model.refiner.ending(model.refiner.intro(image) + fuse(model.spf, image, masks))
+    torch.testing.assert_close(model.refine(image, Regions(masks, image)), expected)

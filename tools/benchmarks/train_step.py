@@ -37,7 +37,7 @@ from mmsampriors.engine.clipping import ClipByOwner
 from mmsampriors.engine.export import stock_model
 from mmsampriors.masks import ImageFile, ImageMasks, MaskCache, MaskEngine, build_sam
 from mmsampriors.masks.tiny import TINY_AUTOMATIC
-from mmsampriors.models import Phase
+from mmsampriors.models import Phase, Regions
 from mmsampriors.models.mask_sources.base import MaskSource
 
 PHASES = {
@@ -129,7 +129,7 @@ class Bench:
             self.wrapper.clip_func = ClipByOwner(self.spd, self.wrapper.clip_func)
         data = self.spd.data_preprocessor(copy.deepcopy(batch), True)
         self.inputs, self.samples = data['inputs'], data['data_samples']
-        self.gt, self.size = self.samples.gt_img, tuple(data['inputs'].shape[-2:])
+        self.gt = self.samples.gt_img
 
     def _optimizer(self, cfg, model):
         optimizer = {**cfg.optim_wrapper.optimizer, 'lr': 1e-9}  # the images stay images
@@ -186,10 +186,16 @@ class Bench:
 
     def relations_of_64(self) -> Task:
         """SGR's pooling and relations for 64 masks an image, forward."""
-        height, width = self.size
-        masks = [ImageMasks.from_masks(discs(64, height, width).to(self.device)) for _ in self.inputs]
+        masks = [ImageMasks.from_masks(discs(64, *self.inputs.shape[-2:]).to(self.device)) for _ in self.inputs]
+        regions = self._stacked(masks)
         ours, theirs = self._features(self.inputs).requires_grad_(), self._features(self.inputs + 0.1)
-        return Task(lambda: self.spd.sgr(ours, theirs, masks, self.size))
+        return Task(lambda: self.spd.sgr(ours, theirs, regions))
+
+    def _stacked(self, masks) -> Regions:
+        """As SPF leaves them to SGR."""
+        regions = Regions(masks, self.inputs)
+        regions.stacked  # made where it is first read
+        return regions
 
     def _enter(self, phase):
 
@@ -222,7 +228,7 @@ class Bench:
 
     def _fused(self):
         with self.precision():
-            return self.spd.spf(self.inputs, self.fresh)
+            return self.spd.spf(self.inputs, Regions(self.fresh, self.inputs))
 
     def _features(self, images):
         return self.spd.analyzer(self.spd.to_rgb(images, self.samples))
@@ -234,11 +240,11 @@ class Bench:
         ours.backward(theirs)
 
     def _relations(self, masks) -> Task:
-        drawn = copy.deepcopy(masks)
+        regions = self._stacked(copy.deepcopy(masks))
         ours, theirs = self._features(self.inputs), self._features(self.gt)
 
         def run():
-            sum(self.spd.sgr(ours.clone().requires_grad_(), theirs, drawn, self.size).values()).backward()
+            sum(self.spd.sgr(ours.clone().requires_grad_(), theirs, regions).values()).backward()
 
         return self._in_phase(run)
 

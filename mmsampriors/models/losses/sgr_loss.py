@@ -1,14 +1,11 @@
 """SGR: semantic-guided relation [paper, "SGR"]; the relations are [ours] (METHOD.md)."""
-from typing import Dict, List
+from typing import Dict
 
 import torch
-import torch.nn.functional as F
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
-from mmsampriors.masks import ImageMasks
-
-from ..regions import region_means, stack_masks
+from ..regions import Regions
 
 
 @MODELS.register_module()
@@ -31,67 +28,74 @@ class SGRLoss(nn.Module):
                              'spd.sgr=None')
         self.loss_weight, self.region, self.pixel, self.min_area = loss_weight, region, pixel, min_area
 
-    def forward(self, restored: Tensor, refined: Tensor, masks: List[ImageMasks], size) -> Dict[str, Tensor]:
+    def forward(self, restored: Tensor, refined: Tensor, regions: Regions) -> Dict[str, Tensor]:
         """Compares relations.
 
         Args:
             restored (Tensor): (N, C, h, w), semantic features of the restored image.
             refined (Tensor): (N, C, h, w), those of the refined image: they get no gradient.
-            masks (list[ImageMasks]): The masks of the N images.
-            size (tuple[int, int]): H and W of the images in pixels.
+            regions (Regions): The masks of the N images.
 
         Returns:
             dict[str, Tensor]: ``loss_region`` and ``loss_pixel``, scalars, those that are switched on.
         """
         with torch.autocast(restored.device.type, enabled=False):
-            restored, refined = restored.float(), refined.detach().float()
-            regions = F.adaptive_avg_pool2d(stack_masks(masks, size, restored.device), restored.shape[-2:])
-            valid = regions.sum((2, 3)) >= self.min_area
-            ours = F.normalize(region_means(restored, regions), dim=2)
-            theirs = F.normalize(region_means(refined, regions), dim=2)
+            weights = regions.on_grid(restored.shape[-2:]).flatten(2)
+            restored, refined = restored.float().flatten(2), refined.detach().float().flatten(2)
+            valid = weights.sum(2, keepdim=True) >= self.min_area
+            # A region that does not count has a vector of zeros: its cosines are 0 in both images.
+            weights, count = weights * valid, valid.sum((1, 2), dtype=weights.dtype)
+            # A sum has the direction of the mean.
+            ours, theirs = unit(weights @ restored.mT, 2), unit(weights @ refined.mT, 2)
             losses = {}
             if self.region:
-                losses['loss_region'] = self.loss_weight * region_relations(ours, theirs, valid)
+                losses['loss_region'] = self.loss_weight * region_relations(ours, theirs, count)
             if self.pixel:
-                losses['loss_pixel'] = self.loss_weight * pixel_relations(restored, refined, theirs, valid)
+                losses['loss_pixel'] = self.loss_weight * pixel_relations(restored, refined, theirs, count)
         return losses
 
 
-def region_relations(ours: Tensor, theirs: Tensor, valid: Tensor) -> Tensor:
+def unit(vectors: Tensor, dim: int) -> Tensor:
+    """Vectors along ``dim`` at a length of 1; a zero vector stays one.
+
+    As ``torch.nn.functional.normalize``, whose norm is slow where vectors are not contiguous.
+    """
+    return vectors * vectors.square().sum(dim, keepdim=True).clamp(min=1e-24).rsqrt()
+
+
+def region_relations(ours: Tensor, theirs: Tensor, count: Tensor) -> Tensor:
     """Mean difference of the cosine similarities of pairs of regions.
 
     Args:
-        ours (Tensor): (N, K, C), unit vectors.
-        theirs (Tensor): (N, K, C), unit vectors.
-        valid (Tensor): (N, K), bool, regions that count.
+        ours (Tensor): (N, K, C), unit vectors; zero for regions that do not count.
+        theirs (Tensor): (N, K, C), likewise.
+        count (Tensor): (N,), float, how many regions count.
 
     Returns:
         Tensor: Scalar in [0, 2].
     """
-    pairs = (valid[:, :, None] & valid[:, None, :]).triu(1)
-    difference = (ours @ ours.transpose(1, 2) - theirs @ theirs.transpose(1, 2)).abs()
-    return (_mean_where(difference, pairs)).mean()
+    difference = (ours @ ours.mT - theirs @ theirs.mT).triu(1)
+    return _mean(difference, count * (count - 1) / 2)
 
 
-def pixel_relations(restored: Tensor, refined: Tensor, vectors: Tensor, valid: Tensor) -> Tensor:
+def pixel_relations(restored: Tensor, refined: Tensor, vectors: Tensor, count: Tensor) -> Tensor:
     """Mean difference of the cosine similarities of each position with each region of the refined image.
 
     Args:
-        restored (Tensor): (N, C, h, w).
-        refined (Tensor): (N, C, h, w).
-        vectors (Tensor): (N, K, C), unit vectors of the regions in the refined image.
-        valid (Tensor): (N, K), bool, regions that count.
+        restored (Tensor): (N, C, L), features of L positions.
+        refined (Tensor): (N, C, L).
+        vectors (Tensor): (N, K, C), unit vectors of the regions in the refined image; zero for regions that do not
+            count.
+        count (Tensor): (N,), float, how many regions count.
 
     Returns:
         Tensor: Scalar in [0, 2].
     """
     # The difference of two products with the same matrix is one product.
-    difference = F.normalize(restored.flatten(2), dim=1) - F.normalize(refined.flatten(2), dim=1)
-    difference = (vectors @ difference).abs()
-    return _mean_where(difference, valid[:, :, None].expand_as(difference)).mean()
+    difference = vectors @ (unit(restored, 1) - unit(refined, 1))
+    return _mean(difference, count * difference.shape[2])
 
 
-def _mean_where(values: Tensor, where: Tensor) -> Tensor:
-    """Mean over the marked values of each image, (N,); zero where none is marked."""
-    sums = values.masked_fill(~where, 0).flatten(1).sum(1)
-    return sums / where.flatten(1).sum(1).clamp(min=1)
+def _mean(difference: Tensor, count: Tensor) -> Tensor:
+    """Mean absolute value of ``count`` of each image's numbers, the others being 0; then the mean over the images."""
+    return (difference.abs().sum((1, 2)) / count.clamp(min=1)).mean()

@@ -9,7 +9,8 @@ from mmagic.registry import MODELS
 
 import mmsampriors.models  # noqa: F401
 from mmsampriors.masks import ImageMasks
-from mmsampriors.models.losses.sgr_loss import SGRLoss, pixel_relations, region_relations
+from mmsampriors.models import Regions
+from mmsampriors.models.losses.sgr_loss import SGRLoss, pixel_relations, region_relations, unit
 
 
 def cosine(a, b):
@@ -36,6 +37,11 @@ def naive(restored, refined, masks, size, min_area=1.):
     return sum(regions) / len(regions), sum(pixels) / len(pixels)
 
 
+def relate(loss, restored, refined, masks, size):
+    """The losses for masks on images of ``size``."""
+    return loss(restored, refined, Regions(masks, torch.empty(len(masks), 3, *size)))
+
+
 def random_masks(count, height, width, generator=None):
     density = torch.linspace(0.01, 0.9, max(count, 1))[:count, None, None]
     return ImageMasks.from_masks(torch.rand(count, height, width, generator=generator) < density)
@@ -50,7 +56,7 @@ def test_agrees_with_loops_over_masks_and_positions(counts, h, w, channels, step
     size = (h * step, w * step)
     masks = [random_masks(count, *size, generator) for count in counts]
     restored, refined = torch.randn(2, len(counts), channels, h, w, generator=generator)
-    losses = SGRLoss(loss_weight=1., min_area=min_area)(restored, refined, masks, size)
+    losses = relate(SGRLoss(loss_weight=1., min_area=min_area), restored, refined, masks, size)
     expected = naive(restored, refined, masks, size, min_area)
     assert losses['loss_region'].item() == pytest.approx(expected[0], abs=2e-5)
     assert losses['loss_pixel'].item() == pytest.approx(expected[1], abs=2e-5)
@@ -67,12 +73,12 @@ def total(losses):
 
 def test_weight_scales_and_switches_choose():
     case = random_case([4, 3])
-    both, double = SGRLoss(loss_weight=1.)(*case), SGRLoss(loss_weight=2.)(*case)
+    both, double = relate(SGRLoss(loss_weight=1.), *case), relate(SGRLoss(loss_weight=2.), *case)
     assert set(both) == {'loss_region', 'loss_pixel'}
     for name in both:
         torch.testing.assert_close(double[name], 2 * both[name])
-    assert set(SGRLoss(region=False)(*case)) == {'loss_pixel'}
-    assert set(SGRLoss(pixel=False)(*case)) == {'loss_region'}
+    assert set(relate(SGRLoss(region=False), *case)) == {'loss_pixel'}
+    assert set(relate(SGRLoss(pixel=False), *case)) == {'loss_region'}
     with pytest.raises(ValueError, match='spd.sgr=None'):
         SGRLoss(region=False, pixel=False)
 
@@ -80,7 +86,7 @@ def test_weight_scales_and_switches_choose():
 def test_equal_features_give_zero():
     restored, _, masks, size = random_case([4, 0, 2])
     restored.requires_grad_()
-    losses = SGRLoss()(restored, restored, masks, size)
+    losses = relate(SGRLoss(), restored, restored, masks, size)
     assert total(losses) == 0
     total(losses).backward()
     assert torch.equal(restored.grad, torch.zeros_like(restored))
@@ -90,7 +96,7 @@ def test_equal_features_give_zero():
 def test_too_few_masks_give_zero_and_a_gradient_that_is_no_nan(counts):
     restored, refined, masks, size = random_case(counts)
     restored.requires_grad_()
-    losses = SGRLoss(pixel=counts != [1])(restored, refined, masks, size)
+    losses = relate(SGRLoss(pixel=counts != [1]), restored, refined, masks, size)
     assert total(losses) == 0
     total(losses).backward()
     assert torch.equal(restored.grad, torch.zeros_like(restored))
@@ -102,7 +108,7 @@ def test_features_that_are_zero_give_no_nan():
     restored[..., :4] = 0
     masks[0].masks[0, :, 16:] = False
     restored.requires_grad_()
-    losses = SGRLoss()(restored, refined, masks, size)
+    losses = relate(SGRLoss(), restored, refined, masks, size)
     total(losses).backward()
     assert total(losses).isfinite() and restored.grad.isfinite().all()
 
@@ -110,7 +116,7 @@ def test_features_that_are_zero_give_no_nan():
 def test_only_the_restored_image_gets_a_gradient():
     restored, refined, masks, size = random_case([4, 3])
     restored.requires_grad_(), refined.requires_grad_()
-    for loss in SGRLoss()(restored, refined, masks, size).values():
+    for loss in relate(SGRLoss(), restored, refined, masks, size).values():
         restored.grad = None
         loss.backward(retain_graph=True)
         assert refined.grad is None and restored.grad.abs().sum() > 0
@@ -118,34 +124,36 @@ def test_only_the_restored_image_gets_a_gradient():
 
 def test_splitting_a_batch_over_devices_changes_nothing():
     restored, refined, masks, size = random_case([5, 0, 2, 9])
-    whole = SGRLoss()(restored, refined, masks, size)
-    halves = [SGRLoss()(restored[part], refined[part], masks[part], size) for part in (slice(0, 2), slice(2, 4))]
+    whole = relate(SGRLoss(), restored, refined, masks, size)
+    halves = [
+        relate(SGRLoss(), restored[part], refined[part], masks[part], size) for part in (slice(0, 2), slice(2, 4))
+    ]
     for name in whole:
         torch.testing.assert_close(whole[name], (halves[0][name] + halves[1][name]) / 2)
 
 
 def test_padding_masks_and_masks_that_vanish_on_the_grid_do_nothing():
     restored, refined, masks, size = random_case([3])
-    alone = SGRLoss()(restored, refined, masks, size)
+    alone = relate(SGRLoss(), restored, refined, masks, size)
     dot = torch.zeros(1, *size, dtype=torch.bool)
     dot[0, 5, 5] = True
     with_dot = ImageMasks.from_masks(torch.cat([masks[0].masks, dot]))
-    for name, loss in SGRLoss()(restored, refined, [with_dot], size).items():
+    for name, loss in relate(SGRLoss(), restored, refined, [with_dot], size).items():
         torch.testing.assert_close(loss, alone[name])
     other = random_case([11])
-    batch = SGRLoss()(torch.cat([restored, other[0]]), torch.cat([refined, other[1]]), masks + other[2], size)
-    of_other = SGRLoss()(*other)
+    batch = relate(SGRLoss(), torch.cat([restored, other[0]]), torch.cat([refined, other[1]]), masks + other[2], size)
+    of_other = relate(SGRLoss(), *other)
     for name in alone:
         torch.testing.assert_close(batch[name], (alone[name] + of_other[name]) / 2)
 
 
 def test_relations_do_not_depend_on_the_order_of_masks():
     restored, refined, masks, size = random_case([6])
-    order, loss = torch.randperm(len(masks[0])), SGRLoss()(restored, refined, masks, size)
+    order, loss = torch.randperm(len(masks[0])), relate(SGRLoss(), restored, refined, masks, size)
     of_image = masks[0]
     shuffled = ImageMasks(of_image.masks[order], of_image.scores[order], of_image.stability[order],
                           of_image.boxes[order], of_image.areas[order])
-    for name, other in SGRLoss()(restored, refined, [shuffled], size).items():
+    for name, other in relate(SGRLoss(), restored, refined, [shuffled], size).items():
         torch.testing.assert_close(other, loss[name])
 
 
@@ -153,8 +161,8 @@ def test_masks_of_an_image_that_was_padded_fill_the_grid_from_the_top_left():
     restored, refined, _, size = random_case([1], size=(16, 16), grid=(4, 4))
     small = random_masks(4, 8, 12)
     padded = ImageMasks.from_masks(torch.nn.functional.pad(small.masks, (0, 4, 0, 8)))
-    for name, loss in SGRLoss()(restored, refined, [small], size).items():
-        torch.testing.assert_close(loss, SGRLoss()(restored, refined, [padded], size)[name])
+    for name, loss in relate(SGRLoss(), restored, refined, [small], size).items():
+        torch.testing.assert_close(loss, relate(SGRLoss(), restored, refined, [padded], size)[name])
 
 
 def in_double(restored, refined, masks, size):
@@ -165,8 +173,8 @@ def in_double(restored, refined, masks, size):
     pooled = [torch.nn.functional.normalize(grids @ f / grids.sum(1, keepdim=True), dim=1) for f in cells]
     pairs = torch.triu_indices(len(grids), len(grids), 1)
     region = (pooled[0] @ pooled[0].T - pooled[1] @ pooled[1].T).abs()[pairs[0], pairs[1]].mean()
-    unit = [torch.nn.functional.normalize(f, dim=1) for f in cells]
-    pixel = (unit[0] @ pooled[1].T - unit[1] @ pooled[1].T).abs().mean()
+    cells = [torch.nn.functional.normalize(f, dim=1) for f in cells]
+    pixel = (cells[0] @ pooled[1].T - cells[1] @ pooled[1].T).abs().mean()
     return region.item(), pixel.item()
 
 
@@ -181,8 +189,8 @@ def test_half_precision_features_are_pooled_in_single_precision(dtype, grid):
     restored = (torch.randn(1, 16, grid, grid) + 3).to(dtype)
     refined = (restored.float() + 0.3 * torch.randn(1, 16, grid, grid)).to(dtype)
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        losses = SGRLoss(loss_weight=1.)(restored.requires_grad_(), refined, masks, size)
-    step = SGRLoss(loss_weight=1.)(restored.detach().float(), refined.float(), masks, size)
+        losses = relate(SGRLoss(loss_weight=1.), restored.requires_grad_(), refined, masks, size)
+    step = relate(SGRLoss(loss_weight=1.), restored.detach().float(), refined.float(), masks, size)
     for name in losses:
         assert losses[name].dtype == torch.float32
         torch.testing.assert_close(losses[name], step[name], rtol=1e-5, atol=1e-7)
@@ -197,14 +205,22 @@ def test_half_precision_features_are_pooled_in_single_precision(dtype, grid):
 
 @pytest.mark.parametrize('relation', [region_relations, pixel_relations])
 def test_opposite_vectors_are_as_far_apart_as_can_be(relation):
-    unit = torch.nn.functional.normalize(torch.randn(1, 1, 4), dim=2)
+    vector = unit(torch.randn(1, 1, 4), 2)
     if relation is region_relations:
-        ours, theirs = torch.cat([unit, unit], 1), torch.cat([unit, -unit], 1)
-        loss = relation(ours, theirs, torch.ones(1, 2, dtype=torch.bool))
+        ours, theirs = torch.cat([vector, vector], 1), torch.cat([vector, -vector], 1)
+        loss = relation(ours, theirs, torch.tensor([2.]))
     else:
-        feature = unit.view(1, 4, 1, 1)
-        loss = relation(-feature, feature, unit, torch.ones(1, 1, dtype=torch.bool))
+        feature = vector.view(1, 4, 1)
+        loss = relation(-feature, feature, vector, torch.tensor([1.]))
     assert loss.item() == pytest.approx(2)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 3), st.integers(0, 2), st.sampled_from([0., 1e-3, 1., 1e4]), st.integers(0, 2**16))
+def test_unit_is_normalize(channels, dim, scale, seed):
+    vectors = scale * torch.randn(3, channels, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    expected = torch.nn.functional.normalize(vectors, dim=dim)
+    torch.testing.assert_close(unit(vectors, dim), expected)
 
 
 def test_is_in_mmagics_registry():

@@ -3,6 +3,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmsampriors.masks import ImageMasks
+from mmsampriors.models import Regions
 from mmsampriors.models.losses import SGRLoss
 
 
@@ -25,7 +26,8 @@ def test_nothing_is_as_large_as_features_of_every_mask():
     images, count, channels, side = 2, 16, 64, 8
     masks = [ImageMasks.from_masks(torch.rand(count, 4 * side, 4 * side) < 0.5) for _ in range(images)]
     restored, refined = torch.randn(2, images, channels, side, side)
+    regions = Regions(masks, torch.empty(images, 3, 4 * side, 4 * side))
     with Sizes() as sizes:
-        sum(SGRLoss()(restored.requires_grad_(), refined, masks, (4 * side, 4 * side)).values()).backward()
+        sum(SGRLoss()(restored.requires_grad_(), refined, regions).values()).backward()
     stacked_masks = images * count * (4 * side)**2
     assert sizes.largest == stacked_masks < images * count * channels * side**2
