@@ -174,6 +174,10 @@ def test_a_run_that_is_killed_twice_ends_with_the_same_bits(make_cfg, processes)
         last = Path(cfg['work_dir'], 'last_checkpoint').read_text()
         assert Path(last).name == f'iter_{kill - kill % 2 if kill else 8}.pth'
     ours, theirs = checkpoint_of(whole, 8), checkpoint_of(cfg, 8)
+    owners = [name.split('.')[0] for name, _ in MODELS.build(whole['model']).named_parameters()]
+    for iteration, trained in ((4, {'refiner', 'spf'}), (8, {'generator'})):
+        state = checkpoint_of(cfg, iteration)['optimizer']['state']
+        assert {owners[index] for index in state} == trained
     for key in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'sampler_seed'):
         assert_same(ours[key], theirs[key], key)
     logs = [

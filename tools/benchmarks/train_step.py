@@ -4,7 +4,7 @@ Prints one JSON object a line (a table without ``--json``). All steps and parts 
 machine hurts them alike; ``ratio`` is the median over the turns. Rows ``step/...`` compare with the plain step. Rows
 ``parts of ...`` say how long the parts of a step take one after the other; their ratio is the step's time over that.
 Row ``loader`` compares the loader's rate with the joint step's. Memory is the peak of tensors: weights, the optimizer's
-state (in the student stage that of the refiner too, which trained before), and what the step adds.
+state of what trains, and what the step adds.
 
     python tools/benchmarks/train_step.py --json --models nafnet           # two CPU cores; then --models restormer
     python tools/benchmarks/train_step.py --json --models nafnet --patch-sizes 256 --batch 8 --rounds 5 --workers 8 \
@@ -35,6 +35,7 @@ import mmsampriors.models  # noqa: F401
 from mmsampriors.datasets.mask_pipeline import with_spd_masks
 from mmsampriors.engine.clipping import ClipByOwner
 from mmsampriors.engine.export import stock_model
+from mmsampriors.engine.hooks.spd_schedule_hook import drop_frozen_state
 from mmsampriors.masks import ImageFile, ImageMasks, MaskCache, MaskEngine, build_sam
 from mmsampriors.masks.tiny import TINY_AUTOMATIC
 from mmsampriors.models import Phase, Regions
@@ -319,9 +320,11 @@ def measure_memory(report: Report, bench: Bench, name: str, args):
     """Rows of memory."""
     tools = bytes_of(bench.spd.analyzer.build(bench.device)) if bench.spd.analyzer else 0
     plain = None
-    bench.wrapper.optimizer.state.clear()
-    for task in ('plain', 'refiner stage', 'student stage', 'joint'):  # in two stages the refiner's state comes first
+    for task in ('plain', *PHASES):
         step = bench.plain_step() if task == 'plain' else bench.step(task)
+        if task != 'plain':
+            bench.spd.enter(PHASES[task])
+            drop_frozen_state(bench.wrapper.optimizer)
         model, wrapper = (bench.plain, bench.plain_wrapper) if task == 'plain' else (bench.spd, bench.wrapper)
         added = peak_bytes(step, args.device)
         states = wrapper.optimizer.state.values()

@@ -1,4 +1,5 @@
 """Drives the schedule of an SPDModel."""
+import torch
 from mmagic.engine.hooks import ExponentialMovingAverageHook
 from mmagic.registry import HOOKS
 from mmengine.hooks import Hook
@@ -18,7 +19,8 @@ class SPDScheduleHook(Hook):
     Logged are λ1 and λ2 as they are now (``spd.lambda1``, ``spd.lambda2``), the stage (``spd.stage``: 0 joint,
     1 refiner, 2 student), and the L2 norms of the gradients that the losses send into the restored image
     (``grad.student``, ``grad.spd``, ``grad.sgr``), without the factors of gradient accumulation and of a GradScaler.
-    The iterations that gradient accumulation joins to one step are all of the phase of the first of them.
+    The iterations that gradient accumulation joins to one step are all of the phase of the first of them. A stage that
+    begins drops the optimizer's state of what it freezes, in the checkpoints too.
 
     Args:
         interval (int): Iterations between two readings of the gradients' norms, which wait for the device.
@@ -77,7 +79,15 @@ class SPDScheduleHook(Hook):
         model.enter(phase)
         if before is None or phase.name != before.name:
             runner.logger.info(f'SPD stage from iteration {runner.iter} on: {phase.name}')
+            drop_frozen_state(runner.optim_wrapper.optimizer)
             _rewrap(runner)
+
+
+def drop_frozen_state(optimizer: torch.optim.Optimizer):
+    """Frees what an optimizer keeps for frozen parameters: Adam's moments of the refiner are twice its weights."""
+    for parameter in list(optimizer.state):
+        if not parameter.requires_grad:
+            del optimizer.state[parameter]
 
 
 def _unwrapped(runner):

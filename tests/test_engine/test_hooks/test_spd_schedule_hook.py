@@ -68,6 +68,8 @@ def test_two_stage_switches_in_the_middle_of_a_run(runner_cfg, optim):
     assert moved(first, middle) == {'refiner', 'spf'}
     assert moved(middle, last) == {'generator'}
     assert isinstance(runner.optim_wrapper.clip_func, ClipByOwner)
+    # The moments of what trains no more are gone.
+    assert set(runner.optim_wrapper.optimizer.state) == set(runner.model.generator.parameters())
 
 
 def without_validation(cfg):
