@@ -1,8 +1,8 @@
 """The main job on an embedded default, in minutes on two cores.
 
 Makes rainy pairs from the photographs that scikit-image ships, trains a small Restormer, then trains it on twice for the
-same number of steps, once plainly and once with SAM-prior distillation, and compares the two on photographs that were
-not trained on. An interrupted run goes on where it was; after a finished one, a new one starts.
+same number of its own steps, once plainly and once with SAM-prior distillation, which trains a refiner first, and
+compares the two on photographs that were not trained on. An interrupted run goes on where it was; after a finished one, a new one starts.
 """
 import argparse
 import contextlib
@@ -39,7 +39,8 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', default=osp.join(ROOT, 'work_dirs', 'quickstart'), help='folder of the results')
     parser.add_argument('--first', type=int, default=250, help='steps of the plain training that both start from')
-    parser.add_argument('--then', type=int, default=120, help='steps of the two trainings that are compared')
+    parser.add_argument('--refiner', type=int, default=100, help='steps that train the refiner over that student')
+    parser.add_argument('--then', type=int, default=120, help="the student's steps in both trainings that are compared")
     return parser.parse_args()
 
 
@@ -79,7 +80,7 @@ def config_of(name, args, distil):
     """The quickstart's config for one training, with its folders and number of steps."""
     from mmsampriors.engine.export import stock_model
     cfg = Config.fromfile(osp.join(ROOT, 'configs', 'spd', 'quickstart.py'))
-    steps = args.first if name == 'first' else args.then
+    steps = dict(first=args.first, plain=args.then, spd=args.refiner + args.then)[name]
     cfg.work_dir, cfg.launcher = osp.join(args.out, name), 'none'
     cfg.experiment_name = f'quickstart_{name}'
     for loader, split in ((cfg.train_dataloader, 'train'), (cfg.val_dataloader, 'test')):
@@ -88,7 +89,12 @@ def config_of(name, args, distil):
     cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
     cfg.train_cfg.max_iters, cfg.param_scheduler.T_max = steps, steps
     cfg.train_cfg.val_interval = max(1, steps // 4)
-    if not distil:
+    if distil:
+        cfg.model.spd.schedule = dict(type='TwoStageSchedule', refiner=args.refiner / steps, _scope_='mmagic')
+        # The student's own steps have the rates that they have in plain training.
+        cfg.param_scheduler = dict(type='CosineRestartLR', by_epoch=False, periods=[args.refiner, args.then],
+                                   restart_weights=[1, 1], eta_min=cfg.param_scheduler.eta_min)
+    else:
         cfg.model = stock_model(cfg.model)
         # Both trainings are shown the same patches.
         cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type == 'ExactResumeHook']
@@ -113,7 +119,7 @@ def train(name, args, bar, log, distil=False):
 
 def train_all(args):
     """The three trainings behind one progress bar; gives the checkpoints by name."""
-    steps = args.first + 2 * args.then
+    steps = args.first + 2 * args.then + args.refiner
     with open(osp.join(args.out, 'quickstart.log'), 'a') as log, tqdm(total=steps, unit='step') as bar:
         return {
             'first': train('first', args, bar, log),

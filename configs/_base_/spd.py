@@ -27,9 +27,12 @@ spd = dict(
     analyzer=dict(type='EfficientNetAnalyzer', stage=2, _scope_='mmagic'),
     # λ2 is sgr.loss_weight; sgr=None switches relations off.
     sgr=dict(type='SGRLoss', loss_weight=0.02, _scope_='mmagic'),
-    # λ1 is distill.loss_weight.
-    distill=dict(type='SPDLoss', loss_weight=0.1, _scope_='mmagic'),
-    schedule=dict(type='JointSchedule', begin=0.1, end=0.3, _scope_='mmagic'))
+    # λ1 is distill.loss_weight: how much harder a difference from the refined image pulls than one from the ground truth.
+    distill=dict(type='SPDLoss', loss_weight=3., _scope_='mmagic'),
+    # First the student alone, then the refiner over it, then the student again under the refiner. The student learns in
+    # 0.6 of the iterations: for as many updates as without SPD, raise max_iters. With a trained student (load_from) set
+    # warmup=0.
+    schedule=dict(type='TwoStageSchedule', warmup=0.15, refiner=0.4, _scope_='mmagic'))
 
 spd_hooks = [
     # Computes stored masks that are missing, before training.

@@ -8,7 +8,7 @@ from mmengine.fileio import get_file_backend
 from mmengine.runner import save_checkpoint
 from torch import Tensor
 
-OWN_PARTS = ('refiner.', 'spf.', 'distill.', 'sgr.')
+OWN_PARTS = ('refiner.', 'spf.', 'distill.', 'sgr.', 'first_student.')
 OWN_IMPORTS = 'mmsampriors'
 OWN_NETWORKS = 'mmsampriors.models.networks.'
 TRAINING_KEYS = ('spd', 'spd_hooks', 'pairs', 'train_dataloader', 'train_pipeline', 'train_cfg', 'optim_wrapper',

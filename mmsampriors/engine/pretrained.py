@@ -3,6 +3,8 @@ import re
 
 from torch import nn
 
+from mmsampriors.models.frozen_copy import same_architecture
+
 from .export import OWN_PARTS
 
 
@@ -10,7 +12,8 @@ def fit_to_model(checkpoint: dict, model: nn.Module) -> str:
     """Makes a checkpoint that is about to be loaded into an SPDModel whole, in place, or refuses it.
 
     mmengine loads what it finds and only logs the rest. Stock mmagic checkpoints hold the student (``generator.*``):
-    SPF unit and refiner then keep the weights that they have.
+    a refiner of the same architecture then takes the student's weights, which is a better start than random ones
+    [ours]; SPF unit and other refiners keep the weights that they have.
 
     Args:
         checkpoint (dict): As loaded, a state dict or one that holds it under ``state_dict``.
@@ -23,6 +26,7 @@ def fit_to_model(checkpoint: dict, model: nn.Module) -> str:
         ValueError: Weights of the student are missing or have another shape, or those of a refiner have another shape.
     """
     found = checkpoint.get('state_dict', checkpoint)
+    prefix = 'module.' if any(name.startswith('module.generator.') for name in found) else ''
     shapes = {re.sub(r'^module\.', '', name): getattr(value, 'shape', None) for name, value in found.items()}
     weights = dict(model.named_parameters())
     student = [name for name in weights if name.startswith('generator.')]
@@ -38,8 +42,13 @@ def fit_to_model(checkpoint: dict, model: nn.Module) -> str:
     own = {name: value for name, value in model.state_dict().items() if name.startswith(OWN_PARTS)}
     ours = {name: value for name, value in own.items() if name not in shapes}
     found.update(ours)
+    copies = [name for name in ('refiner', 'first_student') if not any(key.startswith(f'{name}.') for key in shapes)]
+    for name in copies:
+        network = getattr(model, name)
+        if network is not None and same_architecture(network, model.generator):
+            found.update({f'{name}.{key}': found[prefix + f'generator.{key}'] for key in network.state_dict()})
     return (f'the student takes all of its {len(student)} weights from the checkpoint; {len(ours)} of SPF unit and '
-            'refiner are not in it and start anew') if ours else ''
+            'refiner are not in it: they start anew, and a refiner of the same architecture from the student') if ours else ''
 
 
 def _first(names):

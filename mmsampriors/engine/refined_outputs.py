@@ -21,7 +21,7 @@ class RefinedOutputs:
         self._watch = model.generator.register_forward_hook(self._keep)
 
     def _keep(self, student, inputs, restored):
-        self.restored = restored
+        self.restored = self.model.seen_by_refiner(inputs[0], restored)
 
     def close(self):
         """Stops watching."""

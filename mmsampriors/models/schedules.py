@@ -20,8 +20,10 @@ class Phase:
 
     @property
     def name(self) -> str:
-        """``joint``, ``refiner`` or ``student``."""
-        return 'joint' if self.student and self.refiner else 'student' if self.student else 'refiner'
+        """``joint``, ``refiner``, ``student``, or ``warmup`` where the student trains as if there were no SPD."""
+        if self.student and self.refiner:
+            return 'joint'
+        return 'refiner' if self.refiner else 'student' if self.ramp else 'warmup'
 
 
 @TASK_UTILS.register_module()
@@ -32,6 +34,8 @@ class JointSchedule:
         begin (float): Share of the iterations, in [0, 1], after which distillation sets in.
         end (float): Share of the iterations, in [begin, 1], after which it has its full weight.
     """
+
+    freezes_refiner = False
 
     def __init__(self, begin: float = 0.1, end: float = 0.3):
         if not 0 <= begin <= end <= 1:
@@ -49,18 +53,24 @@ class JointSchedule:
 class TwoStageSchedule:
     """First SPF unit and refiner over a frozen student, then the student under a frozen refiner.
 
-    The student should be a trained one (``load_from``).
-
     Args:
-        refiner (float): Share of the iterations, in (0, 1), that the first stage takes.
+        refiner (float): Share of the iterations, in (0, 1), that the refiner's stage takes.
+        warmup (float): Share of the iterations, in [0, 1 - refiner), that come before: the student trains as it would
+            without SPD. 0 is for a student that is trained already (``load_from``).
     """
 
-    def __init__(self, refiner: float = 0.5):
-        if not 0 < refiner < 1:
-            raise ValueError(f'spd.schedule.refiner must be in (0, 1), found {refiner}')
-        self.refiner = refiner
+    freezes_refiner = True
+
+    def __init__(self, refiner: float = 0.5, warmup: float = 0.):
+        if not (0 < refiner < 1 and 0 <= warmup < 1 - refiner):
+            raise ValueError('spd.schedule needs refiner in (0, 1), warmup in [0, 1) and their sum below 1, found '
+                             f'refiner={refiner}, warmup={warmup}')
+        self.refiner, self.warmup = refiner, warmup
 
     def phase(self, iteration: int, max_iters: int) -> Phase:
         """The phase of an iteration, counted from 0."""
-        first = iteration < round(self.refiner * max_iters)
+        begin, end = (round(share * max_iters) for share in (self.warmup, self.warmup + self.refiner))
+        if iteration < begin:
+            return Phase(student=True, refiner=False, ramp=0.)
+        first = iteration < end
         return Phase(student=not first, refiner=first, ramp=float(not first))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mmsampriors.masks import ImageMasks
 
 from .mask_sources.base import MaskSource
+from .frozen_copy import frozen_copy, same_architecture
 from .network_probe import probe_network
 from .on_demand import OnDemand
 from .regions import Regions
@@ -42,6 +43,8 @@ class SPDModel(BaseEditModel):
         phase (Phase, optional): What the present iteration trains; set by ``SPDScheduleHook``.
         gradient_norms (dict[str, Tensor]): L2 norm of each loss's gradient at the restored image in the latest step.
         latest_masks (list[ImageMasks], optional): M of the latest step that had masks.
+        first_student (Module, optional): The student that the refiner was trained on, where a stage freezes the
+            refiner: weights are buffers, which neither optimizer nor DDP know.
         refiner_gain (Tensor, optional): By how many dB the refined images of that step beat the restored ones.
     """
 
@@ -80,6 +83,7 @@ class SPDModel(BaseEditModel):
         self.sgr = MODELS.build(spd['sgr']) if spd['sgr'] else None
         self.distill = MODELS.build(spd['distill'])
         self.schedule = TASK_UTILS.build(spd['schedule'])
+        self.first_student = frozen_copy(self.generator) if self.schedule.freezes_refiner else None
 
     # ------------------------------------------------------------------------------------------------ the method
 
@@ -104,16 +108,34 @@ class SPDModel(BaseEditModel):
         if not self.phase.refiner and not self.phase.ramp:
             return losses
 
-        masks = self.masks_of(restored, data_samples)
-        regions = Regions(masks, restored)
+        seen = self.seen_by_refiner(inputs, restored.detach(), **kwargs)
+        masks = self.masks_of(seen, data_samples)
+        regions = Regions(masks, seen)
         with torch.set_grad_enabled(self.phase.refiner):
-            refined = self.refine(restored.detach(), regions).float()
+            refined = self.refine(seen, regions).float()
         self.latest_masks, self.refiner_gain = masks, decibels_gained(restored.detach(), refined.detach(), gt)
         if self.phase.refiner:
             losses['refiner.loss_recon'] = self.pixel_loss(refined, gt)
         if self.phase.student and self.phase.ramp:
             losses.update(self._distil(restored, refined.detach(), regions, data_samples))
         return losses
+
+    def seen_by_refiner(self, inputs: Tensor, restored: Tensor, **kwargs) -> Tensor:
+        """y1 as the refiner takes it: where the refiner is frozen, of the student that it was trained on [ours].
+
+        A student that moves on while the refiner stays leads it to images that it has never seen, and follows it there.
+
+        Args:
+            inputs (Tensor): (N, C, H, W).
+            restored (Tensor): (N, C, H, W), what the student makes of them now.
+
+        Returns:
+            Tensor: (N, C, H, W).
+        """
+        if self.first_student is None or (self.phase is not None and not self.phase.ramp):
+            return restored
+        with torch.no_grad():
+            return self.first_student(inputs, **kwargs).float()
 
     def refine(self, restored: Tensor, regions: Regions) -> Tensor:
         """y2 = r(g(y1, M)).
@@ -177,7 +199,14 @@ class SPDModel(BaseEditModel):
         self.generator.requires_grad_(phase.student)
         self.refiner.requires_grad_(phase.refiner)
         self.spf.requires_grad_(phase.refiner)
+        if self.first_student is not None and phase.refiner:
+            self.first_student.load_state_dict(self.generator.state_dict())
         self.train(self.training)
+
+    def start_refiner(self):
+        """Gives a refiner of the student's architecture the student's weights: a better start than random ones [ours]."""
+        if same_architecture(self.refiner, self.generator):
+            self.refiner.load_state_dict(self.generator.state_dict())
 
     def train(self, mode: bool = True) -> 'SPDModel':
         """As ``nn.Module.train``, but what is frozen stays in eval mode."""
@@ -186,6 +215,8 @@ class SPDModel(BaseEditModel):
             self.generator.train(mode and self.phase.student)
             self.refiner.train(mode and self.phase.refiner)
             self.spf.train(mode and self.phase.refiner)
+        if self.first_student is not None:
+            self.first_student.eval()
         return self
 
     def prepare(self, device: torch.device):
@@ -200,7 +231,8 @@ class SPDModel(BaseEditModel):
         if self.test_cfg and self.test_cfg.get('refined'):
             if data_samples is None:
                 raise ValueError('refined images need the data samples, which say the order of the channels')
-            return self.refine(restored, Regions(self.masks_of(restored, data_samples), restored))
+            seen = self.seen_by_refiner(inputs, restored, **kwargs)
+            return self.refine(seen, Regions(self.masks_of(seen, data_samples), seen))
         return restored
 
     def to_rgb(self, images: Tensor, data_samples: DataSample) -> Tensor:

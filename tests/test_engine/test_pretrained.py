@@ -48,11 +48,31 @@ def test_what_does_not_fit_is_refused(model_cfg, stock, change, message):
 
 
 def test_a_run_starts_from_a_stock_checkpoint(runner_cfg, stock):
-    runner = Runner.from_cfg(runner_cfg(load_from=stock[1]))
+    runner = Runner.from_cfg(runner_cfg(load_from=stock[1], schedule=dict(type='TwoStageSchedule')))
     runner.call_hook('before_run')
-    refiner = {name: value.clone() for name, value in runner.model.refiner.state_dict().items()}
+    spf = {name: value.clone() for name, value in runner.model.spf.state_dict().items()}
     runner.load_or_resume()
-    for name, value in stock[0].generator.state_dict().items():
-        assert torch.equal(value, runner.model.generator.state_dict()[name])
-    for name, value in refiner.items():
-        assert torch.equal(value, runner.model.refiner.state_dict()[name])
+    for network in (runner.model.generator, runner.model.refiner, runner.model.first_student):
+        for name, value in stock[0].generator.state_dict().items():
+            assert torch.equal(value, network.state_dict()[name])
+    for name, value in spf.items():
+        assert torch.equal(value, runner.model.spf.state_dict()[name])
+
+
+def test_a_refiner_of_another_architecture_keeps_its_weights(model_cfg, stock):
+    refiner = dict(type='NAFNet', img_channels=3, mid_channels=2, enc_blk_nums=[1], dec_blk_nums=[1])
+    model = MODELS.build(model_cfg(dict(refiner=refiner)))
+    before = {name: value.clone() for name, value in model.refiner.state_dict().items()}
+    checkpoint = dict(stock[0].state_dict())
+    fit_to_model(checkpoint, model)
+    model.load_state_dict(checkpoint, strict=True)
+    for name, value in before.items():
+        assert torch.equal(value, model.refiner.state_dict()[name])
+
+
+def test_a_trained_refiner_is_kept(model_cfg):
+    model = MODELS.build(model_cfg())
+    checkpoint = {name: value + 1 for name, value in model.state_dict().items()}
+    assert fit_to_model(dict(checkpoint), model) == ''
+    fit_to_model(checkpoint, model)
+    assert torch.equal(checkpoint['refiner.intro.weight'], model.refiner.intro.weight + 1)

@@ -154,9 +154,9 @@ def assert_same(one, other, path=''):
 
 
 def test_a_run_that_is_killed_twice_ends_with_the_same_bits(make_cfg, processes):
-    """Two stages, masks dropped at random, averaged weights, workers: whatever has a state."""
+    """A warmup and two stages, masks dropped at random, averaged weights, workers: whatever has a state."""
     settings = dict(
-        schedule=dict(type='TwoStageSchedule', refiner=0.5),
+        schedule=dict(type='TwoStageSchedule', refiner=0.25, warmup=0.25),
         max_iters=8,
         dropout=0.5,
         optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3), accumulative_counts=2))

@@ -29,12 +29,20 @@ def test_two_stage_trains_the_refiner_first_and_then_the_student():
     assert phases[-1] == Phase(student=True, refiner=False, ramp=1.)
 
 
+def test_two_stage_warms_the_student_up_where_it_should():
+    phases = [TwoStageSchedule(refiner=0.5, warmup=0.25).phase(iteration, 8) for iteration in range(8)]
+    assert [phase.name for phase in phases] == ['warmup'] * 2 + ['refiner'] * 4 + ['student'] * 2
+    assert phases[0] == Phase(student=True, refiner=False, ramp=0.)
+
+
 @pytest.mark.parametrize('schedule, message', [
     (lambda: JointSchedule(begin=0.5, end=0.1), 'begin=0.5, end=0.1'),
     (lambda: JointSchedule(begin=-0.1, end=0.1), 'begin=-0.1'),
     (lambda: JointSchedule(begin=0.1, end=1.1), 'end=1.1'),
-    (lambda: TwoStageSchedule(refiner=0), 'spd.schedule.refiner'),
-    (lambda: TwoStageSchedule(refiner=1), 'spd.schedule.refiner'),
+    (lambda: TwoStageSchedule(refiner=0), 'refiner=0'),
+    (lambda: TwoStageSchedule(refiner=1), 'refiner=1'),
+    (lambda: TwoStageSchedule(refiner=0.5, warmup=0.5), 'refiner=0.5, warmup=0.5'),
+    (lambda: TwoStageSchedule(refiner=0.5, warmup=-0.1), 'warmup=-0.1'),
 ])
 def test_impossible_shares_are_refused(schedule, message):
     with pytest.raises(ValueError, match=message):

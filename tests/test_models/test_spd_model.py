@@ -92,6 +92,13 @@ def quarter_cfg(model_cfg):
     return lambda spd=None, **model: model_cfg({'masks': dict(type='QuarterMasks'), **(spd or {})}, **model)
 
 
+def move(network):
+    """Trains it, as far as a test cares."""
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(0.05 * torch.randn_like(weight))
+
+
 # ------------------------------------------------------------------------------------------------ losses and gradients
 
 
@@ -106,7 +113,7 @@ def test_losses_are_those_of_the_method(quarter_cfg):
     expected = {
         'student.loss_recon': (restored - samples.gt_img).abs().mean(),
         'refiner.loss_recon': (refined - samples.gt_img).abs().mean(),
-        'spd.loss_image': 0.5 * (restored - refined).abs().mean(),
+        'spd.loss_image': model.distill(restored, refined, samples.gt_img, model.pixel_loss),
         **{
             f'sgr.{name}': loss
             for name, loss in model.sgr(ours, theirs, regions).items()
@@ -166,6 +173,51 @@ def test_gradient_norms_are_those_at_the_restored_image(quarter_cfg):
     assert model.gradient_norms.keys() == expected.keys()
     for name, norm in expected.items():
         torch.testing.assert_close(model.gradient_norms[name], norm)
+
+
+def test_a_frozen_refiner_sees_the_images_of_the_student_that_it_was_trained_on(quarter_cfg):
+    two_stages = dict(schedule=dict(type='TwoStageSchedule'))
+    model, (inputs, samples) = build(quarter_cfg(two_stages)), batch_of()
+    model.train().enter(Phase(True, False, 0.))
+    move(model.generator)  # a warmup
+    model.enter(REFINER)
+    trained_on = model.generator(inputs).detach()
+    model.enter(STUDENT)
+    torch.testing.assert_close(model.seen_by_refiner(inputs, trained_on), trained_on)
+    move(model.generator)
+    restored = model.generator(inputs).detach()
+    assert not torch.equal(restored, trained_on)
+    refined = model.refine(trained_on, Regions([quarters(*SIZE)] * 2, trained_on)).detach()
+    losses = model(inputs, samples, mode='loss')
+    expected = model.distill(restored, refined, samples.gt_img, model.pixel_loss)
+    torch.testing.assert_close(losses['spd.loss_image'].detach(), expected)
+    # Whoever loads its checkpoint and goes on in the student's stage has the same teacher.
+    other = build(quarter_cfg(two_stages)).train()
+    other.load_state_dict(model.state_dict())
+    other.enter(STUDENT)
+    torch.testing.assert_close(other(inputs, samples, mode='loss'), losses)
+
+
+def test_a_refiner_that_trains_along_sees_the_student_of_now(quarter_cfg):
+    model, (inputs, _) = build(quarter_cfg(), JOINT), batch_of()
+    restored = torch.rand(2, 3, *SIZE)
+    assert model.first_student is None and model.seen_by_refiner(inputs, restored) is restored
+
+
+def test_the_first_student_is_saved_and_neither_trained_nor_averaged(quarter_cfg):
+    model = build(quarter_cfg(dict(schedule=dict(type='TwoStageSchedule'))))
+    assert owned_by_parts(name for name, _ in model.named_parameters())
+    weights = {name for name in model.state_dict() if name.startswith('first_student.')}
+    assert weights == {f'first_student.{name}' for name in model.generator.state_dict()}
+    average = ExponentialMovingAverage(model, momentum=0.5)
+    model.train().enter(REFINER)
+    move(model.generator)
+    model.enter(REFINER)
+    average.update_parameters(model)
+    for name, weight in model.generator.state_dict().items():
+        assert torch.equal(average.module.first_student.state_dict()[name], weight)
+    assert set(student_weights(model.state_dict())) == {name for name in model.state_dict()
+                                                        if name.startswith('generator.')}
 
 
 def test_without_relations_there_is_neither_analyzer_nor_their_loss(quarter_cfg):

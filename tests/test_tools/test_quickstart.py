@@ -18,7 +18,8 @@ pytestmark = pytest.mark.slow
 
 def start(out):
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '-1'}
-    command = [sys.executable, '-W', 'ignore', ROOT / 'tools' / 'quickstart.py', '--out', out, '--first', '60', '--then', '4']
+    command = [sys.executable, '-W', 'ignore', ROOT / 'tools' / 'quickstart.py', '--out', out, '--first', '60',
+               '--refiner', '4', '--then', '4']
     return subprocess.Popen(map(str, command), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

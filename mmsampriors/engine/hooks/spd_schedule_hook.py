@@ -17,7 +17,7 @@ class SPDScheduleHook(Hook):
     """Tells the model what each iteration trains, and logs it.
 
     Logged are λ1 and λ2 as they are now (``spd.lambda1``, ``spd.lambda2``), the stage (``spd.stage``: 0 joint,
-    1 refiner, 2 student), and the L2 norms of the gradients that the losses send into the restored image
+    1 refiner, 2 student, 3 warmup), and the L2 norms of the gradients that the losses send into the restored image
     (``grad.student``, ``grad.spd``, ``grad.sgr``), without the factors of gradient accumulation and of a GradScaler.
     The iterations that gradient accumulation joins to one step are all of the phase of the first of them. A stage that
     begins drops the optimizer's state of what it freezes, in the checkpoints too.
@@ -27,7 +27,7 @@ class SPDScheduleHook(Hook):
     """
 
     priority = 'HIGH'
-    STAGES = ('joint', 'refiner', 'student')
+    STAGES = ('joint', 'refiner', 'student', 'warmup')
 
     def __init__(self, interval: int = 10):
         self.interval = interval
@@ -76,6 +76,9 @@ class SPDScheduleHook(Hook):
         phase, before = model.schedule.phase(first, runner.max_iters), model.phase
         if phase == before:
             return
+        # Also where a resumed run begins with the stage: the checkpoint was saved before it.
+        if phase.name == 'refiner' and first and model.schedule.phase(first - window, runner.max_iters).name == 'warmup':
+            model.start_refiner()
         model.enter(phase)
         if before is None or phase.name != before.name:
             runner.logger.info(f'SPD stage from iteration {runner.iter} on: {phase.name}')

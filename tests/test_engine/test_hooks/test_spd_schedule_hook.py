@@ -72,6 +72,21 @@ def test_two_stage_switches_in_the_middle_of_a_run(runner_cfg, optim):
     assert set(runner.optim_wrapper.optimizer.state) == set(runner.model.generator.parameters())
 
 
+def test_a_warmup_comes_first_and_the_refiner_begins_with_what_the_student_learnt(runner_cfg):
+    schedule = dict(type='TwoStageSchedule', refiner=0.25, warmup=0.5)
+    runner, witness = train(runner_cfg(schedule=schedule, hooks=[dict(type='Witness')], max_iters=4))
+    assert [logged['spd.stage'] for logged in witness.logged] == [3, 3, 1, 2]
+    assert [logged['spd.lambda1'] for logged in witness.logged] == [0, 0, 0, 0.5]
+    assert moved(witness.weights[0], witness.weights[2]) == {'generator'}
+    assert moved(witness.weights[3], witness.weights[4]) == {'generator'}
+    student, refiner = ({name.partition('.')[2]: value for name, value in weights.items() if name.startswith(owner)}
+                        for owner, weights in (('generator.', witness.weights[2]), ('refiner.', witness.weights[3])))
+    # One step of Adam away.
+    assert max((refiner[name] - value).abs().max() for name, value in student.items()) < 1e-2
+    first = runner.model.first_student.state_dict()
+    assert all(torch.equal(first[name], value) for name, value in student.items())
+
+
 def without_validation(cfg):
     return {**cfg, 'val_cfg': None, 'val_dataloader': None, 'val_evaluator': None}
 

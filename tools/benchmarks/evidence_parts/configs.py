@@ -123,6 +123,7 @@ def write_test(path: Path, training: Training, out: Path, images: Path, part: st
     loaders = [dict(num_workers=training.preset.workers, sampler=dict(type='DefaultSampler', shuffle=False),
                     dataset=dict(type='BasicImageDataset', metainfo=dict(dataset_type=name, task_name=training.task),
                                  data_root=str(out / 'pairs' / part / name), pipeline=_test_pipeline(),
+                                 indices=None if name == training.trained_on else training.preset.unlike,
                                  data_prefix=dict(img='input', gt='target'))) for name in sets]
     evaluators = []
     for name in sets:

@@ -1,10 +1,11 @@
 """How large the trainings are."""
 from dataclasses import dataclass
+from typing import Optional
 
 #: Degradation that each task trains on: a test set of mmsampriors.datasets.degradations.ROBUSTNESS.
 TRAINED_ON = dict(derain='rain', denoise='noise_50', deblur='blur')
 #: With two stages the student starts from plain training's checkpoint at this share of the updates.
-START = 0.5
+START = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +23,7 @@ class Preset:
         timed (int): Iterations of a timing.
         workers (int): Loader processes of a training.
         jobs (int): Trainings side by side on one device.
+        unlike (int, optional): Photographs of each test set that was not trained on; None for all.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Preset:
     timed: int
     workers: int
     jobs: int
+    unlike: Optional[int] = None
 
 
 PRESETS = {
@@ -43,13 +46,14 @@ PRESETS = {
             name='cpu',
             generators=dict(nafnet={}, restormer={}),
             learning_rates=dict(nafnet=1e-3, restormer=5e-4),
-            updates=dict(nafnet=3000, restormer=1200),
+            updates=dict(nafnet=500, restormer=300),
             patch=64,
-            batch=8,
+            batch=4,
             refiner=0.6,
             timed=60,
             workers=0,
-            jobs=1),
+            jobs=2,
+            unlike=5),
         Preset(
             name='gpu',
             generators=dict(

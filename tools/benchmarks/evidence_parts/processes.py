@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parents[3]
+#: glibc keeps the memory of a step for the next instead of giving it back and faulting it in again.
+ALLOCATION = dict(MALLOC_MMAP_MAX_='0', MALLOC_TRIM_THRESHOLD_=str(2**40))
 
 
 def hardware() -> str:
@@ -47,7 +49,7 @@ class Processes:
             RuntimeError: It failed; the message ends with its last lines.
         """
         device = self._free.get()
-        environment = {**os.environ, 'OMP_NUM_THREADS': str(max(1, os.cpu_count() // self.count))}
+        environment = {**ALLOCATION, **os.environ, 'OMP_NUM_THREADS': str(max(1, os.cpu_count() // self.count))}
         if device:
             environment['CUDA_VISIBLE_DEVICES'] = device
         log.parent.mkdir(parents=True, exist_ok=True)

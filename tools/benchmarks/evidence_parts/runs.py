@@ -11,6 +11,7 @@ from mmsampriors.reports import load_results, write_whole
 from mmsampriors.visualization.curves import read_scalars
 
 from .configs import test_sets, write_test, write_training
+from .presets import START
 from .processes import Processes, hardware
 from .rows import Rows
 from .trainings import Training
@@ -129,7 +130,7 @@ class Runs:
             seconds = self._seconds(training) + time.perf_counter() - begin
             write_whole(str(folder / 'seconds.json'), json.dumps(seconds) + '\n')
         for file in folder.glob('iter_*.pth'):
-            if file not in (last, self._checkpoint(training, training.updates // 2)):
+            if file not in (last, self._checkpoint(training, round(START * training.updates))):
                 file.unlink()
 
     def _training_config(self, training, start):
