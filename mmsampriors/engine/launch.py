@@ -28,6 +28,8 @@ def load_config(args: argparse.Namespace) -> Config:
         args (Namespace): With ``config`` and the options of :func:`add_common_options`.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if not osp.isfile(args.config):
+        raise SystemExit(f'error: there is no config {args.config} (looked in {os.getcwd()})')
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:

@@ -116,7 +116,6 @@ def train_test_export(name, pairs, folder, segmenter=None):
     cfg.train_cfg.update(max_iters=3, val_interval=3)
     cfg.default_hooks.checkpoint.interval = 3
     cfg.model.spd.masks.cache_dir = str(folder / 'masks')
-    cfg.model.spd.schedule.update(begin=0., end=0.)
     cfg.work_dir, cfg.experiment_name, cfg.log_level = str(folder / 'run'), f'{name}_{folder.name}', 'WARNING'
     check_config(cfg)
     check_training(cfg)

@@ -137,7 +137,7 @@ def test_what_matters_most_comes_first():
     assert [one.task for one in work[:4]] == ['derain'] * 4 and work[0].student == 'plain'
     assert all(one.student != 'plain_same_time' for one in work[:-4]) and len({one.name for one in work}) == len(work)
     spd, rival = work[2], replace(work[-1], scale=2.5)
-    assert (spd.first, spd.refiner_iters, spd.iters, spd.total_iters) == (4, 4, 8, 12)
+    assert (spd.first, spd.refiner_iters, spd.iters, spd.total_iters) == (2, 4, 10, 12)
     assert (rival.first, rival.iters, rival.total_iters) == (0, 20, 20)
     refiners = plan(base, tasks=dict(derain='rain'), models=['nafnet'], seeds=[0], students=['refiner'],
                     masks=['none', 'human'])
@@ -193,8 +193,8 @@ def test_the_configs_say_what_is_trained(tmp_path):
     assert [hook.type for hook in read['plain'].custom_hooks] == ['ExactResumeHook']
     assert read['plain'].model.generator == {**read['spd'].model.generator}
     model, scheduler = read['spd'].model, read['spd'].param_scheduler
-    assert model.spd.distill.loss_weight == 0.5 and model.spd.schedule.refiner == 0.5
-    assert scheduler.periods == [4, 4] and scheduler.restart_weights == pytest.approx([1, 0.5])
+    assert model.spd.distill.loss_weight == 0.5 and model.spd.schedule.refiner == 0.4
+    assert scheduler.periods == [4, 6] and scheduler.restart_weights == pytest.approx([1, 0.85355], abs=1e-5)
     assert read['refiner'].model.spd.sgr is None and read['refiner'].train_cfg.max_iters == 4
     assert read['spd'].train_dataloader.dataset.pipeline[3].gt_patch_size == 32
     sets = [loader.dataset.metainfo.dataset_type for loader in read['spd'].test_dataloader]

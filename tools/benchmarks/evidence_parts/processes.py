@@ -1,9 +1,10 @@
 """The tools of the project as processes, several side by side."""
+import multiprocessing
 import os
 import platform
 import queue
+import runpy
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -35,6 +36,11 @@ class Processes:
         self.count = jobs * len(devices)
         self._free, self._running, self._stopped = queue.SimpleQueue(), set(), False
         self._lock = threading.Lock()
+        threads = max(1, os.cpu_count() // self.count)
+        os.environ.update({**ALLOCATION, **os.environ, 'OMP_NUM_THREADS': str(threads)})
+        # Importing mmagic takes 10 to 30 s of a core: one process does, and the others are copies of it.
+        self._context = multiprocessing.get_context('forkserver')
+        self._context.set_forkserver_preload(['mmsampriors.compat', 'mmagic.models', 'mmsampriors.engine'])
         for device in devices * jobs:
             self._free.put(device)
 
@@ -49,27 +55,24 @@ class Processes:
             RuntimeError: It failed; the message ends with its last lines.
         """
         device = self._free.get()
-        environment = {**ALLOCATION, **os.environ, 'OMP_NUM_THREADS': str(max(1, os.cpu_count() // self.count))}
-        if device:
-            environment['CUDA_VISIBLE_DEVICES'] = device
+        environment = dict(CUDA_VISIBLE_DEVICES=device) if device else {}
         log.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(log, 'a') as file:
-                process = self._start([sys.executable, '-W', 'ignore', *map(str, command)], file, environment)
-                code = process.wait()
+            process = self._start(list(map(str, command)), log, environment)
+            process.join()
             self._running.discard(process)
         finally:
             self._free.put(device)
-        if code:
+        if process.exitcode:
             last = '\n'.join(log.read_text(errors='replace').splitlines()[-12:])
-            raise RuntimeError(f'{" ".join(map(str, command))} failed with {code}; the end of {log}:\n{last}')
+            raise RuntimeError(f'{" ".join(map(str, command))} failed with {process.exitcode}; the end of {log}:\n{last}')
 
-    def _start(self, command, file, environment):
+    def _start(self, command, log, environment):
         with self._lock:
             if self._stopped:
                 raise RuntimeError('stopped')
-            process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, env=environment,
-                                       start_new_session=True)
+            process = self._context.Process(target=_run_tool, args=(command, str(log), environment))
+            process.start()
             self._running.add(process)
         return process
 
@@ -78,5 +81,18 @@ class Processes:
         with self._lock:
             self._stopped = True
             for process in list(self._running):
-                if process.poll() is None:
+                if process.is_alive():
                     os.killpg(process.pid, signal.SIGKILL)
+
+
+def _run_tool(command, log, environment):
+    """What a process does: the tool as its main program, with a session and an output of its own."""
+    os.setsid()
+    with open(log, 'a') as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    os.environ.update(environment)
+    os.chdir(ROOT)
+    sys.argv = command
+    sys.path[0] = str((ROOT / command[0]).parent)
+    runpy.run_path(command[0], run_name='__main__')
