@@ -30,9 +30,9 @@ spd = dict(
     # λ1 is distill.loss_weight: how much harder a difference from the refined image pulls than one from the ground truth.
     distill=dict(type='SPDLoss', loss_weight=3., _scope_='mmagic'),
     # First the student alone, then the refiner over it, then the student again under the refiner. The student learns in
-    # 0.6 of the iterations: for as many updates as without SPD, raise max_iters. With a trained student (load_from) set
-    # warmup=0.
-    schedule=dict(type='TwoStageSchedule', warmup=0.15, refiner=0.4, _scope_='mmagic'))
+    # half of the iterations: for as many updates as without SPD, double max_iters. With a trained student (load_from)
+    # set warmup=0.
+    schedule=dict(type='TwoStageSchedule', warmup=0.125, refiner=0.5, _scope_='mmagic'))
 
 spd_hooks = [
     # Computes stored masks that are missing, before training.

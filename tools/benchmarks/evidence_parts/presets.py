@@ -44,12 +44,12 @@ PRESETS = {
     for preset in (
         Preset(
             name='cpu',
-            generators=dict(nafnet={}, restormer={}),
+            generators=dict(nafnet=dict(mid_channels=8), restormer={}),
             learning_rates=dict(nafnet=1e-3, restormer=5e-4),
-            updates=dict(nafnet=500, restormer=300),
+            updates=dict(nafnet=800, restormer=300),
             patch=64,
             batch=4,
-            refiner=0.6,
+            refiner=1.,
             timed=60,
             workers=0,
             jobs=2,
