@@ -1,10 +1,12 @@
 """Hooks, and what the tools do to a config and a checkpoint."""
 import mmsampriors.compat  # noqa: F401, I001  (mends mmagic before it is imported)
 
-from .hooks import (CompileHook, ExactResumeHook, ExportStudentHook, FiniteLossHook, MaskCacheHook, MaskCoverageHook,
-                    RefinedPSNRHook, RefinerGainHook, SPDScheduleHook, SPDVisualizationHook)
+from .hooks import (CheckpointActivationsHook, CompileHook, ExactResumeHook, ExportStudentHook, FiniteLossHook,
+                    MaskCacheHook, MaskCoverageHook, RefinedPSNRHook, RefinerGainHook, SPDScheduleHook,
+                    SPDVisualizationHook)
 
 __all__ = [
-    'CompileHook', 'ExactResumeHook', 'ExportStudentHook', 'FiniteLossHook', 'MaskCacheHook', 'MaskCoverageHook',
-    'RefinedPSNRHook', 'RefinerGainHook', 'SPDScheduleHook', 'SPDVisualizationHook'
+    'CheckpointActivationsHook', 'CompileHook', 'ExactResumeHook', 'ExportStudentHook', 'FiniteLossHook',
+    'MaskCacheHook', 'MaskCoverageHook', 'RefinedPSNRHook', 'RefinerGainHook', 'SPDScheduleHook',
+    'SPDVisualizationHook'
 ]

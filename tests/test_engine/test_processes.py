@@ -190,7 +190,10 @@ def test_a_run_that_is_killed_twice_ends_with_the_same_bits(make_cfg, processes)
 
 
 def test_two_processes_do_what_one_does_with_twice_the_batch(make_cfg, processes, tmp_path):
-    """Both schedules, clipped, the second with a stage that would switch within a window of accumulation."""
+    """Both schedules, clipped, the second with a stage that would switch within a window of accumulation.
+
+    The two checkpoint activations, and the one does not.
+    """
     plans = {
         'joint': dict(schedule=dict(type='JointSchedule', begin=0., end=0.5), max_iters=4),
         'two_stage': dict(schedule=dict(type='TwoStageSchedule', refiner=0.5), max_iters=6),
@@ -208,7 +211,7 @@ def test_two_processes_do_what_one_does_with_twice_the_batch(make_cfg, processes
                 clip_grad=dict(max_norm=0.5),
                 accumulative_counts=1 if name == 'joint' else 2)
             hooks = [dict(type='RefinedPSNRHook'), dict(type='MetricsHook')]
-            hooks += [dict(type='ReducerHook')] if processes_of_run == 2 else []
+            hooks += [dict(type=f'{kind}Hook') for kind in ('Reducer', 'CheckpointActivations')] * (processes_of_run - 1)
             cfgs[name, processes_of_run] = make_cfg(
                 f'{name}_{processes_of_run}', hooks=hooks, batch_size=batch_size, optim_wrapper=optim,
                 validate=name == 'joint',

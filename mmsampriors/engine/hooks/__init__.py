@@ -1,3 +1,4 @@
+from .checkpoint_activations_hook import CheckpointActivationsHook
 from .compile_hook import CompileHook
 from .exact_resume_hook import ExactResumeHook
 from .export_student_hook import ExportStudentHook
@@ -10,6 +11,7 @@ from .spd_schedule_hook import SPDScheduleHook
 from .spd_visualization_hook import SPDVisualizationHook
 
 __all__ = [
-    'CompileHook', 'ExactResumeHook', 'ExportStudentHook', 'FiniteLossHook', 'MaskCacheHook', 'MaskCoverageHook',
-    'RefinedPSNRHook', 'RefinerGainHook', 'SPDScheduleHook', 'SPDVisualizationHook'
+    'CheckpointActivationsHook', 'CompileHook', 'ExactResumeHook', 'ExportStudentHook', 'FiniteLossHook',
+    'MaskCacheHook', 'MaskCoverageHook', 'RefinedPSNRHook', 'RefinerGainHook', 'SPDScheduleHook',
+    'SPDVisualizationHook'
 ]

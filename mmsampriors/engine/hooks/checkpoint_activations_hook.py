@@ -1,0 +1,65 @@
+"""Less memory for more computation."""
+from functools import partial
+from typing import Iterator
+
+from mmagic.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+CONTAINERS = (nn.Sequential, nn.ModuleList)
+
+
+@HOOKS.register_module()
+class CheckpointActivationsHook(Hook):
+    """Keeps only what enters the blocks of student and refiner, and runs each block once more in the backward pass.
+
+    Gradients stay as they are, and so do weights, checkpoints, validation and the exported student. mmengine's own
+    ``activation_checkpointing`` wants each block by its name, and leaves a block whose input has no gradient, such as
+    one that takes the image, without any.
+    """
+
+    def before_train(self, runner):
+        """Lets all that follows, and nothing before, run through checkpoints."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        checkpoint_blocks(model)
+
+
+def checkpoint_blocks(model: nn.Module):
+    """Makes the blocks of an SPDModel's student and refiner keep their inputs only.
+
+    Args:
+        model (SPDModel): Changed in place.
+
+    Raises:
+        ValueError: A network has no blocks, or one that counts what it is shown.
+    """
+    entry = model.refiner.get_submodule(model.spf.entry) if model.spf.inject == 'feature' else None
+    for network in (model.generator, model.refiner):
+        # SPF's features enter by a hook, which is gone by the backward pass: the block that they enter stays whole.
+        blocks = [block for block in blocks_of(network) if entry not in block.modules()]
+        if not blocks:
+            raise ValueError(f'{type(network).__name__} has no blocks whose activations could be dropped (modules of '
+                             'modules in an nn.Sequential or nn.ModuleList): take CheckpointActivationsHook out of '
+                             'custom_hooks')
+        for block in blocks:
+            if any(isinstance(module, _BatchNorm) for module in block.modules()):
+                raise ValueError(f'{type(network).__name__} has batch normalizations, which would count each image '
+                                 'twice: take CheckpointActivationsHook out of custom_hooks')
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+
+
+def blocks_of(network: nn.Module) -> Iterator[nn.Module]:
+    """The outermost modules of modules in an ``nn.Sequential`` or ``nn.ModuleList``, such as NAFNet's NAFBlocks.
+
+    Args:
+        network (nn.Module): Any.
+    """
+    for child in network.children():
+        in_container = isinstance(network, CONTAINERS) and not isinstance(child, CONTAINERS)
+        if in_container and next(child.children(), None) is not None:
+            yield child
+        else:
+            yield from blocks_of(child)
