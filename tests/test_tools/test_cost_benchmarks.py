@@ -33,9 +33,9 @@ def test_a_step_and_its_parts(benchmark, monkeypatch, capsys):
         assert step['ratio'] == pytest.approx(step['median'] / rows['step/plain']['median'], rel=1e-3)
         assert total['median'] == pytest.approx(sum(rows[f'part/{part}']['median'] for part in parts), rel=1e-3)
         assert total['ratio'] == pytest.approx(step['median'] / total['median'], rel=1e-3)
-    memory = {phase: rows[f'peak memory/{phase}']['median'] for phase in ('plain', *module.PHASES)}
+    memory = {phase: rows[f'peak memory/{phase}']['median'] for phase in ('plain', *module.PHASES, 'joint, checkpointed')}
     assert memory['plain'] < min(memory['refiner stage'], memory['student stage'])
-    assert max(memory['refiner stage'], memory['student stage']) < memory['joint']
+    assert max(memory['refiner stage'], memory['student stage'], memory['joint, checkpointed']) < memory['joint']
     for name in ('loader, 0 workers', 'part/sgr of 64 masks, forward'):
         assert rows[name]['ratio'] > 0 and 'to' in rows[name]
 

@@ -4,7 +4,7 @@ Prints one JSON object a line (a table without ``--json``). All steps and parts 
 machine hurts them alike; ``ratio`` is the median over the turns. Rows ``step/...`` compare with the plain step. Rows
 ``parts of ...`` say how long the parts of a step take one after the other; their ratio is the step's time over that.
 Row ``loader`` compares the loader's rate with the joint step's. Memory is the peak of tensors: weights, the optimizer's
-state of what trains, and what the step adds.
+state of what trains, and what the step adds. In ``joint, checkpointed`` CheckpointActivationsHook is at work.
 
     python tools/benchmarks/train_step.py --json --models nafnet           # two CPU cores; then --models restormer
     python tools/benchmarks/train_step.py --json --models nafnet --patch-sizes 256 --batch 8 --rounds 5 --workers 8 \
@@ -35,6 +35,7 @@ import mmsampriors.models  # noqa: F401
 from mmsampriors.datasets.mask_pipeline import with_spd_masks
 from mmsampriors.engine.clipping import ClipByOwner
 from mmsampriors.engine.export import stock_model
+from mmsampriors.engine.hooks.checkpoint_activations_hook import blocks_of, checkpoint_blocks
 from mmsampriors.engine.hooks.spd_schedule_hook import drop_frozen_state
 from mmsampriors.masks import ImageFile, ImageMasks, MaskCache, MaskEngine, build_sam
 from mmsampriors.masks.tiny import TINY_AUTOMATIC
@@ -146,17 +147,29 @@ class Bench:
     def plain_step(self) -> Task:
         return self._step(self.plain, self.plain_wrapper, lambda: None)
 
-    def step(self, phase: str, source: MaskSource = None) -> Task:
+    def steps(self) -> dict:
+        """Task of each phase, and of the joint one with activations checkpointed."""
+        tasks = {phase: self.step(phase) for phase in PHASES}
+        return {**tasks, 'joint, checkpointed': self.step('joint', checkpointed=True)}
+
+    def step(self, phase: str, source: MaskSource = None, checkpointed: bool = False) -> Task:
         """With the masks of the batch, or those of a source."""
 
         def enter():
             self.spd.enter(PHASES[phase])
+            self._checkpoint(checkpointed)
             self.spd.masks = source or self.stored_masks
             if source:
                 for sample in self.copied['data_samples']:
                     del sample.masks
 
         return self._step(self.spd, self.wrapper, enter)
+
+    def _checkpoint(self, wanted):
+        for block in (*blocks_of(self.spd.generator), *blocks_of(self.spd.refiner)):
+            vars(block).pop('forward', None)
+        if wanted:
+            checkpoint_blocks(self.spd)
 
     def _step(self, model, wrapper, enter):
 
@@ -202,6 +215,7 @@ class Bench:
 
         def enter():
             self.spd.enter(PHASES[phase])
+            self._checkpoint(False)
             self.spd.zero_grad()
             self.fresh = copy.deepcopy(self.samples.masks)
 
@@ -293,7 +307,7 @@ def loader_seconds(samples: Samples, args, batches: int) -> list:
 
 def measure_steps(report: Report, bench: Bench, name: str, args) -> dict:
     """Rows of time; returns the seconds of every task."""
-    steps = {phase: bench.step(phase) for phase in PHASES}
+    steps = bench.steps()
     images = [image.to(torch.uint8) for image in bench.batch['inputs']]
     sources = {sam: EngineMasks(engine_of(sam, args.device, bench.dtype, images)) for sam in args.online}
     online = {f'online, {sam}': bench.step('joint', source) for sam, source in sources.items()}
@@ -320,11 +334,9 @@ def measure_memory(report: Report, bench: Bench, name: str, args):
     """Rows of memory."""
     tools = bytes_of(bench.spd.analyzer.build(bench.device)) if bench.spd.analyzer else 0
     plain = None
-    for task in ('plain', *PHASES):
-        step = bench.plain_step() if task == 'plain' else bench.step(task)
-        if task != 'plain':
-            bench.spd.enter(PHASES[task])
-            drop_frozen_state(bench.wrapper.optimizer)
+    for task, step in dict(plain=bench.plain_step(), **bench.steps()).items():
+        step.before()
+        drop_frozen_state(bench.wrapper.optimizer)  # as SPDScheduleHook does when a stage begins
         model, wrapper = (bench.plain, bench.plain_wrapper) if task == 'plain' else (bench.spd, bench.wrapper)
         added = peak_bytes(step, args.device)
         states = wrapper.optimizer.state.values()
@@ -357,8 +369,8 @@ def main():
                 name = f'train_step/{model}/{patch}x{args.batch}/{dtype}'
                 with quiet():
                     bench = Bench(load_config(model), batch, args.device, getattr(torch, dtype))
-                seconds = measure_steps(report, bench, name, args)
                 measure_memory(report, bench, name, args)
+                seconds = measure_steps(report, bench, name, args)
                 rates = [args.batch / value for value in loading]
                 report(f'{name}/loader, {args.workers} workers', rates, 'samples/s',
                        ratio=ratio(seconds['joint'], loading), to='joint')
