@@ -44,7 +44,7 @@ PRESETS = {
     for preset in (
         Preset(
             name='cpu',
-            generators=dict(nafnet=dict(mid_channels=8), restormer={}),
+            generators=dict(nafnet={}, restormer={}),
             learning_rates=dict(nafnet=1e-3, restormer=5e-4),
             updates=dict(nafnet=800, restormer=300),
             patch=64,
