@@ -105,11 +105,14 @@ def plan(base: Training, *, tasks: dict, models, seeds, students, masks, updates
     trainings = []
     for late in (False, True):
         for model, task in _by_importance(models, tasks):
+            cell = []
             for seed in seeds:
                 plain = replace(base, task=task, trained_on=tasks[task], model=model, seed=seed, student='plain',
                                 updates=updates or base.preset.updates[model], schedule='', variant='', overrides=())
-                trainings += [one for student in students if (student == 'plain_same_time') is late
-                              for one in _of_student(plain, student, base, masks)]
+                cell += [one for student in students if (student == 'plain_same_time') is late
+                         for one in _of_student(plain, student, base, masks)]
+            # What starts from another comes after the others: side by side it would only wait.
+            trainings += sorted(cell, key=lambda one: one.first > 0)
     return list(dict.fromkeys(trainings))
 
 
