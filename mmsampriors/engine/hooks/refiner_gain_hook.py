@@ -4,8 +4,8 @@ from mmagic.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
-WAYS_OUT = ('let distillation begin later (model.spd.schedule.begin), train the refiner alone first '
-            "(model.spd.schedule=dict(type='TwoStageSchedule')), or start from a trained student (load_from)")
+WAYS_OUT = ('give the refiner a longer stage (model.spd.schedule.refiner of TwoStageSchedule), let distillation begin '
+            'later (model.spd.schedule.begin of JointSchedule), or start from a trained student (load_from)')
 
 
 @HOOKS.register_module()
