@@ -54,8 +54,9 @@ def compare_on_pairs(model_cfg: dict, states: Dict[str, dict], refiner: str, dat
             restored = model.generator(lq)
             images[name] = _array(restored)
             if name == refiner:
-                masks = model.masks_of(restored, sample)
-                images['refined'] = _array(model.refine(restored, Regions(masks, restored)))
+                seen = model.seen_by_refiner(lq, restored)
+                masks = model.masks_of(seen, sample)
+                images['refined'] = _array(model.refine(seen, Regions(masks, seen)))
         metrics = {name: measure(image, images['target']) for name, image in images.items() if name != 'target'}
         comparisons.append(Comparison(osp.splitext(file)[0], images, masks[0], metrics))
     return comparisons

@@ -132,7 +132,8 @@ class SPDModel(BaseEditModel):
         Returns:
             Tensor: (N, C, H, W).
         """
-        if self.first_student is None or (self.phase is not None and not self.phase.ramp):
+        frozen = self.phase is None or (self.phase.ramp and not self.phase.refiner)
+        if self.first_student is None or not frozen:
             return restored
         with torch.no_grad():
             return self.first_student(inputs, **kwargs).float()

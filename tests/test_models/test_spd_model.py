@@ -181,12 +181,16 @@ def test_a_frozen_refiner_sees_the_images_of_the_student_that_it_was_trained_on(
     model.train().enter(Phase(True, False, 0.))
     move(model.generator)  # a warmup
     model.enter(REFINER)
-    trained_on = model.generator(inputs).detach()
+    trained_on, other_weights = model.generator(inputs).detach(), copy.deepcopy(model.generator.state_dict())
     model.enter(STUDENT)
     torch.testing.assert_close(model.seen_by_refiner(inputs, trained_on), trained_on)
     move(model.generator)
     restored = model.generator(inputs).detach()
     assert not torch.equal(restored, trained_on)
+    model.enter(JOINT)
+    assert model.seen_by_refiner(inputs, restored) is restored
+    model.first_student.load_state_dict(other_weights)
+    model.enter(STUDENT)
     refined = model.refine(trained_on, Regions([quarters(*SIZE)] * 2, trained_on)).detach()
     losses = model(inputs, samples, mode='loss')
     expected = model.distill(restored, refined, samples.gt_img, model.pixel_loss)

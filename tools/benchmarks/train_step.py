@@ -50,7 +50,8 @@ PHASES = {
 PARTS = {
     'joint': ('student', 'spf', 'refiner', 'analyzer', 'sgr', 'optimizer of joint'),
     'refiner stage': ('student forward', 'spf', 'refiner', 'optimizer of refiner stage'),
-    'student stage': ('student', 'spf forward', 'refiner forward', 'analyzer', 'sgr', 'optimizer of student stage'),
+    'student stage': ('student', 'student forward', 'spf forward', 'refiner forward', 'analyzer', 'sgr',
+                      'optimizer of student stage'),
 }
 
 
