@@ -70,7 +70,8 @@ class AmpOnCPU(AmpOptimWrapper):
 
 def losses_of(model):
     gt = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    samples = DataSample.stack([DataSample(gt_img=image, metainfo=dict(img_output_channel_order='RGB')) for image in gt])
+    metainfo = dict(img_output_channel_order='RGB')
+    samples = DataSample.stack([DataSample(gt_img=image, metainfo=metainfo) for image in gt])
     return sum(model(gt + 0.1, samples, mode='loss').values())
 
 

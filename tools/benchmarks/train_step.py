@@ -6,7 +6,7 @@ machine hurts them alike; ``ratio`` is the median over the turns. Rows ``step/..
 Row ``loader`` compares the loader's rate with the joint step's. Memory is the peak of tensors: weights, the optimizer's
 state of what trains, and what the step adds. In ``joint, checkpointed`` CheckpointActivationsHook is at work.
 
-    python tools/benchmarks/train_step.py --json --models nafnet           # two CPU cores; then --models restormer
+    python tools/benchmarks/train_step.py --json                           # two CPU cores
     python tools/benchmarks/train_step.py --json --models nafnet --patch-sizes 256 --batch 8 --rounds 5 --workers 8 \
         --device cuda --dtypes float32 bfloat16 --online tiny vit_b   # one GPU; then --models restormer, patches of 128
 """
