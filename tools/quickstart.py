@@ -38,9 +38,9 @@ TITLES = dict(first='training', plain='training on, plain', spd='training on, SP
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', default=osp.join(ROOT, 'work_dirs', 'quickstart'), help='folder of the results')
-    parser.add_argument('--first', type=int, default=250, help='steps of the plain training that both start from')
-    parser.add_argument('--refiner', type=int, default=100, help='steps that train the refiner over that student')
-    parser.add_argument('--then', type=int, default=120, help="the student's steps in both trainings that are compared")
+    parser.add_argument('--first', type=int, default=220, help='steps of the plain training that both start from')
+    parser.add_argument('--refiner', type=int, default=90, help='steps that train the refiner over that student')
+    parser.add_argument('--then', type=int, default=100, help="the student's steps in both trainings that are compared")
     return parser.parse_args()
 
 
