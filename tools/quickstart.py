@@ -2,7 +2,8 @@
 
 Makes rainy pairs from the photographs that scikit-image ships, trains a small Restormer, then trains it on twice for the
 same number of its own steps, once plainly and once with SAM-prior distillation, which trains a refiner first, and
-compares the two on photographs that were not trained on. An interrupted run goes on where it was; after a finished one, a new one starts.
+compares the two on photographs that were not trained on. An interrupted run goes on where it was; after a finished one,
+a new one starts.
 """
 import argparse
 import contextlib

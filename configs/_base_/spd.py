@@ -27,7 +27,7 @@ spd = dict(
     analyzer=dict(type='EfficientNetAnalyzer', stage=2, _scope_='mmagic'),
     # λ2 is sgr.loss_weight; sgr=None switches relations off.
     sgr=dict(type='SGRLoss', loss_weight=0.02, _scope_='mmagic'),
-    # λ1 is distill.loss_weight: how much harder a difference from the refined image pulls than one from the ground truth.
+    # λ1 is distill.loss_weight: how much harder a difference from the refined image pulls than one from the truth.
     distill=dict(type='SPDLoss', loss_weight=3., _scope_='mmagic'),
     # First the student alone, then the refiner over it, then the student again under the refiner. The student learns in
     # half of the iterations: for as many updates as without SPD, double max_iters. With a trained student (load_from)

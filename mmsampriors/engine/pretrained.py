@@ -48,7 +48,8 @@ def fit_to_model(checkpoint: dict, model: nn.Module) -> str:
         if network is not None and same_architecture(network, model.generator):
             found.update({f'{name}.{key}': found[prefix + f'generator.{key}'] for key in network.state_dict()})
     return (f'the student takes all of its {len(student)} weights from the checkpoint; {len(ours)} of SPF unit and '
-            'refiner are not in it: they start anew, and a refiner of the same architecture from the student') if ours else ''
+            'refiner are not in it: they start anew, and a refiner of the same architecture from the student'
+            ) if ours else ''
 
 
 def _first(names):

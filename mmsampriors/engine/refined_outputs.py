@@ -17,11 +17,11 @@ class RefinedOutputs:
     """
 
     def __init__(self, model):
-        self.model, self.restored = model, None
+        self.model, self.inputs, self.restored = model, None, None
         self._watch = model.generator.register_forward_hook(self._keep)
 
     def _keep(self, student, inputs, restored):
-        self.restored = self.model.seen_by_refiner(inputs[0], restored)
+        self.inputs, self.restored = inputs[0], restored
 
     def close(self):
         """Stops watching."""
@@ -37,8 +37,9 @@ class RefinedOutputs:
         if 'refined_img' in outputs[0]:
             return
         samples = DataSample.stack(outputs)
-        masks = self.model.masks_of(self.restored, samples)
-        refined = self.model.refine(self.restored, Regions(masks, self.restored))
+        seen = self.model.seen_by_refiner(self.inputs, self.restored)
+        masks = self.model.masks_of(seen, samples)
+        refined = self.model.refine(seen, Regions(masks, seen))
         refined = self.model.data_preprocessor.destruct(refined, samples).cpu()
         height, width = refined.shape[-2:]
         for output, image, of_image in zip(outputs, refined, masks):

@@ -205,7 +205,7 @@ class SPDModel(BaseEditModel):
         self.train(self.training)
 
     def start_refiner(self):
-        """Gives a refiner of the student's architecture the student's weights: a better start than random ones [ours]."""
+        """Gives a refiner of the student's architecture the student's weights, a better start than random ones [ours]."""
         if same_architecture(self.refiner, self.generator):
             self.refiner.load_state_dict(self.generator.state_dict())
 

@@ -154,7 +154,7 @@ def test_the_cost_counts_every_stage_and_the_masks(tmp_path, monkeypatch):
     (tmp_path / 'masks').mkdir()
     (tmp_path / 'masks' / 'sam_tiny.json').write_text('{"seconds": 16}')
     assert runs.cost_ratio(rival) == (8 * 4 + 16) / 8
-    # Four updates from plain training, four iterations of the refiner, four of the student.
+    # Two updates from plain training, four iterations of the refiner, six of the student.
     assert runs.cost_ratio(replace(rival, schedule='two_stage')) == (2 * 1 + 4 * 3 + 6 * 4 + 16) / 8
 
 
@@ -195,6 +195,8 @@ def test_the_configs_say_what_is_trained(tmp_path):
     model, scheduler = read['spd'].model, read['spd'].param_scheduler
     assert model.spd.distill.loss_weight == 0.5 and model.spd.schedule.refiner == 0.4
     assert scheduler.periods == [4, 6] and scheduler.restart_weights == pytest.approx([1, 0.85355], abs=1e-5)
+    joint = configs.spd_of(replace(spd, schedule='joint', overrides=()), tmp_path)
+    assert joint['schedule']['type'] == 'JointSchedule'
     assert read['refiner'].model.spd.sgr is None and read['refiner'].train_cfg.max_iters == 4
     assert read['spd'].train_dataloader.dataset.pipeline[3].gt_patch_size == 32
     sets = [loader.dataset.metainfo.dataset_type for loader in read['spd'].test_dataloader]

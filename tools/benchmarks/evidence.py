@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import mmsampriors.compat  # noqa: E402, F401
 from evidence_parts.configs import MASKS, test_sets  # noqa: E402
 from evidence_parts.photographs import Photographs, pairs_of, prepare  # noqa: E402
-from evidence_parts.presets import PRESETS, TRAINED_ON  # noqa: E402
+from evidence_parts.presets import PRESETS, START, TRAINED_ON  # noqa: E402
 from evidence_parts.processes import Processes  # noqa: E402
 from evidence_parts.report import write_report  # noqa: E402
 from evidence_parts.rows import Rows  # noqa: E402
@@ -47,8 +47,8 @@ def parse_args():
     parser.add_argument('--sam-checkpoint', metavar='FILE', help='of the sam_vit_* among --masks')
     parser.add_argument('--judge', choices=[name for name in MASKS if name.startswith(('felz', 'sam'))],
                         default='felzenszwalb', help='segmenter of the segmentation score')
-    parser.add_argument('--schedule', choices=['joint', 'two_stage'], default='joint',
-                        help='two_stage: from the plain student at half of its updates')
+    parser.add_argument('--schedule', choices=['joint', 'two_stage'], default='two_stage',
+                        help=f'two_stage: from the plain student at a share of {START} of its updates')
     parser.add_argument('--variant', default='', metavar='NAME', help='name of what --set changes')
     parser.add_argument('--set', nargs='+', action=DictAction, default={}, metavar='model.spd.KEY=VALUE',
                         help='changes of the method, for ablations')

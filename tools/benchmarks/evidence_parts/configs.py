@@ -58,6 +58,8 @@ def spd_of(training: Training, out: Path, checkpoint=None) -> dict:
         spd.update(schedule=dict(type='TwoStageSchedule', refiner=1 - 1e-9), sgr=None, analyzer=None)
     elif training.two_stage:
         spd['schedule'] = dict(type='TwoStageSchedule', refiner=training.refiner_iters / training.iters)
+    else:
+        spd['schedule'] = dict(type='JointSchedule')
     cfg = Config(dict(model=dict(spd=spd)))
     # What a variant changes of the masks is nothing to training without them.
     cfg.merge_from_dict({key: value for key, value in training.overrides

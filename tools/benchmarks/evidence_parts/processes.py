@@ -7,13 +7,12 @@ import runpy
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
 ROOT = Path(__file__).resolve().parents[3]
-#: glibc keeps the memory of a step for the next instead of giving it back and faulting it in again.
-ALLOCATION = dict(MALLOC_MMAP_MAX_='0', MALLOC_TRIM_THRESHOLD_=str(2**40))
 
 
 def hardware() -> str:
@@ -36,8 +35,7 @@ class Processes:
         self.count = jobs * len(devices)
         self._free, self._running, self._stopped = queue.SimpleQueue(), set(), False
         self._lock = threading.Lock()
-        threads = max(1, os.cpu_count() // self.count)
-        os.environ.update({**ALLOCATION, **os.environ, 'OMP_NUM_THREADS': str(threads)})
+        os.environ['OMP_NUM_THREADS'] = str(max(1, os.cpu_count() // self.count))
         # Importing mmagic takes 10 to 30 s of a core: one process does, and the others are copies of it.
         self._context = multiprocessing.get_context('forkserver')
         self._context.set_forkserver_preload(['mmsampriors.compat', 'mmagic.models', 'mmsampriors.engine'])
@@ -81,8 +79,10 @@ class Processes:
         with self._lock:
             self._stopped = True
             for process in list(self._running):
-                if process.is_alive():
+                # One that has just been started is no group of its own yet.
+                with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
+                process.kill()
 
 
 def _run_tool(command, log, environment):

@@ -121,7 +121,8 @@ def draw_gain(groups: List[Group], path: str) -> bool:
 
 def _of_cell(group):
     cell = dict(zip(CELL, group.cell))
-    place = f'{cell["test_set"]} ({cell["test_on"]})'
+    count = len(next(iter(group.rows.values())).get('images', ()))
+    place = f'{cell["test_set"]} ({cell["test_on"]}, {count} photographs)'
     return [cell['task'], f'{cell["model"]}, {cell["updates"]}', place]
 
 
