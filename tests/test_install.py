@@ -35,7 +35,7 @@ runpy.run_path(sys.argv[1], run_name='__main__')
 '''
 SCRIPTS = [
     str(path.relative_to(ROOT)) for path in sorted((ROOT / 'tools').rglob('*.py'))
-    if '__main__' in path.read_text() and 'mmsampriors' in path.read_text()
+    if "if __name__ == '__main__'" in path.read_text() and 'mmsampriors' in path.read_text()
 ]
 
 
