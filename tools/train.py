@@ -11,6 +11,7 @@ from mmengine.runner import Runner  # noqa: E402
 
 from mmsampriors.datasets.pair_check import check_data  # noqa: E402
 from mmsampriors.engine.config_check import check_config, check_training  # noqa: E402
+from mmsampriors.engine.cpu_memory import keep_freed_memory  # noqa: E402
 from mmsampriors.engine.launch import add_common_options, join_on_cpu, load_config  # noqa: E402
 
 
@@ -52,6 +53,7 @@ def main():
     check_training(cfg)
     check_data(cfg)
     join_on_cpu(cfg)
+    keep_freed_memory()
     Runner.from_cfg(cfg).train()
 
 
