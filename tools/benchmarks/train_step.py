@@ -34,6 +34,7 @@ import mmsampriors.datasets.transforms  # noqa: F401
 import mmsampriors.models  # noqa: F401
 from mmsampriors.datasets.mask_pipeline import with_spd_masks
 from mmsampriors.engine.clipping import ClipByOwner
+from mmsampriors.engine.cpu_memory import keep_freed_memory
 from mmsampriors.engine.export import stock_model
 from mmsampriors.engine.hooks.checkpoint_activations_hook import blocks_of, checkpoint_blocks
 from mmsampriors.engine.hooks.spd_schedule_hook import drop_frozen_state
@@ -126,7 +127,7 @@ class Bench:
         self.device, self.dtype, self.batch = torch.device(device), dtype, batch
         self.plain = MODELS.build(stock_model(cfg.model)).to(device).train()
         self.spd = MODELS.build(cfg.model).to(device).train()
-        self.stored_masks = self.spd.masks
+        self.stored_masks, self.first_student = self.spd.masks, self.spd.first_student
         self.plain_wrapper, self.wrapper = (self._optimizer(cfg, model) for model in (self.plain, self.spd))
         if self.wrapper.clip_grad_kwargs:
             self.wrapper.clip_func = ClipByOwner(self.spd, self.wrapper.clip_func)
@@ -157,6 +158,8 @@ class Bench:
         """With the masks of the batch, or those of a source."""
 
         def enter():
+            # JointSchedule keeps no student of before.
+            self.spd.first_student = None if phase == 'joint' else self.first_student
             self.spd.enter(PHASES[phase])
             self._checkpoint(checkpointed)
             self.spd.masks = source or self.stored_masks
@@ -354,6 +357,7 @@ def measure_memory(report: Report, bench: Bench, name: str, args):
 
 def main():
     args = parse_args()
+    keep_freed_memory()  # as tools/train.py does
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     init_default_scope('mmagic')
