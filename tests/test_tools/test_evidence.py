@@ -156,6 +156,11 @@ def test_the_cost_counts_every_stage_and_the_masks(tmp_path, monkeypatch):
     assert runs.cost_ratio(rival) == (8 * 4 + 16) / 8
     # Two updates from plain training, four iterations of the refiner, six of the student.
     assert runs.cost_ratio(replace(rival, schedule='two_stage')) == (2 * 1 + 4 * 3 + 6 * 4 + 16) / 8
+    restored = replace(rival, schedule='two_stage', masks='sam_tiny_restored')
+    with pytest.raises(RuntimeError, match='Train it here first'):
+        runs.cost_ratio(restored)
+    (tmp_path / 'masks' / f'{replace(restored, student="spd").masks_name}.json').write_text('{"seconds": 24}')
+    assert runs.cost_ratio(restored) == (2 * 1 + 4 * 3 + 6 * 4 + 24) / 8
 
 
 def test_a_tenth_is_held_out_whatever_the_others_are(photographs, tmp_path):
@@ -197,6 +202,11 @@ def test_the_configs_say_what_is_trained(tmp_path):
     assert scheduler.periods == [4, 6] and scheduler.restart_weights == pytest.approx([1, 0.85355], abs=1e-5)
     joint = configs.spd_of(replace(spd, schedule='joint', overrides=()), tmp_path)
     assert joint['schedule']['type'] == 'JointSchedule'
+    # Masks of restored images: of the student that is started from, in a folder of their own.
+    stores = [configs.spd_of(replace(spd, masks='felzenszwalb_restored', seed=seed), tmp_path, start='first.pth')['masks']
+              for seed in (0, 1)] + [model.spd.masks]
+    assert [(store['source'], store.get('restorer')) for store in stores] == [('restored', 'first.pth')] * 2 + [('gt', None)]
+    assert len({store['cache_dir'] for store in stores}) == 3 and stores[0]['segmenter'] == model.spd.masks.segmenter
     assert read['refiner'].model.spd.sgr is None and read['refiner'].train_cfg.max_iters == 4
     assert read['spd'].train_dataloader.dataset.pipeline[3].gt_patch_size == 32
     sets = [loader.dataset.metainfo.dataset_type for loader in read['spd'].test_dataloader]
@@ -207,7 +217,7 @@ def test_the_configs_say_what_is_trained(tmp_path):
 @pytest.mark.parametrize('arguments, words', [
     (['--out', 'o'], '--photographs'), (['--set', 'model.spd.sgr=None'], '--variant'),
     (['--set', 'optim_wrapper.x=1', '--variant', 'x'], 'optim_wrapper.x'), (['--masks', 'human'], '--segments'),
-    (['--test-on', 'eval'], '--eval-photographs'), (['--trained-on', 'snow'], 'snow'),
+    (['--masks', 'sam_tiny_restored', '--schedule', 'joint'], '--schedule two_stage'), (['--test-on', 'eval'], '--eval-photographs'), (['--trained-on', 'snow'], 'snow'),
     (['--updates', '10'], 'multiple')])
 def test_a_wrong_command_line_is_refused_at_once(arguments, words, monkeypatch, capsys):
     needed = [] if '--out' in arguments else ['--out', 'o', '--photographs', 'p']
@@ -233,12 +243,12 @@ def test_every_path_and_the_way_back(photographs, tmp_path, monkeypatch, capsys)
     # Timings need trainings of their own; what is made of them is tested above.
     monkeypatch.setattr(Runs, 'cost_ratio', lambda *_: 2.)
     students = ['--students', 'plain', 'spd', 'plain_same_time']
-    distilled = [*common, *students, '--schedule', 'two_stage', '--masks', 'human']
+    distilled = [*common, *students, '--schedule', 'two_stage', '--masks', 'human', 'felzenszwalb_restored']
     call(*distilled)
     rows = {(one['student'], one['masks'], one['test_set']): one
             for one in read_rows(tmp_path / 'out' / 'results.json')}
-    assert len(rows) == 15 and {key[:2] for key in rows} == {('plain', 'none'), ('spd', 'human'),
-                                                             ('plain_same_time', 'human')}
+    assert len(rows) == 20 and {key[:2] for key in rows} == {
+        ('plain', 'none'), ('spd', 'human'), ('spd', 'felzenszwalb_restored'), ('plain_same_time', 'human')}
     spd, rival = (rows[student, 'human', 'noise_50'] for student in ('spd', 'plain_same_time'))
     assert spd['iters'] == 12 and spd['refined_psnr'] > 0 and 0 < spd['segmentation'] < 1 and spd['border_psnr'] > 0
     assert rival['iters'] == 16 and rival['cost_ratio'] == 2 and rival['refined_psnr'] is None

@@ -14,14 +14,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import mmsampriors.compat  # noqa: E402, F401
-from evidence_parts.configs import MASKS, test_sets  # noqa: E402
+from evidence_parts.configs import MASKS, SEGMENTERS, test_sets  # noqa: E402
 from evidence_parts.photographs import Photographs, pairs_of, prepare  # noqa: E402
 from evidence_parts.presets import PRESETS, START, TRAINED_ON  # noqa: E402
 from evidence_parts.processes import Processes  # noqa: E402
 from evidence_parts.report import write_report  # noqa: E402
 from evidence_parts.rows import Rows  # noqa: E402
 from evidence_parts.runs import Runs  # noqa: E402
-from evidence_parts.trainings import STUDENTS, Training, plan  # noqa: E402
+from evidence_parts.trainings import RESTORED, STUDENTS, Training, plan  # noqa: E402
 from mmengine.config import DictAction  # noqa: E402
 
 from mmsampriors.datasets.degradations import ROBUSTNESS  # noqa: E402
@@ -43,10 +43,11 @@ def parse_args():
     parser.add_argument('--models', nargs='+', choices=['nafnet', 'restormer'], default=['nafnet'])
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--students', nargs='+', choices=STUDENTS, default=['plain', 'self', 'spd'])
-    parser.add_argument('--masks', nargs='+', choices=MASKS, default=['felzenszwalb'], help='where masks come from')
+    parser.add_argument('--masks', nargs='+', choices=MASKS, default=['felzenszwalb'], metavar='MASKS',
+                        help=f'where masks come from, some of {", ".join(MASKS)}; *{RESTORED} are masks of what the '
+                        'student that is started from restores, the others of the ground truth')
     parser.add_argument('--sam-checkpoint', metavar='FILE', help='of the sam_vit_* among --masks')
-    parser.add_argument('--judge', choices=[name for name in MASKS if name.startswith(('felz', 'sam'))],
-                        default='felzenszwalb', help='segmenter of the segmentation score')
+    parser.add_argument('--judge', choices=SEGMENTERS, default='felzenszwalb', help='segmenter of the segmentation score')
     parser.add_argument('--schedule', choices=['joint', 'two_stage'], default='two_stage',
                         help=f'two_stage: from the plain student at a share of {START} of its updates')
     parser.add_argument('--variant', default='', metavar='NAME', help='name of what --set changes')
@@ -77,6 +78,8 @@ def _check(parser, args):
         parser.error('--test-on eval goes with --eval-photographs')
     if {'human', 'shuffled'} & set(args.masks) and not args.segments:
         parser.error('masks human and shuffled need --segments')
+    if args.schedule == 'joint' and args.study == 'students' and any(name.endswith(RESTORED) for name in args.masks):
+        parser.error(f'masks *{RESTORED} are those of the student that is started from: expected --schedule two_stage')
     wrong = [key for key in args.set if not key.startswith('model.spd.')]
     if wrong or bool(args.set) != bool(args.variant):
         parser.error(f'--set takes keys below model.spd, {wrong} are not, and goes with --variant, a name for the rows')
@@ -116,7 +119,8 @@ def work_off(runs, trainings):
     starts = {training.plain() for training in todo if not runs.can_start(training)}
     todo = [training for training in trainings if training in todo or training in starts]
     for training in todo:
-        runs.fill_masks(training)
+        if not training.segments_restored:  # which wait for plain training
+            runs.fill_masks(training)
     failures = carry_out([training for training in todo if training.student != 'plain_same_time'], runs)
     late = [training for training in todo if training.student == 'plain_same_time']
     for training in late:

@@ -8,12 +8,13 @@ from mmengine.config import Config
 from mmsampriors.datasets.degradations import ROBUSTNESS
 from mmsampriors.reports import write_whole
 
-from .trainings import Training
+from .trainings import RESTORED, Training
 
 CONFIGS = Path(__file__).resolve().parents[3] / 'configs'
 #: Photographs that are restored at each validation.
 VALIDATED = 10
-MASKS = ('none', 'human', 'shuffled', 'felzenszwalb', 'sam_tiny', 'sam_vit_b', 'sam_vit_l', 'sam_vit_h')
+SEGMENTERS = ('felzenszwalb', 'sam_tiny', 'sam_vit_b', 'sam_vit_l', 'sam_vit_h')
+MASKS = ('none', 'human', 'shuffled', *SEGMENTERS, *(name + RESTORED for name in SEGMENTERS))
 #: Pictures at each validation cost time and say nothing here.
 HOOKS = dict(
     spd="[hook for hook in _base_.spd_hooks if hook['type'] != 'SPDVisualizationHook']",
@@ -26,14 +27,14 @@ def base_spd() -> dict:
 
 
 def segmenter_of(name: str, checkpoint=None) -> dict:
-    """Config of the mask source that segments: ``felzenszwalb`` or ``sam_*``."""
+    """Config of the mask source that segments, of one of ``SEGMENTERS``."""
     if name == 'felzenszwalb':
         return base_spd()['masks']['segmenter']
     return dict(type='SAMMasks', model_type=name.removeprefix('sam_'), checkpoint=checkpoint)
 
 
 def masks_of(name: str, out: Path, checkpoint=None) -> dict:
-    """Config of ``model.spd.masks``.
+    """Config of ``model.spd.masks``, where these are not those of restored images.
 
     Args:
         name (str): One of ``MASKS``.
@@ -44,15 +45,17 @@ def masks_of(name: str, out: Path, checkpoint=None) -> dict:
         return dict(type='NoMasks', _scope_='mmagic')
     if name in ('human', 'shuffled'):
         return dict(type='LabelMapMasks', folder=str(out / 'segments' / name), _scope_='mmagic')
-    # The ground truth is the same for all tasks, and so are its masks.
-    return dict(type='CachedMasks', segmenter=segmenter_of(name, checkpoint), source='gt',
-                cache_dir=str(out / 'masks' / name), _scope_='mmagic')
+    segmenter = name.removesuffix(RESTORED)
+    return dict(type='CachedMasks', segmenter=segmenter_of(segmenter, checkpoint), source='gt',
+                cache_dir=str(out / 'masks' / segmenter), _scope_='mmagic')
 
 
-def spd_of(training: Training, out: Path, checkpoint=None) -> dict:
+def spd_of(training: Training, out: Path, checkpoint=None, start=None) -> dict:
     """``model.spd`` of a training: the defaults, its masks and schedule, then its overrides."""
     spd = base_spd()
     spd['masks'] = masks_of(training.masks, out, checkpoint)
+    if training.segments_restored:
+        spd['masks'].update(source='restored', restorer=start, cache_dir=str(out / 'masks' / training.masks_name))
     if training.student == 'refiner':
         # Nothing is distilled. The share is below 1, as it must be, and takes all iterations.
         spd.update(schedule=dict(type='TwoStageSchedule', refiner=1 - 1e-9), sgr=None, analyzer=None)
@@ -75,12 +78,12 @@ def write_training(path: Path, training: Training, out: Path, checkpoint=None, l
         training (Training): What is trained.
         out (Path): Folder of the evidence, whose pairs are there.
         checkpoint (str, optional): Of Meta's SAM.
-        load_from (str, optional): The student that it starts from.
+        load_from (str, optional): The student that it starts from, which restores where masks are of restored images.
     """
     preset = training.preset
     model = dict(generator=preset.generators[training.model])
     if training.distils:
-        model.update(type='SPDModel', spd=spd_of(training, out, checkpoint))
+        model.update(type='SPDModel', spd=spd_of(training, out, checkpoint, load_from))
     else:
         model.update(type='BaseEditModel')
     loader = dict(num_workers=preset.workers, persistent_workers=preset.workers > 0, batch_size=preset.batch,

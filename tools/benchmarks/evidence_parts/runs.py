@@ -14,7 +14,7 @@ from .configs import test_sets, write_test, write_training
 from .presets import START
 from .processes import Processes, hardware
 from .rows import Rows
-from .trainings import Training
+from .trainings import RESTORED, Training
 
 
 @dataclass
@@ -62,16 +62,18 @@ class Runs:
             self.rows.add(self._row(training, name))
 
     def fill_masks(self, training: Training):
-        """Computes the masks of a training's photographs, once for all trainings, and keeps how long it took."""
-        timing = self.out / 'masks' / f'{training.masks}.json'
+        """Computes the masks of a training's images, once for all that share them, and keeps how long it took."""
+        timing = self._timing_of_masks(training)
         if training.masks in ('none', 'human', 'shuffled') or timing.is_file():
             return
-        config = self.out / 'configs' / f'masks_{training.masks}.py'
+        config = self.out / 'configs' / f'masks_{training.masks_name}.py'
         # The defaults: what a variant overrides fills a cache of its own when it trains.
-        defaults = replace(training, student='spd', schedule='joint', overrides=())
-        write_training(config, defaults, self.out, self.checkpoint)
+        defaults = replace(training, overrides=())
+        if not training.segments_restored:
+            defaults = replace(defaults, student='spd', schedule='joint')
+        write_training(config, defaults, self.out, self.checkpoint, self._start(training))
         begin = time.perf_counter()
-        self.processes.run(['tools/cache_masks.py', config], timing.with_suffix('.log'))
+        self.processes.run(['tools/cache_masks.py', config], timing.with_name(f'{timing.name}.log'))
         write_whole(str(timing), json.dumps(dict(seconds=time.perf_counter() - begin, hardware=hardware())) + '\n')
 
     # --------------------------------------------------------------------------------------------- cost
@@ -89,8 +91,10 @@ class Runs:
 
         Kept in a file. To be called while nothing else runs.
         """
-        short = replace(training, seed=0, updates=training.preset.timed)
-        folder = self.out / 'timings' / replace(training, seed=0).name
+        # As many masks, wherever they are from.
+        training = replace(training, seed=0, masks=training.masks.removesuffix(RESTORED))
+        short = replace(training, updates=training.preset.timed)
+        folder = self.out / 'timings' / training.name
         if not (folder / 'time.json').is_file():
             # Distillation from the first iteration on, or else from the first of its stage.
             schedule = dict(type='TwoStageSchedule', refiner=0.5) if training.two_stage else dict(
@@ -108,19 +112,26 @@ class Runs:
         return tuple(json.loads((folder / 'time.json').read_text())['seconds'])
 
     def _seconds_of_masks(self, training):
-        timing = self.out / 'masks' / f'{training.masks}.json'
+        timing = self._timing_of_masks(training)
+        if training.segments_restored and not timing.is_file():
+            raise RuntimeError(f'nobody knows how long the masks of {training.name} took, {timing} is missing: rows of '
+                               'other machines do not say. Train it here first')
         return json.loads(timing.read_text())['seconds'] if timing.is_file() else 0.
+
+    def _timing_of_masks(self, training):
+        return self.out / 'masks' / f'{training.masks_name}.json'
 
     # --------------------------------------------------------------------------------------------- one training
 
     def _train(self, training):
-        folder, last = self.folder(training), self._checkpoint(training)
-        start = str(self._checkpoint(training.plain(), training.first)) if training.first else None
+        folder, last, start = self.folder(training), self._checkpoint(training), self._start(training)
         if not (last.is_file() or self.can_start(training)):
             raise RuntimeError(f'{training.name} starts from {start}, and plain training has not got there')
         config = self._training_config(training, start)
         if last.is_file():
             return
+        if training.distils:
+            self.fill_masks(training)
         # With load_from mmengine would "resume" from that.
         resume = ['--resume', '--cfg-options', 'load_from=None'] if (folder / 'last_checkpoint').is_file() else []
         begin = time.perf_counter()
@@ -146,6 +157,9 @@ class Runs:
     def _config(self, training, name):
         # Not in the work folder, where mmengine would write the config that it has read over it.
         return self.out / 'configs' / training.name / f'{name}.py'
+
+    def _start(self, training):
+        return str(self._checkpoint(training.plain(), training.first)) if training.first else None
 
     def _tested(self, training):
         return self.folder(training) / f'test_{self.part}'

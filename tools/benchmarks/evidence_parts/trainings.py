@@ -5,6 +5,8 @@ from typing import List, Tuple
 from .presets import START, Preset
 
 STUDENTS = ('plain', 'self', 'spd', 'plain_same_time')
+#: End of a source of masks that segments what the student at the start restores, and not the ground truth.
+RESTORED = '_restored'
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,16 @@ class Training:
     def distils(self) -> bool:
         """Whether it is a training of an SPDModel."""
         return self.student in ('self', 'spd', 'refiner')
+
+    @property
+    def segments_restored(self) -> bool:
+        """Whether its masks are those of restored images."""
+        return self.masks.endswith(RESTORED)
+
+    @property
+    def masks_name(self) -> str:
+        """Name of the folder of its masks. The ground truth is the same for all tasks and seeds, and so are its masks."""
+        return f'{self.masks}-{self.plain().name}-{self.first}' if self.segments_restored else self.masks
 
     @property
     def two_stage(self) -> bool:
