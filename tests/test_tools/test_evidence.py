@@ -203,9 +203,10 @@ def test_the_configs_say_what_is_trained(tmp_path):
     joint = configs.spd_of(replace(spd, schedule='joint', overrides=()), tmp_path)
     assert joint['schedule']['type'] == 'JointSchedule'
     # Masks of restored images: of the student that is started from, in a folder of their own.
-    stores = [configs.spd_of(replace(spd, masks='felzenszwalb_restored', seed=seed), tmp_path, start='first.pth')['masks']
-              for seed in (0, 1)] + [model.spd.masks]
-    assert [(store['source'], store.get('restorer')) for store in stores] == [('restored', 'first.pth')] * 2 + [('gt', None)]
+    restored = [replace(spd, masks='felzenszwalb_restored', seed=seed) for seed in (0, 1)]
+    stores = [configs.spd_of(one, tmp_path, start='first.pth')['masks'] for one in restored] + [model.spd.masks]
+    assert [store['source'] for store in stores] == ['restored', 'restored', 'gt']
+    assert [store.get('restorer') for store in stores] == ['first.pth', 'first.pth', None]
     assert len({store['cache_dir'] for store in stores}) == 3 and stores[0]['segmenter'] == model.spd.masks.segmenter
     assert read['refiner'].model.spd.sgr is None and read['refiner'].train_cfg.max_iters == 4
     assert read['spd'].train_dataloader.dataset.pipeline[3].gt_patch_size == 32
@@ -217,8 +218,9 @@ def test_the_configs_say_what_is_trained(tmp_path):
 @pytest.mark.parametrize('arguments, words', [
     (['--out', 'o'], '--photographs'), (['--set', 'model.spd.sgr=None'], '--variant'),
     (['--set', 'optim_wrapper.x=1', '--variant', 'x'], 'optim_wrapper.x'), (['--masks', 'human'], '--segments'),
-    (['--masks', 'sam_tiny_restored', '--schedule', 'joint'], '--schedule two_stage'), (['--test-on', 'eval'], '--eval-photographs'), (['--trained-on', 'snow'], 'snow'),
-    (['--updates', '10'], 'multiple')])
+    (['--masks', 'sam_tiny_restored', '--schedule', 'joint'], '--schedule two_stage'),
+    (['--test-on', 'eval'], '--eval-photographs'), (['--trained-on', 'snow'], 'snow'), (['--updates', '10'], 'multiple')
+])
 def test_a_wrong_command_line_is_refused_at_once(arguments, words, monkeypatch, capsys):
     needed = [] if '--out' in arguments else ['--out', 'o', '--photographs', 'p']
     monkeypatch.setattr('sys.argv', ['evidence.py', *needed, *arguments])

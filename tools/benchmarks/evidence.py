@@ -47,7 +47,8 @@ def parse_args():
                         help=f'where masks come from, some of {", ".join(MASKS)}; *{RESTORED} are masks of what the '
                         'student that is started from restores, the others of the ground truth')
     parser.add_argument('--sam-checkpoint', metavar='FILE', help='of the sam_vit_* among --masks')
-    parser.add_argument('--judge', choices=SEGMENTERS, default='felzenszwalb', help='segmenter of the segmentation score')
+    parser.add_argument('--judge', choices=SEGMENTERS, default='felzenszwalb',
+                        help='segmenter of the segmentation score')
     parser.add_argument('--schedule', choices=['joint', 'two_stage'], default='two_stage',
                         help=f'two_stage: from the plain student at a share of {START} of its updates')
     parser.add_argument('--variant', default='', metavar='NAME', help='name of what --set changes')

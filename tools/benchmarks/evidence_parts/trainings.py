@@ -62,7 +62,7 @@ class Training:
 
     @property
     def masks_name(self) -> str:
-        """Name of the folder of its masks. The ground truth is the same for all tasks and seeds, and so are its masks."""
+        """Name of the folder of its masks. Those of the ground truth are the same for all tasks and seeds."""
         return f'{self.masks}-{self.plain().name}-{self.first}' if self.segments_restored else self.masks
 
     @property
