@@ -16,7 +16,7 @@ TOOLS = Path(__file__).resolve().parents[2] / 'tools' / 'benchmarks'
 sys.path.insert(0, str(TOOLS))
 
 import evidence  # noqa: E402
-from evidence_parts import comparison, configs  # noqa: E402
+from evidence_parts import comparison, configs, report  # noqa: E402
 from evidence_parts.photographs import Photographs, held_out_of, prepare  # noqa: E402
 from evidence_parts.presets import PRESETS, Preset  # noqa: E402
 from evidence_parts.rows import Rows, merged, read_rows  # noqa: E402
@@ -118,6 +118,7 @@ def test_the_report_says_who_won_by_how_much(tmp_path):
     evidence.report(tmp_path / 'all', [tmp_path / 'others.json'])
     tmp_path = tmp_path / 'all'
     assert read_rows(tmp_path / 'results.json') == rows
+    assert '## Ablations' not in (tmp_path / 'table.md').read_text()  # without the defaults there are none
     lines = {line.split(' | ')[3]: line for line in (tmp_path / 'table.md').read_text().splitlines() if ' | ' in line}
     spd = lines['spd, human, joint'].split(' | ')
     assert spd[4:6] == ['3', '31.51 ± 1.01'] and spd[10:] == [
@@ -125,6 +126,20 @@ def test_the_report_says_who_won_by_how_much(tmp_path):
     assert lines['refiner, human'].split(' | ')[6:8] == ['31.31 ± 0.01', '+0.310 [+0.285, +0.335]']
     assert 'SPD (human) costs 2.50 times plain training' in (tmp_path / 'table.md').read_text()
     assert all(min(Image.open(tmp_path / f'{name}.png').size) > 300 for name in ('curves', 'gain_by_image'))
+
+
+def test_ablations_are_compared_with_the_defaults():
+    rows = [row(seed=seed, psnr=30.) for seed in (0, 1)]
+    for seed in (0, 1, 2):
+        rows.append(row('spd', seed, 30.5, masks='felzenszwalb', schedule='two_stage'))
+    rows += [row('spd', seed, 30.4 + seed / 10, masks='felzenszwalb', schedule='two_stage', variant='fine')
+             for seed in (0, 1)]
+    rows.append(row('spd', 0, 20., masks='felzenszwalb', schedule='two_stage', variant='fine', test_set='rain_heavy'))
+    table = report.ablations_table(comparison.groups_of(rows)).splitlines()
+    assert len(table) == 5
+    cells = table[-1].split(' | ')
+    assert cells[3:5] == ['spd, felzenszwalb, two_stage, fine', '2']
+    assert cells[6].startswith('-0.050 [') and cells[7].startswith('+0.450 [')
 
 
 def test_what_matters_most_comes_first():

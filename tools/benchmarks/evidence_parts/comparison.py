@@ -9,6 +9,8 @@ from .statistics import Interval, bootstrap, paired_t
 #: What rows must share to be compared.
 CELL = ('preset', 'updates', 'test_on', 'model', 'task', 'trained_on', 'test_set')
 METHOD = ('student', 'masks', 'schedule', 'variant')
+#: Full SPD with the defaults of configs/_base_/spd.py, which ablations are compared with.
+DEFAULT = ('spd', 'felzenszwalb', 'two_stage', '')
 
 
 @dataclass
@@ -59,14 +61,13 @@ def rival_of(group: Group, groups: List[Group], student: str) -> Optional[Group]
         group (Group): That of a student, or of a refiner.
         groups (list[Group]): All.
         student (str): ``plain``; ``plain_same_time``, of the same method; ``self``, of the same schedule and variant;
-            ``refiner``, without masks.
+            ``refiner``, without masks; ``spd``, with the defaults.
     """
-    if student == group.student != 'refiner':
-        return None
     methods = dict(
         plain=('plain', 'none', '', ''),
         plain_same_time=('plain_same_time', *group.method[1:]),
         self=('self', 'none', *group.method[2:]),
+        spd=DEFAULT,
         refiner=('refiner', 'none', '', group.method[3]))
     found = (one for one in groups if (one.cell, one.method) == (group.cell, methods[student]) and one is not group)
     return next(found, None)

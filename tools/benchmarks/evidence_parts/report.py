@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from mmsampriors.reports import markdown_table, write_whole
 from mmsampriors.visualization.curves import draw_curves
 
-from .comparison import CELL, Group, by_image, by_seed, groups_of, over_images, rival_of
+from .comparison import CELL, DEFAULT, Group, by_image, by_seed, groups_of, over_images, rival_of
 
 NOTE = """± is the standard deviation over n seeds. Differences are in dB of PSNR, paired by seed, with the paired-t 95 %
 interval; in braces the bootstrap 95 % interval over the images. The segmentation score is the mean best IoU, in both
@@ -28,7 +28,8 @@ def write_report(out: Path, rows: List[dict]):
     """
     cells = {tuple(row[name] for name in CELL): None for row in rows}
     groups = sorted(groups_of(rows), key=lambda group: list(cells).index(group.cell))
-    parts = ['# Evidence', NOTE, students_table(groups), refiner_table(groups), averages(groups), _sizes(rows)]
+    parts = ['# Evidence', NOTE, students_table(groups), ablations_table(groups),
+             refiner_table(groups), averages(groups), _sizes(rows)]
     write_whole(str(out / 'table.md'), '\n\n'.join(filter(None, parts)) + '\n')
     for name, draw in (('curves', draw_psnr), ('gain_by_image', draw_gain)):
         # matplotlib takes the format from the suffix.
@@ -46,6 +47,17 @@ def students_table(groups: List[Group]) -> str:
               *(_difference(group, groups, student) for student in ('plain', 'plain_same_time', 'self'))]
              for group in groups if group.student != 'refiner']
     return f'## Students\n\n{markdown_table(header, lines)}' if lines else ''
+
+
+def ablations_table(groups: List[Group]) -> str:
+    """What each change of the method is worth, on the degradation that was trained on."""
+    lines = [[*_of_cell(group), group.title, str(len(group.rows)), _level(group, 'refined_psnr', 2),
+              *(_difference(group, groups, student) for student in ('spd', 'plain'))]
+             for group in groups
+             if _is_own(group) and group.student in ('self', 'spd') and group.method != DEFAULT
+             and rival_of(group, groups, 'spd')]
+    header = ['task', 'model', 'test set', 'instead of the defaults', 'n', 'refined', '− the defaults', '− plain']
+    return f'## Ablations\n\n{markdown_table(header, lines)}' if lines else ''
 
 
 def refiner_table(groups: List[Group]) -> str:
