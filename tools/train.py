@@ -7,6 +7,7 @@ import sys
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
 import mmsampriors.compat  # noqa: E402, F401
+import torch  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
 from mmsampriors.datasets.pair_check import check_data  # noqa: E402
@@ -19,7 +20,7 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('--resume', action='store_true', help='go on from the latest checkpoint in the work folder')
-    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument('--amp', action='store_true', help='mixed precision: fp16, or optim_wrapper.dtype; bf16 without a GPU')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the total batch')
     add_common_options(parser)
     return parser.parse_args()
@@ -29,8 +30,11 @@ def enable_amp(cfg):
     """Switches the optimizer wrapper to mixed precision."""
     if cfg.optim_wrapper.type not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise ValueError(f'--amp needs optim_wrapper.type OptimWrapper, found {cfg.optim_wrapper.type}')
-    cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if torch.cuda.is_available():
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    else:
+        cfg.optim_wrapper.type = 'CPUAmpOptimWrapper'
 
 
 def enable_auto_scale_lr(cfg):
