@@ -183,11 +183,12 @@ val_evaluator = [dict(type='PSNR'), dict(type='SegmentationConsistency', masks=d
 """
 
 
-def test_two_processes_train_both_stages_on_the_cpu(folder):
+def test_two_processes_train_both_stages_on_the_cpu_in_mixed_precision(folder):
     (folder / 'two_stages.py').write_text(TWO_STAGES)
     path = f'PATH={Path(sys.executable).parent}:{os.environ["PATH"]}'
     script = ROOT / 'tools' / 'dist_train.sh'
-    log = call(folder, 'env', path, f'PORT={free_port()}', 'bash', script, 'two_stages.py', 2, '--work-dir', 'dist')
+    log = call(folder, 'env', path, f'PORT={free_port()}', 'bash', script, 'two_stages.py', 2, '--work-dir', 'dist',
+               '--amp')
     assert 'GPU number: 2' in log and 'SegIoU: 0.' in log
     assert log.index('from iteration 0 on: refiner') < log.index('from iteration 3 on: student')
     state = torch.load(folder / 'dist' / 'iter_6.pth', weights_only=True)
