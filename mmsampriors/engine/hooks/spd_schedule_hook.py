@@ -5,7 +5,7 @@ from mmagic.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
-from mmsampriors.models import SPDModel
+from mmsampriors.models import SPDModel, TwoStageSchedule
 
 from ..clipping import ClipByOwner
 from ..config_check import check_config
@@ -49,6 +49,7 @@ class SPDScheduleHook(Hook):
     def before_train(self, runner):
         """Builds SAM and the analyzer, and clips the gradients of student and refiner apart."""
         model = _unwrapped(runner)
+        _refuse_an_untrained_teacher(model.schedule, runner.max_iters, _window(runner))
         model.prepare(next(model.parameters()).device)
         if getattr(runner.optim_wrapper, 'clip_grad_kwargs', None):
             runner.optim_wrapper.clip_func = ClipByOwner(model, runner.optim_wrapper.clip_func)
@@ -71,7 +72,7 @@ class SPDScheduleHook(Hook):
                 log(f'train/grad.{name}', norm / self._factor)
 
     def _enter(self, runner):
-        model, window = _unwrapped(runner), getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        model, window = _unwrapped(runner), _window(runner)
         first = runner.iter - runner.iter % window
         phase, before = model.schedule.phase(first, runner.max_iters), model.phase
         if phase == before:
@@ -95,6 +96,21 @@ def drop_frozen_state(optimizer: torch.optim.Optimizer):
 
 def _unwrapped(runner):
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _window(runner) -> int:
+    """Iterations that gradient accumulation joins to one step."""
+    return getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+
+
+def _refuse_an_untrained_teacher(schedule, max_iters: int, window: int):
+    if not isinstance(schedule, TwoStageSchedule):
+        return
+    if not any(schedule.phase(first, max_iters).refiner for first in range(0, max_iters, window)):
+        steps = f'a step of {window} iterations' if window > 1 else 'an iteration'
+        raise ValueError(f"the refiner's stage, {schedule.refiner:.3g} of {max_iters} iterations, is shorter than {steps}: "
+                         'the student would learn from a refiner that has never been trained. Give it more, '
+                         'model.spd.schedule.refiner, or train for longer')
 
 
 def _refuse_what_cannot_work(runner):

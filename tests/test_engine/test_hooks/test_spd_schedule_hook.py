@@ -102,6 +102,15 @@ def test_a_stage_begins_with_a_window_of_accumulation(runner_cfg):
     assert steps == [set(), {'refiner', 'spf'}, set(), {'refiner', 'spf'}, set(), {'generator'}]
 
 
+@pytest.mark.parametrize('share, window, words', [(0.01, 1, 'an iteration'), (0.25, 2, 'a step of 2 iterations')])
+def test_a_stage_in_which_no_refiner_would_train_is_refused(runner_cfg, share, window, words):
+    schedule = dict(type='TwoStageSchedule', refiner=share, warmup=0.25)
+    cfg = without_validation(runner_cfg(schedule=schedule, max_iters=4))
+    cfg['optim_wrapper']['accumulative_counts'] = window
+    with pytest.raises(ValueError, match=f'of 4 iterations, is shorter than {words}: .*schedule.refiner'):
+        Runner.from_cfg(Config(cfg)).train()
+
+
 @OPTIM_WRAPPERS.register_module(force=True)
 class ScaledOptimWrapper(OptimWrapper):
     """Scales the loss as AmpOptimWrapper does, which needs a GPU."""
