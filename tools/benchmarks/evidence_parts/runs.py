@@ -103,7 +103,10 @@ class Runs:
             short = replace(short, schedule='joint', overrides=overrides) if training.distils else short
             config = self._config(training, 'time')
             write_training(config, short, self.out, self.checkpoint)
-            self.processes.run(['tools/train.py', config, '--work-dir', folder], folder / 'train.log')
+            # Validations and checkpoints would count as iterations, and there are many in so short a run.
+            last = [f'{key}={short.iters}' for key in ('train_cfg.val_interval', 'default_hooks.checkpoint.interval')]
+            command = ['tools/train.py', config, '--work-dir', folder, '--cfg-options', *last]
+            self.processes.run(command, folder / 'train.log')
             # The last point is that of the validation.
             points = read_scalars(str(folder), 'time')[:-1]
             halves = [[seconds for step, seconds in points if (step > short.iters / 2) == late][1:] for late in (0, 1)]
