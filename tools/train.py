@@ -20,7 +20,8 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('--resume', action='store_true', help='go on from the latest checkpoint in the work folder')
-    parser.add_argument('--amp', action='store_true', help='mixed precision: fp16, or optim_wrapper.dtype; bf16 without a GPU')
+    parser.add_argument('--amp', action='store_true',
+                        help='mixed precision: fp16, or optim_wrapper.dtype; bf16 without a GPU')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the total batch')
     add_common_options(parser)
     return parser.parse_args()
@@ -35,6 +36,7 @@ def enable_amp(cfg):
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     else:
         cfg.optim_wrapper.type = 'CPUAmpOptimWrapper'
+        cfg.optim_wrapper.pop('loss_scale', None)  # bf16 needs none
 
 
 def enable_auto_scale_lr(cfg):
