@@ -17,7 +17,7 @@ from mmengine.runner import Runner  # noqa: E402
 
 from mmsampriors.datasets.pair_check import check_data  # noqa: E402
 from mmsampriors.engine.export import stock_model, student_weights  # noqa: E402
-from mmsampriors.engine.launch import add_common_options, join_on_cpu, load_config  # noqa: E402
+from mmsampriors.engine.launch import add_common_options, load_config, process_group  # noqa: E402
 import mmsampriors.evaluation  # noqa: E402, F401  (registers its metrics, for exported students too)
 from mmsampriors.reports import by_set, save_results, sets_of, table_of  # noqa: E402
 
@@ -98,17 +98,17 @@ def main():
         raise ValueError(f'--refined needs the config of an SPDModel, and {args.config} has {cfg.model.type}')
     sets = sets_of(cfg)
     check_data(cfg, training=False)
-    join_on_cpu(cfg)
-    # The refined images first: a checkpoint without a refiner shows at once, and not after the student's test.
-    metrics = {'refined': test(cfg, refined=True)} if args.refined else {}
-    metrics = {'student': test(cfg, refined=False), **metrics}
-    if is_main_process():
-        results = {image: by_set(values, sets) for image, values in metrics.items()}
-        save_results(cfg.work_dir, results, config=args.config, checkpoint=args.checkpoint)
-        if args.out:
-            refined = {f'refined/{name}': value for name, value in metrics.get('refined', {}).items()}
-            mmengine.dump({**metrics['student'], **refined}, args.out)
-        print(f'\n{table_of(results)}\n\nIn {cfg.work_dir}: test_results.json, test_results.csv')
+    with process_group(cfg):
+        # The refined images first: a checkpoint without a refiner shows at once, and not after the student's test.
+        metrics = {'refined': test(cfg, refined=True)} if args.refined else {}
+        metrics = {'student': test(cfg, refined=False), **metrics}
+        if is_main_process():
+            results = {image: by_set(values, sets) for image, values in metrics.items()}
+            save_results(cfg.work_dir, results, config=args.config, checkpoint=args.checkpoint)
+            if args.out:
+                refined = {f'refined/{name}': value for name, value in metrics.get('refined', {}).items()}
+                mmengine.dump({**metrics['student'], **refined}, args.out)
+            print(f'\n{table_of(results)}\n\nIn {cfg.work_dir}: test_results.json, test_results.csv')
 
 
 if __name__ == '__main__':

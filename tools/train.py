@@ -13,7 +13,7 @@ from mmengine.runner import Runner  # noqa: E402
 from mmsampriors.datasets.pair_check import check_data  # noqa: E402
 from mmsampriors.engine.config_check import check_config, check_training  # noqa: E402
 from mmsampriors.engine.cpu_memory import keep_freed_memory  # noqa: E402
-from mmsampriors.engine.launch import add_common_options, join_on_cpu, load_config  # noqa: E402
+from mmsampriors.engine.launch import add_common_options, load_config, process_group  # noqa: E402
 
 
 def parse_args():
@@ -58,9 +58,9 @@ def main():
     check_config(cfg)
     check_training(cfg)
     check_data(cfg)
-    join_on_cpu(cfg)
     keep_freed_memory()
-    Runner.from_cfg(cfg).train()
+    with process_group(cfg):
+        Runner.from_cfg(cfg).train()
 
 
 if __name__ == '__main__':

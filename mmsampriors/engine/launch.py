@@ -1,5 +1,7 @@
 """Starting a run from the command line."""
 import argparse
+import contextlib
+import gc
 import os
 import os.path as osp
 
@@ -44,8 +46,27 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def join_on_cpu(cfg: Config):
-    """Joins a distributed run on machines without an accelerator, where mmengine 0.10.7 would ask for CUDA."""
+@contextlib.contextmanager
+def process_group(cfg: Config):
+    """Joins a distributed run, and leaves it once the body is through.
+
+    A process that ends without leaving can die in its last moment, after all work is done: gloo's threads free the
+    tensors of the last collective, which aborts while Python shuts down (torch 2.14). The threads end with the last
+    reference to the group, so the body must keep no model. After an error the group stays: the others may be
+    waiting for this process, and the launcher stops them.
+
+    Args:
+        cfg (Config): With ``launcher``.
+    """
+    _join_on_cpu(cfg)
+    yield
+    if dist.is_initialized():
+        dist.destroy_process_group()
+        gc.collect()
+
+
+def _join_on_cpu(cfg):
+    """Where there is no accelerator, mmengine 0.10.7 would ask for CUDA; else mmengine's Runner joins."""
     if cfg.launcher == 'none' or torch.cuda.is_available() or dist.is_initialized():
         return
     if cfg.launcher != 'pytorch':

@@ -1,12 +1,59 @@
 import mmsampriors.compat  # noqa: F401, I001
+import os
+import socket
+import subprocess
+import sys
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 
 from mmsampriors.engine.launch import load_config
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_config_that_is_not_there_is_one_clear_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match=f'there is no config spd.py .looked in {tmp_path}'):
         load_config(Namespace(config='spd.py', local_rank=0))
+
+
+LEAVES = """
+import mmsampriors.compat
+import os, torch, torch.distributed as dist
+from mmengine.config import Config
+from mmsampriors.engine.launch import process_group
+
+def threads():
+    return len(os.listdir('/proc/self/task'))
+
+def train():
+    model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2))
+    model(torch.ones(1, 2)).sum().backward()
+    model.runner = [model]  # a cycle, as mmengine has many
+    gathered = [None]
+    dist.all_gather_object(gathered, 'rank 0')
+    print(gathered, threads() - before)
+
+torch.set_num_threads(1)
+torch.ones(1, 2, requires_grad=True).sum().backward()
+before = threads()
+with process_group(Config(dict(launcher='pytorch'))):
+    train()
+print(dist.is_initialized(), threads() - before)
+"""
+
+
+@pytest.mark.skipif(not Path('/proc/self/task').is_dir(), reason='counts threads in /proc, Linux only')
+def test_no_thread_of_a_process_group_outlives_it():
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    variables = dict(os.environ, PYTHONPATH=str(ROOT), CUDA_VISIBLE_DEVICES='-1', OMP_NUM_THREADS='1', RANK='0',
+                     WORLD_SIZE='1', LOCAL_RANK='0', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    done = subprocess.run([sys.executable, '-c', LEAVES], env=variables, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    inside, after = done.stdout.splitlines()[-2:]
+    assert inside.startswith("['rank 0'] ") and int(inside.split()[-1]) > 0
+    assert after == 'False 0'
