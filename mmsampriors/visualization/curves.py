@@ -31,13 +31,13 @@ def draw_curves(panels: Dict[str, Dict[str, List[Tuple[int, float]]]], path: str
         panels (dict): Title to label to points (step, value).
         path (str): Picture to write.
     """
-    figure = Figure(figsize=(5.2 * len(panels), 3.8), dpi=120)
+    figure = Figure(figsize=(5.2 * len(panels), 3.4 + 0.2 * max(map(len, panels.values()))), dpi=120)
     for axis, (title, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
         for label, points in curves.items():
             axis.plot(*zip(*points), marker='o', markersize=3, label=label)
         axis.set_title(title, fontsize=11)
         axis.set_xlabel('step')
         axis.grid(alpha=0.3)
-        axis.legend()
+        axis.legend(loc='upper center', bbox_to_anchor=(0.5, -0.16), frameon=False, fontsize=9)
     figure.tight_layout()
     figure.savefig(path)
