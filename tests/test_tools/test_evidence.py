@@ -109,6 +109,7 @@ def test_the_report_says_who_won_by_how_much(tmp_path):
     for seed in (0, 1, 2):
         rows += [row(seed=seed, psnr=30 + seed, images=dict(a=30., b=31.), curve=[[1, 29.], [2, 30.]]),
                  row('self', seed, 29.9 + seed),
+                 row('plain_restarted', seed, 30.3 + seed, schedule='joint'),
                  row('plain_same_time', seed, 30.6 + seed, masks='human', cost_ratio=2.5),
                  row('spd', seed, 30.5 + seed + seed / 100, masks='human', images=dict(a=30.4, b=31.6),
                      image_masks=dict(a=[10, 0.8], b=[20, 1.]), curve=[[1, 29.], [2, 30.5]]),
@@ -122,7 +123,7 @@ def test_the_report_says_who_won_by_how_much(tmp_path):
     lines = {line.split(' | ')[3]: line for line in (tmp_path / 'table.md').read_text().splitlines() if ' | ' in line}
     spd = lines['spd, human, joint'].split(' | ')
     assert spd[4:6] == ['3', '31.51 ± 1.01'] and spd[10:] == [
-        '+0.510 [+0.485, +0.535] {+0.40, +0.60}', '-0.090 [-0.115, -0.065]', '+0.610 [+0.585, +0.635] |']
+        '+0.510 [+0.485, +0.535] {+0.40, +0.60}', '+0.210 [+0.185, +0.235]', '-0.090 [-0.115, -0.065]', '+0.610 [+0.585, +0.635] |']
     assert lines['refiner, human'].split(' | ')[6:8] == ['31.31 ± 0.01', '+0.310 [+0.285, +0.335]']
     assert 'SPD (human) costs 2.50 times plain training' in (tmp_path / 'table.md').read_text()
     assert all(min(Image.open(tmp_path / f'{name}.png').size) > 300 for name in ('curves', 'gain_by_image'))
@@ -147,13 +148,15 @@ def test_what_matters_most_comes_first():
     work = plan(base, tasks=dict(deblur='blur', derain='rain'), models=['nafnet'], seeds=[0, 1],
                 students=STUDENTS, masks=['human', 'none', 'sam_tiny'])
     derain = [(one.student, one.masks) for one in work if one.task == 'derain' and one.seed == 0]
-    assert derain == [('plain', 'none'), ('self', 'none'), ('spd', 'human'), ('spd', 'sam_tiny'),
-                      ('plain_same_time', 'human')]
-    assert [one.task for one in work[:8]] == ['derain'] * 8 and [one.student for one in work[:2]] == ['plain'] * 2
+    assert derain == [('plain', 'none'), ('plain_restarted', 'none'), ('self', 'none'), ('spd', 'human'),
+                      ('spd', 'sam_tiny'), ('plain_same_time', 'human')]
+    assert [one.task for one in work[:10]] == ['derain'] * 10 and [one.student for one in work[:2]] == ['plain'] * 2
     assert all(one.student != 'plain_same_time' for one in work[:-4]) and len({one.name for one in work}) == len(work)
     spd, rival = next(one for one in work if one.student == 'spd'), replace(work[-1], scale=2.5)
     assert (spd.first, spd.refiner_iters, spd.iters, spd.total_iters) == (2, 4, 10, 12)
     assert (rival.first, rival.iters, rival.total_iters) == (0, 20, 20)
+    restarted = next(one for one in work if one.student == 'plain_restarted')
+    assert (restarted.first, restarted.iters, restarted.total_iters) == (2, 6, 8) and not restarted.distils
     refiners = plan(base, tasks=dict(derain='rain'), models=['nafnet'], seeds=[0], students=['refiner'],
                     masks=['none', 'human'])
     assert [(one.student, one.masks, one.first) for one in refiners] == [
@@ -204,7 +207,9 @@ def test_the_configs_say_what_is_trained(tmp_path):
     spd = replace(plain, student='spd', masks='felzenszwalb', schedule='two_stage', variant='lighter',
                   overrides=(('model.spd.distill.loss_weight', 0.5), ))
     read = {}
-    for training in (plain, spd, replace(plain, student='refiner', masks='human')):
+    others = replace(plain, student='refiner', masks='human'), replace(
+        plain, student='plain_restarted', schedule='two_stage')
+    for training in (plain, spd, *others):
         configs.write_training(tmp_path / training.name / 'train.py', training, tmp_path, load_from='first.pth')
         configs.write_test(tmp_path / training.name / 'test.py', training, tmp_path, tmp_path / 'images', 'eval',
                            'felzenszwalb')
@@ -215,6 +220,10 @@ def test_the_configs_say_what_is_trained(tmp_path):
     model, scheduler = read['spd'].model, read['spd'].param_scheduler
     assert model.spd.distill.loss_weight == 0.5 and model.spd.schedule.refiner == 0.4
     assert scheduler.periods == [4, 6] and scheduler.restart_weights == pytest.approx([1, 0.85355], abs=1e-5)
+    restarted = read['plain_restarted']
+    assert restarted.param_scheduler.periods == [6] and restarted.train_cfg.max_iters == 6
+    assert restarted.param_scheduler.restart_weights == scheduler.restart_weights[1:]
+    assert restarted.model == read['plain'].model and restarted.load_from == 'first.pth'
     joint = configs.spd_of(replace(spd, schedule='joint', overrides=()), tmp_path)
     assert joint['schedule']['type'] == 'JointSchedule'
     # Masks of restored images: of the student that is started from, in a folder of their own.
@@ -234,6 +243,7 @@ def test_the_configs_say_what_is_trained(tmp_path):
     (['--out', 'o'], '--photographs'), (['--set', 'model.spd.sgr=None'], '--variant'),
     (['--set', 'optim_wrapper.x=1', '--variant', 'x'], 'optim_wrapper.x'), (['--masks', 'human'], '--segments'),
     (['--masks', 'sam_tiny_restored', '--schedule', 'joint'], '--schedule two_stage'),
+    (['--students', 'plain_restarted', '--schedule', 'joint'], 'plain_restarted restarts'),
     (['--test-on', 'eval'], '--eval-photographs'), (['--trained-on', 'snow'], 'snow'), (['--updates', '10'], 'multiple')
 ])
 def test_a_wrong_command_line_is_refused_at_once(arguments, words, monkeypatch, capsys):

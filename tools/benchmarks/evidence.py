@@ -79,6 +79,8 @@ def _check(parser, args):
         parser.error('--test-on eval goes with --eval-photographs')
     if {'human', 'shuffled'} & set(args.masks) and not args.segments:
         parser.error('masks human and shuffled need --segments')
+    if args.schedule == 'joint' and 'plain_restarted' in args.students:
+        parser.error('student plain_restarted restarts as the two stages do: expected --schedule two_stage')
     if args.schedule == 'joint' and args.study == 'students' and any(name.endswith(RESTORED) for name in args.masks):
         parser.error(f'masks *{RESTORED} are those of the student that is started from: expected --schedule two_stage')
     wrong = [key for key in args.set if not key.startswith('model.spd.')]

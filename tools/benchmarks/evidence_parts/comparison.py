@@ -29,7 +29,7 @@ class Group:
 
     @property
     def student(self) -> str:
-        """``plain``, ``self``, ``spd``, ``plain_same_time`` or ``refiner``."""
+        """``refiner``, or one of ``trainings.STUDENTS``."""
         return self.method[0]
 
     @property
@@ -60,11 +60,12 @@ def rival_of(group: Group, groups: List[Group], student: str) -> Optional[Group]
     Args:
         group (Group): That of a student, or of a refiner.
         groups (list[Group]): All.
-        student (str): ``plain``; ``plain_same_time``, of the same method; ``self``, of the same schedule and variant;
-            ``refiner``, without masks; ``spd``, with the defaults.
+        student (str): ``plain``; ``plain_restarted``, of the same schedule; ``plain_same_time``, of the same method;
+            ``self``, of the same schedule and variant; ``refiner``, without masks; ``spd``, with the defaults.
     """
     methods = dict(
         plain=('plain', 'none', '', ''),
+        plain_restarted=('plain_restarted', 'none', group.method[2], ''),
         plain_same_time=('plain_same_time', *group.method[1:]),
         self=('self', 'none', *group.method[2:]),
         spd=DEFAULT,

@@ -154,11 +154,12 @@ def test_sets(task: str, trained_on: str) -> list:
 
 def _scheduler(training):
     """A cosine down to the same rate for everyone; the student's stage starts at plain training's rate there."""
-    if training.two_stage:
+    if training.restarts:
         there = (1 + math.cos(math.pi * training.first / training.updates)) / 2
-        periods = [training.refiner_iters, training.iters - training.refiner_iters]
-        return dict(_delete_=True, type='CosineRestartLR', by_epoch=False, periods=periods, restart_weights=[1, there],
-                    eta_min=1e-6)
+        stages = [(training.refiner_iters, 1), (training.iters - training.refiner_iters, there)]
+        periods, weights = zip(*(stage for stage in stages if stage[0]))
+        return dict(_delete_=True, type='CosineRestartLR', by_epoch=False, periods=[*periods],
+                    restart_weights=[*weights], eta_min=1e-6)
     return dict(T_max=training.iters)
 
 

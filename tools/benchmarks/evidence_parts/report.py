@@ -13,6 +13,8 @@ from mmsampriors.visualization.curves import draw_curves
 
 from .comparison import CELL, DEFAULT, Group, by_image, by_seed, groups_of, over_images, rival_of
 
+#: Students that the others are compared with.
+RIVALS = ('plain', 'plain_restarted', 'plain_same_time', 'self')
 NOTE = """± is the standard deviation over n seeds. Differences are in dB of PSNR, paired by seed, with the paired-t 95 %
 interval; in braces the bootstrap 95 % interval over the images. The segmentation score is the mean best IoU, in both
 directions, with human segments where there are any, else with the judge's masks of the ground truth. For refined images
@@ -41,10 +43,10 @@ def write_report(out: Path, rows: List[dict]):
 def students_table(groups: List[Group]) -> str:
     """A line a cell and student."""
     header = ['task', 'model', 'test set', 'student', 'n', 'PSNR', 'SSIM', 'segmentation', 'border PSNR', 'refined',
-              '− plain', '− plain, same time', '− self']
+              '− plain', '− plain, restarted', '− plain, same time', '− self']
     lines = [[*_of_cell(group), group.title, str(len(group.rows)), _level(group, 'psnr', 2), _level(group, 'ssim', 4),
               _level(group, 'segmentation', 3), _level(group, 'border_psnr', 2), _level(group, 'refined_psnr', 2),
-              *(_difference(group, groups, student) for student in ('plain', 'plain_same_time', 'self'))]
+              *(_difference(group, groups, student) for student in RIVALS)]
              for group in groups if group.student != 'refiner']
     return f'## Students\n\n{markdown_table(header, lines)}' if lines else ''
 
@@ -79,7 +81,7 @@ def averages(groups: List[Group]) -> str:
     """What full SPD gains on the degradations that were trained on, and on others."""
     lines = []
     titles = dict.fromkeys(group.title for group in groups if group.student == 'spd')
-    for title, rival, own in product(titles, ('plain', 'plain_same_time', 'self'), (True, False)):
+    for title, rival, own in product(titles, RIVALS, (True, False)):
         chosen = [group for group in groups if group.title == title and _is_own(group) is own]
         gains = [by_seed(group, other) for group in chosen for other in [rival_of(group, groups, rival)] if other]
         means = [gain.mean for gain in gains if gain]

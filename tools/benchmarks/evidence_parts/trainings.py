@@ -4,7 +4,7 @@ from typing import List, Tuple
 
 from .presets import START, Preset
 
-STUDENTS = ('plain', 'self', 'spd', 'plain_same_time')
+STUDENTS = ('plain', 'plain_restarted', 'self', 'spd', 'plain_same_time')
 #: End of a source of masks that segments what the student at the start restores, and not the ground truth.
 RESTORED = '_restored'
 
@@ -19,10 +19,11 @@ class Training:
         trained_on (str): The degradation.
         model (str): ``nafnet`` or ``restormer``.
         seed (int): Of weights, order and patches.
-        student (str): One of ``STUDENTS``; ``refiner``: a refiner alone, over the frozen plain student.
+        student (str): One of ``STUDENTS``. ``plain_restarted`` is two stages' last stage, from the same start and at
+            the same learning rates, with nothing distilled; ``refiner`` a refiner alone, over the frozen plain student.
         updates (int): Student updates that are compared.
         masks (str): Where the masks come from; ``none`` for none.
-        schedule (str): ``joint`` or ``two_stage``; empty where nothing is distilled.
+        schedule (str): ``joint`` or ``two_stage``; empty for ``plain`` and ``refiner``.
         variant (str): Name of what ``overrides`` make of the method; empty for the defaults.
         overrides (tuple): Pairs of a dotted key below ``model.spd`` and its value.
         scale (float): Factor of the updates, for plain training at the same cost.
@@ -68,7 +69,12 @@ class Training:
     @property
     def two_stage(self) -> bool:
         """Whether it starts from a plain student and trains the refiner first."""
-        return self.schedule == 'two_stage' and self.student in ('self', 'spd')
+        return self.restarts and self.distils
+
+    @property
+    def restarts(self) -> bool:
+        """Whether plain training is broken off and taken up again with a learning-rate schedule of its own."""
+        return self.schedule == 'two_stage' and self.student in ('plain_restarted', 'self', 'spd')
 
     @property
     def refiner_iters(self) -> int:
@@ -80,7 +86,7 @@ class Training:
         """Updates of the plain training that it starts from; 0: from scratch."""
         if self.student == 'refiner':
             return self.updates
-        return round(START * self.updates) if self.two_stage else 0
+        return round(START * self.updates) if self.restarts else 0
 
     @property
     def iters(self) -> int:
@@ -139,6 +145,8 @@ def _of_student(plain, student, base, masks):
         return [plain]
     if student == 'self':
         found = [replace(plain, schedule=base.schedule, **method)]
+    elif student == 'plain_restarted':
+        found = [replace(plain, student=student, schedule=base.schedule)]
     elif student == 'refiner':
         found = [replace(plain, masks=name, **method) for name in masks]
     else:
