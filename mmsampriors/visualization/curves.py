@@ -4,6 +4,7 @@ import json
 import os.path as osp
 from typing import Dict, List, Tuple
 
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 
@@ -33,6 +34,7 @@ def draw_curves(panels: Dict[str, Dict[str, List[Tuple[int, float]]]], path: str
     """
     figure = Figure(figsize=(5.2 * len(panels), 3.4 + 0.2 * max(map(len, panels.values()))), dpi=120)
     for axis, (title, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
+        axis.set_prop_cycle(color=colormaps['tab10' if len(curves) <= 10 else 'tab20'].colors)
         for label, points in curves.items():
             axis.plot(*zip(*points), marker='o', markersize=3, label=label)
         axis.set_title(title, fontsize=11)

@@ -12,6 +12,7 @@ from mmsampriors.reports import markdown_table, write_whole
 from mmsampriors.visualization.curves import draw_curves
 
 from .comparison import CELL, DEFAULT, Group, by_image, by_seed, groups_of, over_images, rival_of
+from .trainings import STUDENTS
 
 #: Students that the others are compared with.
 RIVALS = ('plain', 'plain_restarted', 'plain_same_time', 'self')
@@ -29,7 +30,9 @@ def write_report(out: Path, rows: List[dict]):
         rows (list[dict]): At least one.
     """
     cells = {tuple(row[name] for name in CELL): None for row in rows}
-    groups = sorted(groups_of(rows), key=lambda group: list(cells).index(group.cell))
+    students = [*STUDENTS, 'refiner']
+    groups = sorted(groups_of(rows),
+                    key=lambda group: (list(cells).index(group.cell), students.index(group.student)))
     parts = ['# Evidence', NOTE, students_table(groups), ablations_table(groups),
              refiner_table(groups), averages(groups), _sizes(rows)]
     write_whole(str(out / 'table.md'), '\n\n'.join(filter(None, parts)) + '\n')
