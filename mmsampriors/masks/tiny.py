@@ -1,8 +1,8 @@
 """A small SAM that travels with the package: the real prompt path at 256 pixels, 3 MB of weights [ours].
 
-It is no replacement for Meta's SAM: on photographs clicks find about as much as scikit-image's felzenszwalb does, and
-boxes, of which training saw few, little at all. It is trained by ``tools/train_sam_tiny.py`` on procedural scenes, and on photographs
-painted anew from their own regions.
+It is no replacement for Meta's SAM: on photographs clicks find about as much as scikit-image's felzenszwalb does; what
+boxes find, of which training saw few, nobody has measured. It is trained by ``tools/train_sam_tiny.py`` on procedural
+scenes, and on photographs painted anew from their own regions.
 """
 from functools import partial
 from pathlib import Path

@@ -123,7 +123,8 @@ def test_the_report_says_who_won_by_how_much(tmp_path):
     lines = {line.split(' | ')[3]: line for line in (tmp_path / 'table.md').read_text().splitlines() if ' | ' in line}
     spd = lines['spd, human, joint'].split(' | ')
     assert spd[4:6] == ['3', '31.51 ± 1.01'] and spd[10:] == [
-        '+0.510 [+0.485, +0.535] {+0.40, +0.60}', '+0.210 [+0.185, +0.235]', '-0.090 [-0.115, -0.065]', '+0.610 [+0.585, +0.635] |']
+        '+0.510 [+0.485, +0.535] {+0.40, +0.60}', '+0.210 [+0.185, +0.235]', '-0.090 [-0.115, -0.065]',
+        '+0.610 [+0.585, +0.635] |']
     assert lines['refiner, human'].split(' | ')[6:8] == ['31.31 ± 0.01', '+0.310 [+0.285, +0.335]']
     assert 'SPD (human) costs 2.50 times plain training' in (tmp_path / 'table.md').read_text()
     assert all(min(Image.open(tmp_path / f'{name}.png').size) > 300 for name in ('curves', 'gain_by_image'))

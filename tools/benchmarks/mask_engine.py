@@ -4,8 +4,8 @@ Prints one JSON object a line (a table without ``--json``). ``ratio`` is the sto
 ``median``, ``min`` and ``max`` are the engine's seconds an image. Weights are random where no checkpoint is given:
 then the predicted-IoU threshold is set so that a share of the prompts survives (``--survive``), the stability threshold
 at the median of those, and rows say so. Stock is slow on CPU: it is timed on ``--stock-prompts`` of the grid's prompts
-and its decoder's time, which is linear in them, scaled up; rows say that too. It is timed as often as the engine, and its
-best counts.
+and its decoder's time, which is linear in them, scaled up; rows say that too. It is timed as often as the engine, and
+its best counts.
 
     python tools/benchmarks/mask_engine.py --json --models small vit_b                            # two CPU cores
     python tools/benchmarks/mask_engine.py --json --models vit_b vit_h --device cuda --images 8 --stock-prompts 1024 \
