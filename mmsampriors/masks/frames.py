@@ -48,8 +48,7 @@ class LogitResizer:
     """Brings the decoder's logits to the size of the image, as ``Sam.postprocess_masks`` does.
 
     That interpolates twice: to the padded square, and from its valid part to the image. Both are linear in rows and
-    in columns, so together they are one matrix a direction. Images much larger than the logits, whose matrices would
-    be mostly zeros, are interpolated, without the padding.
+    in columns, so together they are one matrix a direction. Each is zero but for a band, so it is multiplied in blocks.
 
     Args:
         low (tuple): (h, w) of the logits.
@@ -59,34 +58,27 @@ class LogitResizer:
         dtype (torch.dtype): Type of the result.
     """
 
-    #: Multiply-adds that take as long as one interpolated pixel (measured on CPU).
-    PIXEL_COST = 64
-
     def __init__(self, low: tuple, side: int, size: tuple, device, dtype: torch.dtype = torch.float32) -> None:
-        self.low, self.side, self.size = low, side, size
-        self.valid = resized_shape(size, side)
-        self.used = tuple(min(n, -(-valid * n // side) + 1) for n, valid in zip(low, self.valid))
-        (used_rows, used_columns), (height, width) = self.used, size
-        products = used_rows * width * (used_columns + height)
-        pixels = self.valid[0] * self.valid[1] + height * width
-        self.matrices = None
-        if products <= self.PIXEL_COST * pixels:
-            self.matrices = [
-                _interpolation(n, side, valid, length)[:, :used].to(device, dtype)
-                for n, valid, length, used in zip(low, self.valid, size, self.used)
-            ]
-        self.dtype = dtype
+        self.size, self.dtype = size, dtype
+        self.rows, self.columns = (
+            _banded(_interpolation(n, side, valid, length).to(device, dtype))
+            for n, valid, length in zip(low, resized_shape(size, side), size))
+
+    @property
+    def used(self) -> tuple:
+        """(h, w) of the upper left logits that it uses; the others lie in the padding."""
+        return tuple(max(used.stop for _, used, _ in blocks) for blocks in (self.rows, self.columns))
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """(K, h, w) to (K, H, W)."""
-        logits = logits[:, :self.used[0], :self.used[1]].to(self.dtype)
-        if self.matrices is not None:
-            rows, columns = self.matrices
-            return rows @ (logits @ columns.T)
-        padded = tuple(used * self.side // n for used, n in zip(self.used, self.low))
-        logits = F.interpolate(logits[None], padded, mode='bilinear', align_corners=False)
-        logits = logits[..., :self.valid[0], :self.valid[1]]
-        return F.interpolate(logits, self.size, mode='bilinear', align_corners=False)[0]
+        """(K, h, w), all or at least what is used, to (K, H, W)."""
+        logits = logits[:, :self.used[0]].to(self.dtype)
+        wide = logits.new_empty(*logits.shape[:2], self.size[1])
+        for out, used, block in self.columns:
+            wide[:, :, out].baddbmm_(logits[:, :, used], block.T.expand(len(logits), -1, -1), beta=0)
+        full = logits.new_empty(len(logits), *self.size)
+        for out, used, block in self.rows:
+            full[:, out].baddbmm_(block.expand(len(logits), -1, -1), wide[:, used], beta=0)
+        return full
 
 
 def _interpolation(low: int, side: int, valid: int, length: int) -> Tensor:
@@ -94,3 +86,18 @@ def _interpolation(low: int, side: int, valid: int, length: int) -> Tensor:
     units = torch.eye(low, dtype=torch.float64)[None]
     square = F.interpolate(units, side, mode='linear', align_corners=False)[..., :valid]
     return F.interpolate(square, length, mode='linear', align_corners=False)[0].T
+
+
+def _banded(matrix: Tensor, width: int = 24) -> list:
+    """Blocks of rows of a (length, low) band matrix: which rows, which columns are not zero there, and what they hold.
+
+    Blocks are about ``width`` columns wide, the fastest on CPU; a small matrix is faster as one block.
+    """
+    used = int(matrix.any(0).sum())
+    count = min(used // width, len(matrix)) if used > 4 * width else 1
+    blocks = []
+    for rows in torch.arange(len(matrix)).tensor_split(count):
+        columns = matrix[rows].any(0).nonzero().flatten()
+        out, used = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+        blocks.append((out, used, matrix[out, used].contiguous()))
+    return blocks

@@ -22,18 +22,21 @@ def test_point_grid_is_stock(points):
     np.testing.assert_allclose(point_grid(points).numpy(), build_point_grid(points), rtol=0, atol=1e-15)
 
 
-@settings(deadline=None, max_examples=40)
-@given(size=st.tuples(st.integers(8, 150), st.integers(8, 150)), cost=st.sampled_from([0, 64, 10**9]))
-def test_logits_are_resized_as_stock(size, cost):
-    sam, logits = small_sam(), torch.randn(2, 4 * 8, 4 * 8, dtype=torch.float64)
+@settings(deadline=None, max_examples=60)
+@given(size=st.tuples(st.integers(4, 150), st.integers(4, 150)), low=st.tuples(st.integers(1, 130), st.integers(1, 130)))
+def test_logits_are_resized_as_stock(size, low):
+    sam, logits = small_sam(), torch.randn(2, *low, dtype=torch.float64)
     expected = sam.postprocess_masks(logits[None], resized_shape(size, SIDE), size)[0]
-    original, LogitResizer.PIXEL_COST = LogitResizer.PIXEL_COST, cost
-    try:
-        resizer = LogitResizer((32, 32), SIDE, size, logits.device, torch.float64)
-    finally:
-        LogitResizer.PIXEL_COST = original
-    assert (resizer.matrices is None) == (cost == 0) or cost == 64
+    resizer = LogitResizer(low, SIDE, size, logits.device, torch.float64)
     torch.testing.assert_close(resizer(logits), expected)
+    rows, columns = resizer.used
+    torch.testing.assert_close(resizer(logits[:, :rows, :columns]), expected)
+
+
+def test_large_matrices_are_multiplied_in_blocks():
+    resizer = LogitResizer((256, 64), 1024, (1024, 500), 'cpu')
+    assert len(resizer.rows) == 10 and len(resizer.columns) == 1
+    assert all(used.stop - used.start < 30 for _, used, _ in resizer.rows)
 
 
 def test_images_of_the_encoders_size_are_normalised_as_stock():
