@@ -6,6 +6,10 @@ from segment_anything.modeling.image_encoder import (Attention, Block, get_rel_p
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+#: What an intermediate result may take on CPU. Larger ones come from the system anew each time, page by page, which takes
+#: longer than writing them.
+CPU_BYTES = 8 * 2**20
+
 
 def takes_any_size(encoder: nn.Module) -> bool:
     """Whether :func:`encode_images` can run ``encoder`` at other sizes than its own, and with fused attention."""
@@ -57,7 +61,14 @@ def _run_block(block: Block, x: Tensor) -> Tensor:
     else:
         attended = _attend(block.attn, attended)
     x = x + attended
-    return x + block.mlp(block.norm2(x))
+    tokens = x.flatten(0, 2)
+    parts = tokens.split(_at_once(tokens, 4 * tokens.shape[1]))
+    return torch.cat([part + block.mlp(block.norm2(part)) for part in parts]).view_as(x)
+
+
+def _at_once(x: Tensor, numbers: int) -> int:
+    """How many tokens to take at once, at most, if ``numbers`` like those of ``x`` are computed of each."""
+    return max(1, CPU_BYTES // (numbers * x.itemsize)) if x.device.type == 'cpu' else x.numel()
 
 
 def _attend(attention: Attention, x: Tensor) -> Tensor:
@@ -89,11 +100,14 @@ def attend_with_bias(query: Tensor, key: Tensor, value: Tensor, rows: Tensor, co
         Tensor: (B, H, N, c).
     """
     out = torch.empty_like(value)
+    at_once = _at_once(query, len(query) * key.shape[2])
     for head in range(query.shape[1]):
         one = slice(head, head + 1)
-        bias = (rows[:, one, :, :, None] + columns[:, one, :, None, :]).flatten(-2)
-        out[:, one] = F.scaled_dot_product_attention(
-            query[:, one], key[:, one], value[:, one], attn_mask=bias, scale=scale)
+        for start in range(0, query.shape[2], at_once):
+            part = slice(start, start + at_once)
+            bias = (rows[:, one, part, :, None] + columns[:, one, part, None, :]).flatten(-2)
+            out[:, one, part] = F.scaled_dot_product_attention(
+                query[:, one, part], key[:, one], value[:, one], attn_mask=bias, scale=scale)
     return out
 
 

@@ -10,8 +10,10 @@ from mmsampriors.masks.encoder import attend_with_bias, attend_with_wider_keys, 
 
 @pytest.mark.parametrize('attend', [attend_with_bias, attend_with_wider_keys])
 @pytest.mark.parametrize('rel_pos', [True, False])
-def test_is_stock_in_float64(monkeypatch, attend, rel_pos):
+@pytest.mark.parametrize('cpu_bytes', [fast.CPU_BYTES, 5000])
+def test_is_stock_in_float64(monkeypatch, attend, rel_pos, cpu_bytes):
     monkeypatch.setattr(fast, 'attend_with_bias', attend)
+    monkeypatch.setattr(fast, 'CPU_BYTES', cpu_bytes)
     encoder = small_sam().image_encoder.double()
     for block in encoder.blocks:
         block.attn.use_rel_pos = rel_pos
