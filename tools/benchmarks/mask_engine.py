@@ -4,12 +4,13 @@ Prints one JSON object a line (a table without ``--json``). ``ratio`` is the sto
 ``median``, ``min`` and ``max`` are the engine's seconds an image. Weights are random where no checkpoint is given:
 then the predicted-IoU threshold is set so that a share of the prompts survives (``--survive``), the stability threshold
 at the median of those, and rows say so. Stock is slow on CPU: it is timed on ``--stock-prompts`` of the grid's prompts
-and its decoder's time, which is linear in them, scaled up; rows say that too. It is timed as often as the engine, and
-its best counts.
+and its decoder's time, which is linear in them, scaled up; rows say that too. Each repeat times stock with each
+``--points-per-batch`` and then the engines, so that a machine whose speed varies treats them alike; stock's best batch
+counts, by its median.
 
     python tools/benchmarks/mask_engine.py --json --models small vit_b                            # two CPU cores
     python tools/benchmarks/mask_engine.py --json --models vit_b vit_h --device cuda --images 8 --stock-prompts 1024 \
-        --dtypes float32 bfloat16 --fast                                                          # one GPU
+        --points-per-batch 64 256 1024 --dtypes float32 bfloat16 --fast                           # one GPU
 """
 import argparse
 import json
@@ -22,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from segment_anything import SamAutomaticMaskGenerator, sam_model_registry
+from segment_anything import SamAutomaticMaskGenerator, SamPredictor, sam_model_registry
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from skimage import data
 from torch.nn import functional as F
@@ -50,7 +51,7 @@ def parse_args():
     parser.add_argument('--images', type=int, default=1, help='a batch')
     parser.add_argument('--size', nargs=2, type=int, default=[321, 481], metavar=('H', 'W'))
     parser.add_argument('--stock-prompts', type=int, default=256)
-    parser.add_argument('--points-per-batch', nargs='+', type=int, default=[16, 64, 256],
+    parser.add_argument('--points-per-batch', nargs='+', type=int, default=[2, 16, 64],
                         help='of stock; the best counts')
     parser.add_argument('--repeats', type=int, default=3)
     parser.add_argument('--device', default='cpu')
@@ -131,41 +132,70 @@ class Clock:
             torch.cuda.synchronize()
 
 
-def time_stock(clock: Clock, sam: Sam, images: list, thresholds: dict, args, points_per_side: int) -> tuple:
-    """Seconds an image of the stock encoder and of all else, for the whole grid, and how many prompts were timed."""
-    arrays = [image.permute(1, 2, 0).contiguous().numpy() for image in images]
-    generators = {n: SamAutomaticMaskGenerator(sam, points_per_side, n, **thresholds) for n in args.points_per_batch}
-    grid = next(iter(generators.values())).point_grids[0]
-    count = min(args.stock_prompts, len(grid))
-    chosen = np.random.default_rng(0).permutation(len(grid))[:count]
-    for generator in generators.values():
-        generator.point_grids = [grid[chosen]]
-    encode = min(clock(lambda: generators[args.points_per_batch[0]].predictor.set_image(arrays[0])) for _ in range(2))
-    best = {}
-    for n, generator in generators.items() if len(generators) > 1 else ():
-        generator.point_grids = [grid[chosen[:n]]]
-        best[n] = (clock(lambda: generator.generate(arrays[0])) - encode) / min(n, count)
-        generator.point_grids = [grid[chosen]]
-    best = min(best, key=best.get) if best else args.points_per_batch[0]
-    total = min(clock(lambda: [generators[best].generate(array) for array in arrays]) for _ in range(args.repeats))
-    total /= len(arrays)
-    return encode, (total - encode) * len(grid) / count, count, best
+class EncodedPredictor(SamPredictor):
+    """Keeps the image that :meth:`encode` was given, so that what comes after the encoder is timed alone."""
+
+    def encode(self, image: np.ndarray) -> None:
+        super().set_image(image)
+
+    def set_image(self, *args, **kwargs) -> None:
+        pass
+
+    def reset_image(self) -> None:
+        pass
 
 
-def time_engine(clock: Clock, engine: MaskEngine, images: list, repeats: int) -> tuple:
-    """Seconds an image: of the encoder (best), and of everything (all repeats); and the masks found."""
-    device = engine.sam.device
-    scaled = [image.float().to(device) for image in images]
+class Stock:
+    """The stock generator on some prompts of its grid, with several sizes of its batches of prompts."""
+
+    def __init__(self, sam: Sam, images: list, thresholds: dict, args, points_per_side: int) -> None:
+        self.arrays = [image.permute(1, 2, 0).contiguous().numpy() for image in images]
+        self.predictor = EncodedPredictor(sam)
+        self.generators = {
+            n: SamAutomaticMaskGenerator(sam, points_per_side, n, **thresholds) for n in args.points_per_batch}
+        grid = next(iter(self.generators.values())).point_grids[0]
+        self.total, self.timed = len(grid), min(args.stock_prompts, len(grid))
+        chosen = grid[np.random.default_rng(0).permutation(len(grid))[:self.timed]]
+        for generator in self.generators.values():
+            generator.point_grids, generator.predictor = [chosen], self.predictor
+        self.encoder, self.decoder = [], {n: [] for n in self.generators}
+
+    def time(self, clock: Clock) -> None:
+        """Once more; seconds an image for the whole grid come to ``encoder`` and ``decoder``."""
+        encoder, decoder = 0., dict.fromkeys(self.generators, 0.)
+        for array in self.arrays:
+            encoder += clock(lambda: self.predictor.encode(array))
+            for n, generator in self.generators.items():
+                decoder[n] += clock(lambda: generator.generate(array))
+        self.encoder.append(encoder / len(self.arrays))
+        for n, seconds in decoder.items():
+            self.decoder[n].append(seconds / len(self.arrays) * self.total / self.timed)
+
+    @property
+    def best(self) -> int:
+        """Prompts a batch with the shortest median."""
+        return min(self.decoder, key=lambda n: statistics.median(self.decoder[n]))
+
+
+class Timed:
+    """One setting of the engine: seconds an image of the encoder and of everything, and the masks found."""
+
+    def __init__(self, engine: MaskEngine, images: list) -> None:
+        self.engine, self.images, self.encoder, self.times, self.found = engine, images, [], [], None
+        self.scaled = [image.float().to(engine.sam.device) for image in images]
+
+    def time(self, clock: Clock) -> None:
+        self.encoder.append(clock(self._encode) / len(self.images))
+        self.times.append(clock(self._generate) / len(self.images))
+
+    def _generate(self) -> None:
+        self.found = self.engine.generate(self.images)
 
     @torch.no_grad()
-    def encode() -> None:
-        with torch.autocast(device.type, engine.dtype, enabled=engine.dtype != torch.float32):
-            encode_images(engine.sam.image_encoder, to_encoder(scaled, engine.sam, engine.resolution))
-
-    encoder = min(clock(encode) for _ in range(2)) / len(images)  # the first call of two warms up
-    found = []
-    times = [clock(lambda: found.append(engine.generate(images))) / len(images) for _ in range(repeats)]
-    return encoder, times, found[-1]
+    def _encode(self) -> None:
+        engine = self.engine
+        with torch.autocast(engine.sam.device.type, engine.dtype, enabled=engine.dtype != torch.float32):
+            encode_images(engine.sam.image_encoder, to_encoder(self.scaled, engine.sam, engine.resolution))
 
 
 def agreement(found: list, exact: list) -> float:
@@ -233,25 +263,30 @@ class Report:
 
 def run_setting(args, report: Report, sam: Sam, images: list, name: str, points: int, thresholds: dict) -> None:
     """All rows of one model, grid and pair of thresholds."""
-    clock = Clock(args.device)
-    encode, decode, count, batch = time_stock(clock, sam, images, thresholds, args, points)
-    more = {key: round(value, 4) for key, value in thresholds.items()}
-    report(f'{name}/stock', [encode + decode], 's/image', encoder=encode, decoder=decode, prompts_timed=count,
-           points_per_batch=batch, **more)
-    exact = None
+    clock, stock = Clock(args.device), Stock(sam, images, thresholds, args, points)
+    engines = {}
     for dtype in args.dtypes:
-        engine = MaskEngine(sam, points, dtype=getattr(torch, dtype), **thresholds)
-        engine_encode, times, found = time_engine(clock, engine, images, args.repeats)
-        exact = exact or found
-        total = statistics.median(times)
-        report(f'{name}/{dtype}', times, 's/image', ratio=(encode + decode) / total, masks=sum(map(len, found)),
-               encoder=engine_encode, encoder_ratio=encode / engine_encode, decoder=total - engine_encode,
-               decoder_ratio=decode / (total - engine_encode), agreement_with_first=agreement(found, exact))
+        options = dict(dtype=getattr(torch, dtype), **thresholds)
+        engines[dtype] = Timed(MaskEngine(sam, points, **options), images)
         if args.fast:
-            fast = MaskEngine.fast(sam, dtype=getattr(torch, dtype), **thresholds)
-            _, times, found = time_engine(clock, fast, images, args.repeats)
-            report(f'{name}/{dtype}/fast', times, 's/image', ratio=(encode + decode) / statistics.median(times),
-                   agreement_with_first=agreement(found, exact))
+            engines[f'{dtype}/fast'] = Timed(MaskEngine.fast(sam, **options), images)
+    for engine in engines.values():
+        engine.time(Clock(args.device))  # warms up
+        engine.encoder, engine.times = [], []
+    for _ in range(args.repeats):
+        stock.time(clock)
+        for engine in engines.values():
+            engine.time(clock)
+    encoder, decoder = statistics.median(stock.encoder), statistics.median(stock.decoder[stock.best])
+    more = {key: round(value, 4) for key, value in thresholds.items()}
+    report(f'{name}/stock', [encoder + time for time in stock.decoder[stock.best]], 's/image', encoder=encoder,
+           decoder=decoder, prompts_timed=stock.timed, points_per_batch=stock.best, **more)
+    for setting, engine in engines.items():
+        total, encoding = statistics.median(engine.times), statistics.median(engine.encoder)
+        report(f'{name}/{setting}', engine.times, 's/image', ratio=(encoder + decoder) / total,
+               masks=sum(map(len, engine.found)), encoder=encoding, encoder_ratio=encoder / encoding,
+               decoder=total - encoding, decoder_ratio=decoder / (total - encoding),
+               agreement_with_first=agreement(engine.found, engines[args.dtypes[0]].found))
 
 
 def main() -> None:
