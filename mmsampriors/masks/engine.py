@@ -47,7 +47,7 @@ class MaskEngine:
         images_per_batch (int): Images that are encoded together, at most.
         max_bytes (int, optional): Working memory of the decoder. It bounds how many prompts and masks are in work at
             once, never what is found; beside it stand the encoder's own memory and the masks found, at one bit a
-            pixel. Defaults to 64 MiB on CPU, which stays near the caches, and to 4 GiB elsewhere. Where even less is
+            pixel. Defaults to 48 MiB on CPU, which stays near the caches, and to 4 GiB elsewhere. Where even less is
             free on a GPU, batches are halved until they fit.
     """
 
@@ -124,10 +124,12 @@ class MaskEngine:
         with computed_in(self.dtype, self.sam.device):
             embeddings = self._encode(self.sam.image_encoder, to_encoder(images, self.sam, self.resolution))
         state = self.image_state(embeddings)
+        low = tuple(4 * n for n in state.grid)
+        resizers = [LogitResizer(low, self.resolution, size, self.sam.device) for size in sizes]
         per_chunk = self._fitting(self.decoder.bytes_per_prompt(state.grid[0] * state.grid[1]) * len(images))
         chunks = []
         for points in self.grid.split(per_chunk):
-            chunks += _halving(lambda points: [self._decode_points(state, points, sizes)], points)
+            chunks += _halving(lambda points: [self._decode_points(state, points, resizers)], points)
         return [self._suppress([part for chunk in chunks for part in chunk[i]], size) for i, size in enumerate(sizes)]
 
     def image_state(self, embeddings: Tensor):
@@ -148,25 +150,29 @@ class MaskEngine:
         labels = torch.ones(len(points), 1, dtype=torch.int, device=device)
         return prompt_encoder(points=(points, labels), boxes=None, masks=None)[0]
 
-    def _decode_points(self, state, points: Tensor, sizes: list) -> list:
+    def _decode_points(self, state, points: Tensor, resizers: list) -> list:
         """Candidates of each image for points (B, 2) of the unit square: a list of lists."""
-        scores, prompts = self._decode(state, self.prompt_embeddings(points, sizes))
-        scores = scores.view(len(sizes), len(points), -1)
+        scores, prompts = self._decode(state, self.prompt_embeddings(points, [resizer.size for resizer in resizers]))
+        scores = scores.view(len(resizers), len(points), -1)
         wanted = scores > self.pred_iou_thresh if self.pred_iou_thresh > 0 else torch.ones_like(scores).bool()
         rows = wanted.any(2).flatten().nonzero().flatten().split(wanted.any(2).sum(1).tolist())
-        return [self._upscale(state.of_image(i), prompts, rows[i], scores.flatten(0, 1), wanted.flatten(0, 1), sizes[i])
-                for i in range(len(sizes))]
+        scores, wanted = scores.flatten(0, 1), wanted.flatten(0, 1)
+        return [self._upscale(state.of_image(i), prompts, rows[i], scores[rows[i]], wanted[rows[i]], resizer)
+                for i, resizer in enumerate(resizers)]
 
-    def _upscale(self, image, prompts, rows: Tensor, scores: Tensor, wanted: Tensor, size: tuple) -> list:
+    def _upscale(self, image, prompts, rows: Tensor, scores: Tensor, wanted: Tensor, resizer: LogitResizer) -> list:
         """Candidates among the prompts ``rows`` of one image, in chunks that fit."""
-        low = (4 * image.grid[0], 4 * image.grid[1])
-        resizer = LogitResizer(low, self.resolution, size, scores.device)
-        per_mask = 4 * (3 * size[0] * size[1] + 2 * low[0] * low[1])
-        per_prompt = self.decoder.bytes_per_upscaling(image.grid[0] * image.grid[1]) + scores.shape[1] * per_mask
+        if len(rows) == 0:
+            return []
+        corner = tuple(-(-used // 4) for used in resizer.used)
+        prompts_at_once = self._fitting(self.decoder.bytes_per_upscaling(corner[0] * corner[1]))
+        masks_at_once = self._fitting(4 * 4 * resizer.size[0] * resizer.size[1])  # logits, and what measures them
+        selected = self.decoder.select(image, prompts, rows, corner)
         found = []
-        for chunk in rows.split(self._fitting(per_prompt)) if len(rows) else ():
-            logits = self.decoder.masks(image, prompts[chunk])[wanted[chunk]]
-            found.append(self._measure(resizer(logits), scores[chunk][wanted[chunk]]))
+        for start in range(0, len(rows), prompts_at_once):
+            part = slice(start, start + prompts_at_once)
+            logits = self.decoder.masks(image, selected[part], wanted[part]).split(masks_at_once)
+            found += map(self._measure, map(resizer, logits), scores[part][wanted[part]].split(masks_at_once))
         return found
 
     def _measure(self, logits: Tensor, scores: Tensor) -> Candidates:
@@ -190,7 +196,7 @@ class MaskEngine:
 
     def _fitting(self, bytes_each: int) -> int:
         """How many things of a size fit in the working memory; at least one."""
-        default = 64 * 2**20 if self.sam.device.type == 'cpu' else 4 * 2**30
+        default = 48 * 2**20 if self.sam.device.type == 'cpu' else 4 * 2**30
         return max(1, (self.max_bytes or default) // bytes_each)
 
 

@@ -4,11 +4,13 @@ In the stock decoder each prompt has its own copy of the N image tokens, and eve
 Here they are never written down [ours]. The tokens X (N, C) of a prompt begin as the image's own, and each layer adds
 an attention of H heads over T prompt tokens, a matrix of rank H * T, and normalises. So at any depth
 
-    X = scale * Z + S^T F + shift
+    X = scale * (Z + S^T V B) + shift
 
-with Z (N, C) and ``shift`` (C,) the same for all prompts, ``scale`` (N,) the product of the layer norms' divisors,
-S (R, N) the attention maps of the layers so far (R = H * T a layer) and F (R, C) the values that they spread. A linear
-map of X is a map of Z, computed here, and products with R columns, computed in ``decoder.py``.
+with Z (N, C) and ``shift`` (C,) the same for all prompts, ``scale`` (N,) the product of the layer norms' factors, S
+(R, N) the attention maps of the layers so far (R = T * H a layer) over the scale that they met, V (R, H * (c + 1)) the
+token values that they spread, and B (H * (c + 1), C) their output projection through all norms since, the same for all
+prompts and images. A linear map of X is a map of Z and of B, computed here, and products with R columns, computed in
+``decoder.py``.
 """
 from dataclasses import dataclass, replace
 
@@ -26,12 +28,12 @@ class ImageProjection:
     Args:
         shared (Tensor): (I, H, c, N), the part that comes from Z; in the first layer the constant part is in it.
         constant (Tensor | None): (1, H, c, N), the part of position encoding, shift and bias; None where there is none.
-        weight (Tensor): (H, C, c), the projection itself, to be applied to F.
+        spread (list[Tensor]): (H, c, H * (c + 1)), the projection of B, one for each layer before.
     """
 
     shared: Tensor
     constant: Tensor
-    weight: Tensor
+    spread: list
 
 
 @dataclass
@@ -44,8 +46,9 @@ class ImageLayer:
         value_shift (Tensor): (H, c), that constant part; attention weights sum to one.
         queries (ImageProjection): Queries of the attention from the image to the prompt tokens; None in the final
             attention, as is all that follows.
-        basis (Tensor): (H, c + 1, C), turns token values, with a 1 appended, into new rows of F.
-        cross (list[Tensor]): (I, H, c + 1, N) for this layer and each one before: the products of Z with their bases.
+        cross (list[Tensor]): (I, H, c + 1, N), the products of Z and B, for each layer before and this one.
+        grams (list[list[Tensor]]): (H, c + 1, H * (c + 1)), the products of B and B, for each such layer with each one
+            before it and with itself.
         square (Tensor): (I, N), the squared length of the rows of Z.
     """
 
@@ -53,8 +56,8 @@ class ImageLayer:
     values: ImageProjection
     value_shift: Tensor
     queries: ImageProjection = None
-    basis: Tensor = None
     cross: list = None
+    grams: list = None
     square: Tensor = None
 
 
@@ -65,14 +68,14 @@ class ImageState:
     Args:
         layers (list[ImageLayer]): The decoder's layers and, last, its final attention.
         upscaled (Tensor): (I, N, C), Z through the first upscaling, its four sub-pixels side by side.
-        upscale_weight (Tensor): (C, C), the weights of the first upscaling in that order.
+        upscaled_spread (list[Tensor]): (H, c + 1, C), B of each layer through it.
         upscale_shift (Tensor): (C,), its constant part.
         grid (tuple): (h, w) of the image tokens, N = h * w.
     """
 
     layers: list
     upscaled: Tensor
-    upscale_weight: Tensor
+    upscaled_spread: list
     upscale_shift: Tensor
     grid: tuple
 
@@ -81,7 +84,7 @@ class ImageState:
         return len(self.upscaled)
 
     def of_image(self, index: int) -> 'ImageState':
-        """What :meth:`FoldedDecoder.masks` needs of one image: its final attention and its upscaling."""
+        """What :meth:`FoldedDecoder.select` and :meth:`FoldedDecoder.masks` need of one image: its final attention and its upscaling."""
         last, one = self.layers[-1], slice(index, index + 1)
         last = replace(last, keys=replace(last.keys, shared=last.keys.shared[one]),
                        values=replace(last.values, shared=last.values.shared[one]))
@@ -117,42 +120,42 @@ def fold_images(decoder: MaskDecoder, embeddings: Tensor, position: Tensor, dtyp
     z, position = _tokens(embeddings), _tokens(position)
     shift, bases, layers = z.new_zeros(z.shape[-1]), [], []
     for layer in transformer.layers:
-        folded = _fold_gather(layer.cross_attn_token_to_image, z, position, shift, first=not layers, dtype=dtype)
+        folded = _fold_gather(layer.cross_attn_token_to_image, z, position, shift, bases, dtype)
         attention = layer.cross_attn_image_to_token
-        folded.queries = _project(attention.q_proj, z, position + shift, attention.num_heads, not layers, dtype)
-        folded.basis = _basis(attention, shift)
-        bases = [_centred(basis) for basis in (*bases, folded.basis)]
+        folded.queries = _project(attention.q_proj, z, position + shift, attention.num_heads, bases, dtype)
+        bases = [_centred(basis) for basis in (*bases, _basis(attention, shift))]
         z = _centred(z)
         folded.cross = [(basis @ z.transpose(1, 2)[:, None]).to(dtype) for basis in bases]
+        folded.grams = [[_times(basis, other) for other in bases[:i + 1]] for i, basis in enumerate(bases)]
         folded.square = z.square().sum(-1).to(dtype)
         bases = [basis * layer.norm4.weight for basis in bases]
         z, shift = z * layer.norm4.weight, layer.norm4.bias
         layers.append(folded)
-    layers.append(_fold_gather(transformer.final_attn_token_to_image, z, position, shift, not layers, dtype))
+    layers.append(_fold_gather(transformer.final_attn_token_to_image, z, position, shift, bases, dtype))
     first = decoder.output_upscaling[0]
     weight = first.weight.permute(0, 2, 3, 1).flatten(1)  # (C, 2 * 2 * C / 4), channels last
     bias = shift @ weight + first.bias.repeat(4)
-    return ImageState(layers, (z @ weight).to(dtype), weight, bias.to(dtype), grid)
+    return ImageState(layers, (z @ weight).to(dtype), [basis @ weight for basis in bases], bias.to(dtype), grid)
 
 
-def _fold_gather(attention: Attention, z, position, shift, first: bool, dtype) -> ImageLayer:
+def _fold_gather(attention: Attention, z, position, shift, bases: list, dtype) -> ImageLayer:
     """Keys and values of an attention from prompt tokens to the image; what adds the same to all keys cancels."""
     heads = attention.num_heads
-    keys = _project(attention.k_proj, z, position, heads, first, dtype)
-    values = _project(attention.v_proj, z, None, heads, first, dtype)
+    keys = _project(attention.k_proj, z, position, heads, bases, dtype)
+    values = _project(attention.v_proj, z, None, heads, bases, dtype)
     value_shift = attention.v_proj(shift).view(heads, -1)
     return ImageLayer(keys, values, value_shift)
 
 
-def _project(linear: nn.Linear, z: Tensor, constant: Tensor, heads: int, first: bool, dtype) -> ImageProjection:
+def _project(linear: nn.Linear, z: Tensor, constant: Tensor, heads: int, bases: list, dtype) -> ImageProjection:
     weight = linear.weight.unflatten(0, (heads, -1))  # (H, c, C)
     shared = weight @ z.transpose(1, 2)[:, None]
     if constant is not None:
         constant = weight @ constant.transpose(1, 2)[:, None] + linear.bias.view(heads, -1, 1)
-        if first:
+        if not bases:
             shared, constant = shared + constant, None
     constant = None if constant is None else constant.to(dtype)
-    return ImageProjection(shared.to(dtype), constant, weight.transpose(1, 2))
+    return ImageProjection(shared.to(dtype), constant, [_times(weight, basis) for basis in bases])
 
 
 def _basis(attention: Attention, shift: Tensor) -> Tensor:
@@ -161,6 +164,11 @@ def _basis(attention: Attention, shift: Tensor) -> Tensor:
     weight = attention.out_proj.weight.T.unflatten(0, (heads, -1))  # (H, c, C)
     rest = ((attention.out_proj.bias + shift) / heads).expand(heads, 1, -1)
     return torch.cat([weight, rest], 1)
+
+
+def _times(a: Tensor, basis: Tensor) -> Tensor:
+    """(H, n, C) and (H, c + 1, C) to (H, n, H * (c + 1)), the product over channels."""
+    return a @ basis.flatten(0, 1).T
 
 
 def _centred(x: Tensor) -> Tensor:

@@ -64,6 +64,10 @@ class PlainDecoder:
         logits, scores = (torch.cat(parts) for parts in zip(*found))
         return scores.to(sparse.dtype), logits
 
-    def masks(self, image: PlainState, prompts: Tensor) -> Tensor:
+    def select(self, image: PlainState, prompts: Tensor, rows: Tensor, corner: tuple) -> Tensor:
         """As in ``FoldedDecoder``."""
-        return prompts
+        return prompts[rows, :, :4 * corner[0], :4 * corner[1]]
+
+    def masks(self, image: PlainState, state: Tensor, wanted: Tensor) -> Tensor:
+        """As in ``FoldedDecoder``."""
+        return state[wanted]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from segment_anything.modeling import MaskDecoder
 from small_sam import CHANNELS, SIDE, small_sam
 
-from mmsampriors.masks.decoder import FoldedDecoder, build_decoder
+from mmsampriors.masks.decoder import FoldedDecoder, _per_image, build_decoder
 from mmsampriors.masks.plain_decoder import PlainDecoder
 
 
@@ -34,8 +34,11 @@ def run(decoder, embeddings, sparse, dense, position):
     state = decoder.prepare(embeddings, dense, position)
     scores, prompts = decoder.decode(state, sparse)
     rows = torch.arange(len(sparse)).chunk(len(embeddings))
-    masks = [decoder.masks(state.of_image(i), prompts[chosen]) for i, chosen in enumerate(rows)]
-    return torch.cat(masks), scores
+    every, masks = torch.ones_like(scores).bool(), []
+    for i, chosen in enumerate(rows):
+        image = state.of_image(i)
+        masks.append(decoder.masks(image, decoder.select(image, prompts, chosen, image.grid), every[chosen]))
+    return torch.cat(masks).unflatten(0, scores.shape), scores
 
 
 @settings(deadline=None, max_examples=25)
@@ -54,15 +57,32 @@ def test_folded_is_stock_in_float64(images, prompts, height, width, heads, depth
     torch.testing.assert_close(masks, expected_masks, rtol=1e-9, atol=1e-8)
 
 
-def test_some_prompts_of_one_image_are_upscaled_alone():
+@settings(deadline=None, max_examples=25)
+@given(images=st.integers(1, 2), prompts=st.integers(1, 9), tokens=st.integers(1, 7), heads=st.sampled_from([1, 4]),
+       columns=st.sampled_from([1, 5, 2048, 5000]), added=st.booleans())
+def test_products_with_what_an_image_shares(images, prompts, tokens, heads, columns, added):
+    a = torch.randn(images * prompts, tokens, heads, 3, dtype=torch.float64)
+    b = torch.randn(images, heads, 3, columns, dtype=torch.float64)
+    before = torch.randn(images * prompts, tokens, heads, columns, dtype=torch.float64)
+    expected = torch.einsum('qthc,qhcn->qthn', a, b.repeat_interleave(prompts, 0)) + (before if added else 0)
+    torch.testing.assert_close(_per_image(a, b, before if added else None), expected)
+
+
+def test_some_masks_of_some_prompts_of_one_image_are_upscaled_alone():
     sam = small_sam()
     given_inputs = inputs(sam, 2, 5, 8, 8, torch.float32)
     decoder = FoldedDecoder(sam, torch.float32)
     masks, _ = run(decoder, *given_inputs)
     state = decoder.prepare(given_inputs[0], *given_inputs[2:])
     _, prompts = decoder.decode(state, given_inputs[1])
-    some = decoder.masks(state.of_image(1), prompts[torch.tensor([6, 9])])
-    torch.testing.assert_close(some, masks[[6, 9]], rtol=1e-4, atol=1e-4)
+    wanted = torch.tensor([[False, True, False], [True, False, True]])
+    image = state.of_image(1)
+    selected = decoder.select(image, prompts, torch.tensor([6, 9]), (8, 8))
+    some = decoder.masks(image, selected, wanted)
+    torch.testing.assert_close(decoder.masks(image, selected[1:], wanted[1:]), some[1:])
+    corner = decoder.masks(image, decoder.select(image, prompts, torch.tensor([6, 9]), (3, 5)), wanted)
+    torch.testing.assert_close(corner, some[:, :12, :20])
+    torch.testing.assert_close(some, masks[[6, 9]][wanted], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize('dtype, tolerance', [(torch.bfloat16, 0.1), (torch.float16, 0.02)])

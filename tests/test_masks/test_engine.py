@@ -158,12 +158,13 @@ def test_memory_bound_changes_chunks_not_masks(sam, monkeypatch):
     prompts, upscaled = [], []
     decode, masks = engine.decoder.decode, engine.decoder.masks
     engine._decode = lambda state, sparse: (prompts.append(len(sparse)), decode(state, sparse))[1]
-    monkeypatch.setattr(engine.decoder, 'masks', lambda image, some: (
-        upscaled.append(len(some.queries)), masks(image, some))[1])
+    monkeypatch.setattr(engine.decoder, 'masks', lambda image, state, wanted: (
+        upscaled.append(state.scale.shape), masks(image, state, wanted))[1])
     for a, b in zip(engine.generate(images), whole):
         assert (a.masks != b.masks).float().mean() < 1e-3
     assert max(prompts) * engine.decoder.bytes_per_prompt(64) <= 2**20
-    assert max(upscaled) * engine.decoder.bytes_per_upscaling(64) <= 2**20
+    assert all(count * engine.decoder.bytes_per_upscaling(tokens) <= 2**20 for count, tokens in upscaled)
+    assert min(tokens for _, tokens in upscaled) < 64  # no padding is upscaled
 
 
 def test_what_does_not_fit_is_halved(sam):

@@ -108,7 +108,7 @@ def random_thresholds(sam: Sam, images: list, points_per_side: int, survive: flo
     scores, prompts = engine.decoder.decode(state, engine.prompt_embeddings(points, [size]))
     threshold = scores.amax(1).quantile(1 - survive).item()
     some = (scores > threshold).any(1).nonzero().flatten()[:32]
-    logits = engine.decoder.masks(state, prompts[some])[scores[some] > threshold]
+    logits = engine.decoder.masks(state, engine.decoder.select(state, prompts, some, state.grid), scores[some] > threshold)
     resizer = LogitResizer(tuple(logits.shape[1:]), engine.resolution, size, logits.device)
     stability = stability_scores(resizer(logits), sam.mask_threshold, 1.)
     return dict(pred_iou_thresh=threshold, stability_score_thresh=stability.nanmedian().item(), box_nms_thresh=0.7)
@@ -230,12 +230,14 @@ def floors(sam: Sam, images: list) -> dict:
     encoder = count(lambda: sam.image_encoder(batch))
     state = engine.image_state(sam.image_encoder(batch))
     sparse = engine.prompt_embeddings(engine.grid[:prompts], [tuple(images[0].shape[1:])])
-    decoded = engine.decoder.decode(state, sparse)[1]
+    scores, decoded = engine.decoder.decode(state, sparse)
     dense = sam.prompt_encoder.no_mask_embed.weight[:, :, None, None].expand(prompts, -1, *state.grid)
     stock = count(lambda: sam.mask_decoder.predict_masks(
         batch.new_zeros(1, dense.shape[1], *state.grid), sam.prompt_encoder.get_dense_pe(), sparse, dense))
     folded = count(lambda: engine.decoder.decode(state, sparse))
-    upscaling = count(lambda: engine.decoder.masks(state.of_image(0), decoded))
+    image, every = state.of_image(0), torch.arange(prompts, device=sam.device)
+    upscaling = count(lambda: engine.decoder.masks(
+        image, engine.decoder.select(image, decoded, every, image.grid), torch.ones_like(scores).bool()))
     bytes_maps = 2 * decoded.maps[0].nbytes
     return dict(encoder=encoder, stock=stock / prompts, folded=folded / prompts, upscaling=upscaling / prompts,
                 image_bytes=sum(p.nbytes for p in sam.parameters()), prompt_bytes=bytes_maps)
