@@ -69,7 +69,7 @@ class ImageState:
         layers (list[ImageLayer]): The decoder's layers and, last, its final attention.
         upscaled (Tensor): (I, N, C), Z through the first upscaling, its four sub-pixels side by side.
         upscaled_spread (list[Tensor]): (H, c + 1, C), B of each layer through it.
-        upscale_shift (Tensor): (C,), its constant part.
+        upscale_shift (Tensor): (C,), the constant part of the first upscaling.
         grid (tuple): (h, w) of the image tokens, N = h * w.
     """
 
