@@ -46,7 +46,7 @@ class MaskState:
     """What the masks of Q prompts on one image are made of, for the n image tokens of a corner of the grid.
 
     Args:
-        image (Tensor): (n, C), Z through the first upscaling.
+        upscaled (Tensor): (n, C), Z through the first upscaling.
         scale (Tensor): (Q, n), as in ``folding.py``.
         maps (list[Tensor]): (Q, T * H, n) a layer, together S.
         factors (list[Tensor]): (Q, T * H, C) a layer, together V B through the first upscaling.
@@ -54,7 +54,7 @@ class MaskState:
         grid (tuple): (h, w) of the corner, n = h * w.
     """
 
-    image: Tensor
+    upscaled: Tensor
     scale: Tensor
     maps: list
     factors: list
@@ -63,7 +63,7 @@ class MaskState:
 
     def __getitem__(self, part: slice) -> 'MaskState':
         maps, factors = [x[part] for x in self.maps], [x[part] for x in self.factors]
-        return MaskState(self.image, self.scale[part], maps, factors, self.kernels[part], self.grid)
+        return MaskState(self.upscaled, self.scale[part], maps, factors, self.kernels[part], self.grid)
 
 
 class FoldedDecoder:
@@ -87,8 +87,9 @@ class FoldedDecoder:
         return tokens * rows * (2 * transformer.depth + 3) * self.dtype.itemsize
 
     def bytes_per_upscaling(self, tokens: int) -> int:
-        """Working memory of :meth:`masks` a prompt: the two upscalings with their activations, and three masks."""
-        return tokens * (self.decoder.transformer_dim * 7 + 16 * 2 * 3) * self.dtype.itemsize
+        """Working memory of :meth:`masks` a prompt: the two upscalings with their activations, and its masks twice."""
+        outputs = self.decoder.num_multimask_outputs
+        return tokens * (self.decoder.transformer_dim * 7 + 16 * 2 * outputs) * self.dtype.itemsize
 
     def prepare(self, embeddings: Tensor, dense: Tensor, position: Tensor) -> ImageState:
         """Args: (I, C, h, w) image embeddings, (1, C, h, w) dense prompt embedding, (1, C, h, w) position encoding."""
@@ -153,7 +154,7 @@ class FoldedDecoder:
             Tensor: (K, 4 h, 4 w), logits of the K wanted masks, prompt by prompt, for the corner (h, w).
         """
         _, norm, first_activation, second, second_activation = self.decoder.output_upscaling
-        pixels = state.image.repeat(len(wanted), 1, 1)
+        pixels = state.upscaled.repeat(len(wanted), 1, 1)
         for maps, factors in zip(state.maps, state.factors):
             pixels.baddbmm_(maps.transpose(1, 2), factors)  # (Q, n, 4 * C / 4)
         pixels = torch.addcmul(image.upscale_shift, state.scale[:, :, None], pixels).unflatten(-1, (4, -1))

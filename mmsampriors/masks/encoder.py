@@ -6,8 +6,8 @@ from segment_anything.modeling.image_encoder import (Attention, Block, get_rel_p
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-#: What an intermediate result may take on CPU. Larger ones come from the system anew each time, page by page, which takes
-#: longer than writing them.
+#: What an intermediate result may take on CPU. Larger ones come from the system anew each time, page by page, which
+#: takes longer than writing them.
 CPU_BYTES = 8 * 2**20
 
 

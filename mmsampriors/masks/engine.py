@@ -125,7 +125,8 @@ class MaskEngine:
             embeddings = self._encode(self.sam.image_encoder, to_encoder(images, self.sam, self.resolution))
         state = self.image_state(embeddings)
         low = tuple(4 * n for n in state.grid)
-        resizers = [LogitResizer(low, self.resolution, size, self.sam.device) for size in sizes]
+        by_size = {size: LogitResizer(low, self.resolution, size, self.sam.device) for size in set(sizes)}
+        resizers = [by_size[size] for size in sizes]
         per_chunk = self._fitting(self.decoder.bytes_per_prompt(state.grid[0] * state.grid[1]) * len(images))
         chunks = []
         for points in self.grid.split(per_chunk):

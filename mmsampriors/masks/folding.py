@@ -84,7 +84,7 @@ class ImageState:
         return len(self.upscaled)
 
     def of_image(self, index: int) -> 'ImageState':
-        """What :meth:`FoldedDecoder.select` and :meth:`FoldedDecoder.masks` need of one image: its final attention and its upscaling."""
+        """What ``select`` and ``masks`` of ``FoldedDecoder`` need of one image: its final attention and upscaling."""
         last, one = self.layers[-1], slice(index, index + 1)
         last = replace(last, keys=replace(last.keys, shared=last.keys.shared[one]),
                        values=replace(last.values, shared=last.values.shared[one]))

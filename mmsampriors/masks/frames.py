@@ -61,7 +61,8 @@ class LogitResizer:
     def __init__(self, low: tuple, side: int, size: tuple, device, dtype: torch.dtype = torch.float32) -> None:
         self.size, self.dtype = size, dtype
         self.rows, self.columns = (
-            _banded(_interpolation(n, side, valid, length).to(device, dtype))
+            [(out, used, block.to(device, dtype))
+             for out, used, block in _banded(_interpolation(n, side, valid, length))]
             for n, valid, length in zip(low, resized_shape(size, side), size))
 
     @property
@@ -88,16 +89,16 @@ def _interpolation(low: int, side: int, valid: int, length: int) -> Tensor:
     return F.interpolate(square, length, mode='linear', align_corners=False)[0].T
 
 
-def _banded(matrix: Tensor, width: int = 24) -> list:
+def _banded(matrix: Tensor) -> list:
     """Blocks of rows of a (length, low) band matrix: which rows, which columns are not zero there, and what they hold.
 
-    Blocks are about ``width`` columns wide, the fastest on CPU; a small matrix is faster as one block.
+    Blocks are about 24 columns wide, the fastest on CPU; a matrix of less than 96 is faster as one block.
     """
     used = int(matrix.any(0).sum())
-    count = min(used // width, len(matrix)) if used > 4 * width else 1
+    count = min(used // 24, len(matrix)) if used > 96 else 1
     blocks = []
     for rows in torch.arange(len(matrix)).tensor_split(count):
         columns = matrix[rows].any(0).nonzero().flatten()
         out, used = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-        blocks.append((out, used, matrix[out, used].contiguous()))
+        blocks.append((out, used, matrix[out, used]))
     return blocks

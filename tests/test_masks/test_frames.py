@@ -23,7 +23,8 @@ def test_point_grid_is_stock(points):
 
 
 @settings(deadline=None, max_examples=60)
-@given(size=st.tuples(st.integers(4, 150), st.integers(4, 150)), low=st.tuples(st.integers(1, 130), st.integers(1, 130)))
+@given(size=st.tuples(st.integers(4, 150), st.integers(4, 150)),
+       low=st.tuples(st.integers(1, 130), st.integers(1, 130)))
 def test_logits_are_resized_as_stock(size, low):
     sam, logits = small_sam(), torch.randn(2, *low, dtype=torch.float64)
     expected = sam.postprocess_masks(logits[None], resized_shape(size, SIDE), size)[0]

@@ -108,7 +108,8 @@ def random_thresholds(sam: Sam, images: list, points_per_side: int, survive: flo
     scores, prompts = engine.decoder.decode(state, engine.prompt_embeddings(points, [size]))
     threshold = scores.amax(1).quantile(1 - survive).item()
     some = (scores > threshold).any(1).nonzero().flatten()[:32]
-    logits = engine.decoder.masks(state, engine.decoder.select(state, prompts, some, state.grid), scores[some] > threshold)
+    selected = engine.decoder.select(state, prompts, some, state.grid)
+    logits = engine.decoder.masks(state, selected, scores[some] > threshold)
     resizer = LogitResizer(tuple(logits.shape[1:]), engine.resolution, size, logits.device)
     stability = stability_scores(resizer(logits), sam.mask_threshold, 1.)
     return dict(pred_iou_thresh=threshold, stability_score_thresh=stability.nanmedian().item(), box_nms_thresh=0.7)
@@ -186,9 +187,9 @@ class Timed:
 
     def time(self, clock: Clock) -> None:
         self.encoder.append(clock(self._encode) / len(self.images))
-        self.times.append(clock(self._generate) / len(self.images))
+        self.times.append(clock(self.generate) / len(self.images))
 
-    def _generate(self) -> None:
+    def generate(self) -> None:
         self.found = self.engine.generate(self.images)
 
     @torch.no_grad()
@@ -273,8 +274,7 @@ def run_setting(args, report: Report, sam: Sam, images: list, name: str, points:
         if args.fast:
             engines[f'{dtype}/fast'] = Timed(MaskEngine.fast(sam, **options), images)
     for engine in engines.values():
-        engine.time(Clock(args.device))  # warms up
-        engine.encoder, engine.times = [], []
+        engine.generate()  # warms up
     for _ in range(args.repeats):
         stock.time(clock)
         for engine in engines.values():
