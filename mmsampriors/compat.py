@@ -16,6 +16,7 @@ import mmengine.config.config as mmengine_config
 import mmengine.utils
 import mmengine.utils.package_utils as package_utils
 import numpy as np
+from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.fileio.backends import LocalBackend
 
@@ -109,6 +110,38 @@ def resolve_config_packages():
     get_installed_path.mended = True
     for module in (mmengine_config, mmengine.utils, package_utils):
         module.get_installed_path, module.is_installed = get_installed_path, is_installed
+
+
+def _replace_other_types(ours: dict, theirs: dict):
+    """Marks the dicts that are about to be merged over None or a dict of another ``type``: they replace it."""
+    for key, value in ours.items():
+        if not isinstance(value, dict) or key not in theirs:
+            continue
+        other = theirs[key]
+        if other is None or 'type' in value and value['type'] != other.get('type', value['type']):
+            value['_delete_'] = True
+        elif isinstance(other, dict):
+            _replace_other_types(value, other)
+
+
+def replace_parts_of_another_type():
+    """mmengine 0.10.7 merges a dict into the one that it overrides, whatever the ``type`` of the two [ours].
+
+    A part of ``model.spd`` that is replaced by one of another type would inherit arguments that it does not take. In
+    ``spd`` and ``model.spd`` it replaces the whole dict, in config files and on the command line. Every other key is
+    merged as always. Can go when mmengine does so.
+    """
+    upstream_merge = Config._merge_a_into_b
+    if getattr(upstream_merge, 'mended', False):
+        return
+
+    def _merge_a_into_b(a, b, allow_list_keys=False):
+        if isinstance(a.get('spd'), dict) and isinstance(b, dict) and isinstance(b.get('spd'), dict):
+            _replace_other_types(a['spd'], b['spd'])
+        return upstream_merge(a, b, allow_list_keys)
+
+    _merge_a_into_b.mended = True
+    Config._merge_a_into_b = staticmethod(_merge_a_into_b)
 
 
 def alias_numpy_bool8():
@@ -338,6 +371,7 @@ def write_files_whole():
 def apply():
     """Applies every repair that this environment needs; a second call changes nothing."""
     resolve_config_packages()
+    replace_parts_of_another_type()
     alias_numpy_bool8()
     accept_mmcv_2_2()
     stand_in_for_mmcv_ops()

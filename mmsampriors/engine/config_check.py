@@ -4,7 +4,7 @@ import inspect
 import logging
 import os.path as osp
 from copy import deepcopy
-from typing import Iterator, Tuple
+from typing import Iterator, NamedTuple, Tuple
 
 import mmsampriors.compat  # noqa: F401  (before mmagic)
 import torch
@@ -15,8 +15,6 @@ from mmengine.logging import print_log
 from mmsampriors.models import SPDModel
 from mmsampriors.models.network_probe import probe_network
 from mmsampriors.models.spd_config import check_spd
-
-OWN_BASE = osp.join(osp.dirname(osp.dirname(osp.abspath(__file__))), '.mim', 'configs', '_base_', 'spd.py')
 
 
 def check_config(cfg: Config):
@@ -36,10 +34,11 @@ def check_config(cfg: Config):
     if not has_hook:
         raise ValueError('model.type is SPDModel, but custom_hooks has no SPDScheduleHook: write custom_hooks = '
                          "_base_.get('custom_hooks', []) + _base_.spd_hooks")
-    _check_inherited(cfg)
+    file = _ConfigFile.of(cfg.filename) if cfg.filename and osp.isfile(cfg.filename) else None
+    _check_inherited(cfg, file)
     _check_model(cfg.model)
     check_spd(cfg.model.get('spd'))
-    _check_top_level(cfg)
+    _check_top_level(cfg, file)
 
 
 def check_training(cfg: Config):
@@ -85,9 +84,9 @@ def _warn_of_noise(pipeline):
                       logger='current', level=logging.WARNING)
 
 
-def _check_inherited(cfg):
+def _check_inherited(cfg, file):
     """A child's ``type='SPDModel'`` hides what its base trained; only the base itself still says so."""
-    kind = _inherited_type(cfg.filename) if cfg.filename and osp.isfile(cfg.filename) else None
+    kind = file and _inherited_type(file)
     if kind not in (None, 'BaseEditModel'):
         raise ValueError(f'{cfg.filename} inherits a {kind}, and SPDModel would put a plain restoration training in '
                          'its place. SPD distils what mmagic trains as a BaseEditModel, one image in and one image of '
@@ -96,17 +95,34 @@ def _check_inherited(cfg):
                          'generator=..., pixel_loss=..., data_preprocessor=..., spd=_base_.spd)')
 
 
-def _inherited_type(path):
+def _inherited_type(file):
     """``model.type`` that the bases of a config file say, SPDModel left out; None where they have no say."""
-    if _writes_model_anew(path):
+    if _writes_model_anew(file.path):
         return None
-    for base in Config._get_base_files(path):
-        base = Config._get_cfg_path(base, path)[0]
-        kind = Config.fromfile(base, import_custom_modules=False).get('model', {}).get('type')
+    for base in file.bases:
+        kind = base.config.get('model', {}).get('type')
         kind = _inherited_type(base) if kind == 'SPDModel' else kind
         if kind:
             return kind
     return None
+
+
+class _ConfigFile(NamedTuple):
+    """A config file, what it says with all that it inherits, and the files that it inherits."""
+    path: str
+    config: Config
+    bases: list
+
+    @classmethod
+    def of(cls, path: str) -> '_ConfigFile':
+        bases = [cls.of(Config._get_cfg_path(base, path)[0]) for base in Config._get_base_files(path)]
+        return cls(path, Config.fromfile(path, import_custom_modules=False), bases)
+
+    def family(self):
+        """The file, and all that it inherits."""
+        yield self
+        for base in self.bases:
+            yield from base.family()
 
 
 def _writes_model_anew(path):
@@ -126,18 +142,32 @@ def _check_model(model):
                          f'BaseEditModel. SPDModel takes {list(takes)}')
 
 
-def _check_top_level(cfg):
+def _check_top_level(cfg, file):
     """``_base_.spd`` is copied into ``model.spd`` when the file is read: a later change of ``spd`` reaches nothing."""
-    if 'spd' not in cfg:
+    if 'spd' not in cfg or file is None:
         return
-    base = Config.fromfile(OWN_BASE, import_custom_modules=False).spd
-    default, used, given = (dict(leaves(spd)) for spd in (base, cfg.model.spd, cfg.spd))
-    for key in {**given, **default}:
-        # None is a value that a key may have, so a key that is absent needs another sign.
-        before, now, ours = (spd.get(key, '(absent)') for spd in (default, used, given))
-        if ours not in (before, now):
-            raise ValueError(f'spd.{key} = {ours!r} has no effect, for model.spd.{key} is {now!r}: set '
-                             f'model.spd.{key} (on the command line: --cfg-options model.spd.{key}=...)')
+    used = dict(leaves(cfg.model.spd))
+    for before, given in _changes_of_spd(cfg, file):
+        before, given = dict(leaves(before)), dict(leaves(given))
+        for key in {**given, **before}:
+            # None is a value that a key may have, so a key that is absent needs another sign.
+            was, ours, now = (spd.get(key, '(absent)') for spd in (before, given, used))
+            if ours not in (was, now):
+                raise ValueError(f'spd.{key} = {ours!r} has no effect, for model.spd.{key} is {now!r}: set '
+                                 f'model.spd.{key} (on the command line: --cfg-options model.spd.{key}=...)')
+
+
+def _changes_of_spd(cfg, file):
+    """The top-level ``spd`` before and after each place that may have changed it without effect.
+
+    Such a place is a file with an SPDModel: what it copied into ``model.spd`` is the ``spd`` of its bases. A file
+    without a model, such as spd_sam.py, changes what its children copy. The command line is the last such place.
+    """
+    yield file.config.get('spd', {}), cfg.spd
+    for one in file.family():
+        inherited = [base.config.spd for base in one.bases if 'spd' in base.config]
+        if inherited and one.config.get('model', {}).get('type') == 'SPDModel':
+            yield inherited[0], one.config.spd
 
 
 def leaves(node, path: str = '') -> Iterator[Tuple[str, object]]:
