@@ -1,4 +1,5 @@
 """Builds mmsampriors with the ``.mim`` folder that mmengine looks for: configs and tools inside the package."""
+
 import os
 import re
 from pathlib import Path
@@ -24,8 +25,10 @@ def list_mim_files() -> list[str]:
     """Files below ``mmsampriors/.mim``, relative to the package; links to ``configs`` and ``tools`` are followed."""
     for name in ('configs', 'tools'):
         if not (PACKAGE / '.mim' / name).is_dir():
-            raise SystemExit(f'mmsampriors/.mim/{name} should be a link to the folder {name}, and is not: this copy of '
-                             'the repository lost its symbolic links. Clone with `git clone -c core.symlinks=true`.')
+            raise SystemExit(
+                f'mmsampriors/.mim/{name} should be a link to the folder {name}, and is not: this copy of '
+                'the repository lost its symbolic links. Clone with `git clone -c core.symlinks=true`.'
+            )
     files = []
     for folder, subfolders, names in os.walk(PACKAGE / '.mim', followlinks=True):
         subfolders[:] = sorted(name for name in subfolders if name != '__pycache__')
@@ -44,4 +47,5 @@ setup(
     python_requires='>=3.10,<3.13',
     install_requires=read_requirements('runtime'),
     extras_require={'lite': read_requirements('lite'), 'tests': read_requirements('tests')},
-    zip_safe=False)
+    zip_safe=False,
+)

@@ -3,6 +3,7 @@
 Importing the package mends upstream (:mod:`mmsampriors.compat`) and makes ``mmsampriors::`` bases resolve. It imports
 neither torch nor mmagic: modules are registered by what the base config names in ``custom_imports``.
 """
+
 from . import compat  # noqa: F401
 from .version import __version__
 

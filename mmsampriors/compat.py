@@ -3,6 +3,7 @@
 Each function names what it mends, in which version, and when it can go. All of them are idempotent. They must be in
 place before mmagic is imported, so every module of this package that imports mmagic imports this one first.
 """
+
 import contextlib
 import importlib.abc
 import importlib.metadata
@@ -19,6 +20,8 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.fileio.backends import LocalBackend
+
+from .files import written_whole
 
 OWN_NAME = __package__
 OWN_FOLDER = osp.dirname(osp.abspath(__file__))
@@ -153,6 +156,7 @@ def alias_numpy_bool8():
 @contextlib.contextmanager
 def _mmcv_as_accepted():
     import mmcv
+
     version = mmcv.__version__
     if version.startswith('2.2.'):
         mmcv.__version__ = '2.1.0'
@@ -171,14 +175,15 @@ def accept_mmcv_2_2():
 
 
 class _NoCompiledOps(types.ModuleType):
-
     def __getattr__(self, name):
         if name.startswith('__'):
             raise AttributeError(name)
 
         def compiled_op(*args, **kwargs):
-            raise RuntimeError(f'{name} is a compiled op of mmcv, and this mmcv has none (mmcv-lite). Networks that '
-                               'use it need mmcv built with ops; no restoration network of mmagic does.')
+            raise RuntimeError(
+                f'{name} is a compiled op of mmcv, and this mmcv has none (mmcv-lite). Networks that '
+                'use it need mmcv built with ops; no restoration network of mmagic does.'
+            )
 
         return compiled_op
 
@@ -202,8 +207,10 @@ def stand_in_for_mmcv_ops():
     """
     spec = importlib.util.find_spec('mmcv')
     if spec is None:
-        raise ModuleNotFoundError('mmsampriors needs mmcv (2.0 to 2.2) and found none. Install mmcv-lite, which needs '
-                                  'no compiler: pip install "mmcv-lite>=2.0,<2.3"')
+        raise ModuleNotFoundError(
+            'mmsampriors needs mmcv (2.0 to 2.2) and found none. Install mmcv-lite, which needs '
+            'no compiler: pip install "mmcv-lite>=2.0,<2.3"'
+        )
     # Looked for by file: asking importlib for 'mmcv._ext' would import mmcv, and torch with it.
     if not any(name.startswith('_ext.') for name in os.listdir(osp.dirname(spec.origin))):
         _around_import('mmcv.ops', _ops_without_extension)
@@ -212,6 +219,7 @@ def stand_in_for_mmcv_ops():
 @contextlib.contextmanager
 def _without_mediapipe():
     import mediapipe
+
     if hasattr(mediapipe, 'solutions'):
         yield
         return
@@ -279,6 +287,7 @@ def take_y_channel_for_one_channel():
 
 def _name_val_loop():
     from mmagic.registry import LOOPS
+
     LOOPS.register_module(name='ValLoop', force=True, module=sys.modules[LOOPS_MODULE].MultiValLoop)
 
 
@@ -318,15 +327,19 @@ def find_best_metric_with_prefix():
 def _history_buffer_getattr(owner, name):
     """The ``getattr`` that a checkpoint may call: HistoryBuffer's own statistics and nothing else."""
     from mmengine.logging import HistoryBuffer
+
     if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
-        raise ValueError(f'a checkpoint asks for the attribute {name!r} of {owner!r}, which no mmengine checkpoint '
-                         'needs: it may be malicious and is not loaded')
+        raise ValueError(
+            f'a checkpoint asks for the attribute {name!r} of {owner!r}, which no mmengine checkpoint '
+            'needs: it may be malicious and is not loaded'
+        )
     return getattr(owner, name)
 
 
 def _name_safe_globals():
     import torch
     from mmengine.logging import HistoryBuffer
+
     if not hasattr(torch.serialization, 'add_safe_globals'):
         return
     _history_buffer_getattr.__module__ = 'builtins'
@@ -356,13 +369,8 @@ def write_files_whole():
     upstream_put = LocalBackend.put
 
     def put(self, obj, filepath):
-        part = f'{filepath}.part'
-        try:
-            upstream_put(self, obj, part)
-            os.replace(part, filepath)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(part)
+        with written_whole(filepath) as part:
+            upstream_put(self, obj, str(part))
 
     put.mended = True
     LocalBackend.put = put

@@ -1,5 +1,8 @@
 """What the tests share: one thread, mmagic's scope, tiny pairs of photographs, and a small SPD config on them."""
-import mmsampriors.compat  # noqa: F401, I001  (mends mmagic before it is imported)
+
+import mmsampriors  # noqa: F401  (before mmagic, which it mends)
+
+# isort: split
 import copy
 
 import cv2
@@ -53,20 +56,22 @@ def model_cfg():
             analyzer=dict(type='EfficientNetAnalyzer', stage=1),
             sgr=dict(type='SGRLoss', loss_weight=0.1),
             distill=dict(type='SPDLoss', loss_weight=0.5),
-            schedule=dict(type='JointSchedule', begin=0., end=0.))
-        return copy.deepcopy({
-            **dict(
-                type='SPDModel',
-                generator=NAFNET,
-                pixel_loss=dict(type='L1Loss'),
-                train_cfg=dict(),
-                test_cfg=dict(),
-                data_preprocessor=dict(type='DataPreprocessor', mean=[0.] * 3, std=[255.] * 3)),
-            **model, 'spd': {
-                **parts,
-                **(spd or {})
+            schedule=dict(type='JointSchedule', begin=0.0, end=0.0),
+        )
+        return copy.deepcopy(
+            {
+                **dict(
+                    type='SPDModel',
+                    generator=NAFNET,
+                    pixel_loss=dict(type='L1Loss'),
+                    train_cfg=dict(),
+                    test_cfg=dict(),
+                    data_preprocessor=dict(type='DataPreprocessor', mean=[0.0] * 3, std=[255.0] * 3),
+                ),
+                **model,
+                'spd': {**parts, **(spd or {})},
             }
-        })
+        )
 
     return make
 
@@ -89,7 +94,8 @@ def runner_cfg(pairs, model_cfg, tmp_path, monkeypatch):
             metainfo=dict(dataset_type='pairs', task_name='denoising'),
             serialize_data=False,
             data_root=str(pairs),
-            data_prefix=dict(img='input', gt='target'))
+            data_prefix=dict(img='input', gt='target'),
+        )
         spd = dict(schedule=schedule) if schedule else {}
         return {
             **dict(
@@ -101,12 +107,14 @@ def runner_cfg(pairs, model_cfg, tmp_path, monkeypatch):
                     num_workers=0,
                     batch_size=2,
                     sampler=dict(type='InfiniteSampler', shuffle=True),
-                    dataset=dict(pipeline=[*pipeline, *crop, dict(type='PackInputs')], **dataset)),
+                    dataset=dict(pipeline=[*pipeline, *crop, dict(type='PackInputs')], **dataset),
+                ),
                 val_dataloader=dict(
                     num_workers=0,
                     batch_size=1,
                     sampler=dict(type='DefaultSampler', shuffle=False),
-                    dataset=dict(pipeline=[*pipeline, dict(type='PackInputs')], **dataset)),
+                    dataset=dict(pipeline=[*pipeline, dict(type='PackInputs')], **dataset),
+                ),
                 val_evaluator=[dict(type='PSNR')],
                 train_cfg=dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters // 2),
                 val_cfg=dict(type='MultiValLoop'),
@@ -114,12 +122,15 @@ def runner_cfg(pairs, model_cfg, tmp_path, monkeypatch):
                 default_hooks=dict(
                     logger=dict(type='LoggerHook', interval=1),
                     checkpoint=dict(
-                        type='CheckpointHook', interval=max_iters, by_epoch=False, save_best='PSNR', rule='greater')),
+                        type='CheckpointHook', interval=max_iters, by_epoch=False, save_best='PSNR', rule='greater'
+                    ),
+                ),
                 log_processor=dict(type='LogProcessor', window_size=1, by_epoch=False),
                 custom_hooks=[dict(type='SPDScheduleHook', interval=1), *hooks],
                 randomness=dict(seed=0),
-                log_level='WARNING'),
-            **others
+                log_level='WARNING',
+            ),
+            **others,
         }
 
     return make

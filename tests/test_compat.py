@@ -1,4 +1,5 @@
 """Each repair to upstream, in a fresh process where the fault that it mends is present or staged."""
+
 import os
 import subprocess
 import sys
@@ -13,8 +14,13 @@ ROOT = Path(__file__).parents[1]
 def run_python(code: str, *, folder: Path, path: tuple = ()) -> subprocess.CompletedProcess:
     """Runs ``code`` in a fresh Python that sees the checkout, and after it the folders of ``path``."""
     env = {**os.environ, 'PYTHONPATH': os.pathsep.join(map(str, [ROOT, *path])), 'OMP_NUM_THREADS': '1'}
-    return subprocess.run([sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code)],
-                          cwd=folder, env=env, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code)],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
 
 
 def check_python(code: str, *, folder: Path, path: tuple = ()):
@@ -26,7 +32,7 @@ def test_import_is_light_and_bases_resolve_without_pkg_resources(tmp_path):
     theirs, ours = 'mmagic::nafnet/nafnet_c64eb11128mb1db1111_8xb8-lr1e-3-400k_gopro.py', 'mmsampriors::_base_/spd.py'
     (tmp_path / 'child.py').write_text(f'_base_ = {[theirs, ours]}\n')
     check_python(
-        '''
+        """
         import sys
         sys.modules['pkg_resources'] = None  # as in an environment with setuptools 82
 
@@ -51,10 +57,12 @@ def test_import_is_light_and_bases_resolve_without_pkg_resources(tmp_path):
             mmengine.utils.get_installed_path('no_such_package')
         except ModuleNotFoundError as error:
             assert 'no_such_package is not installed' in str(error)
-        ''', folder=tmp_path)
+        """,
+        folder=tmp_path,
+    )
 
 
-IMPORT_MMAGIC = '''
+IMPORT_MMAGIC = """
     import sys
     sys.modules['pkg_resources'] = None
     import mmcv
@@ -78,13 +86,14 @@ IMPORT_MMAGIC = '''
     assert mmagic.models.NAFNet
     assert np.bool8 is np.bool_
     assert mmcv.__version__ == '2.2.0', 'the version is feigned for longer than mmagic is imported'
-'''
+"""
 
 
 def test_mmagic_imports_where_upstream_refuses(tmp_path):
     """mmcv 2.2, numpy 2, no compiled ops and no pkg_resources at once; and what the stand-ins leave behind."""
     check_python(
-        textwrap.dedent(IMPORT_MMAGIC) + textwrap.dedent('''
+        textwrap.dedent(IMPORT_MMAGIC)
+        + textwrap.dedent("""
         from mmengine.utils.dl_utils.misc import mmcv_full_available
         import glob, os
         compiled = bool(glob.glob(os.path.join(os.path.dirname(mmcv.__file__), '_ext.*')))
@@ -101,7 +110,9 @@ def test_mmagic_imports_where_upstream_refuses(tmp_path):
                 raise AssertionError('a compiled op ran without an extension')
         compat.apply()
         assert 'mmcv._ext' not in sys.modules or compiled
-        '''), folder=tmp_path)
+        """),
+        folder=tmp_path,
+    )
 
 
 @pytest.mark.parametrize('order', ['compat first', 'mmengine.runner first'])
@@ -111,7 +122,8 @@ def test_mmengine_checkpoints_load_and_others_do_not(tmp_path, order):
     if order == 'mmengine.runner first':
         first, second = second, first
     check_python(
-        f'{first}\n{second}\n' + textwrap.dedent('''
+        f'{first}\n{second}\n'
+        + textwrap.dedent("""
         import os
         import pickle
         import numpy as np
@@ -153,7 +165,9 @@ def test_mmengine_checkpoints_load_and_others_do_not(tmp_path, order):
                 else:
                     raise AssertionError(f'{call} was loaded')
             assert not os.path.exists('broken_in')
-        '''), folder=tmp_path)
+        """),
+        folder=tmp_path,
+    )
 
 
 def test_killed_write_leaves_the_old_file(tmp_path):
@@ -161,21 +175,23 @@ def test_killed_write_leaves_the_old_file(tmp_path):
     file = tmp_path / 'iter_10.pth'
     file.write_bytes(b'old')
     done = run_python(
-        '''
+        """
         import resource, signal
         import mmsampriors
         from mmengine.fileio import LocalBackend
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
         LocalBackend().put(bytes(100_000), 'iter_10.pth')
-        ''', folder=tmp_path)
+        """,
+        folder=tmp_path,
+    )
     assert done.returncode < 0, 'the process should have been killed'
     assert file.read_bytes() == b'old'
 
 
 def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     check_python(
-        '''
+        """
         import os, pathlib, resource
         import mmsampriors
         from mmengine.fileio import LocalBackend
@@ -192,7 +208,9 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
             raise AssertionError('100,000 bytes fitted into 4,096')
         assert pathlib.Path('iter_10.pth').read_bytes() == b'old'
         assert sorted(os.listdir('.')) == ['folder', 'iter_10.pth'], os.listdir('.')
-        ''', folder=tmp_path)
+        """,
+        folder=tmp_path,
+    )
 
 
 def test_compiled_ops_are_used_where_they_exist(tmp_path):
@@ -202,7 +220,7 @@ def test_compiled_ops_are_used_where_they_exist(tmp_path):
     (mmcv / '_ext.py').write_text('compiled = True\n')
     (mmcv / 'ops' / '__init__.py').write_text('from mmcv._ext import compiled\n')
     use = 'import mmsampriors.compat, mmcv.ops; assert mmcv.ops.compiled is True'
-    check_python(use, folder=tmp_path, path=(mmcv.parent, ))
+    check_python(use, folder=tmp_path, path=(mmcv.parent,))
 
 
 def test_missing_mmcv_says_what_to_install(tmp_path):

@@ -1,4 +1,5 @@
 """A wheel, an sdist and an editable install, each in an environment that borrows the packages of the running one."""
+
 import os
 import shutil
 import subprocess
@@ -12,15 +13,15 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
-RESOLVE = '''
+RESOLVE = """
 import mmsampriors
 from mmengine.config import Config
 config = Config.fromfile('child.py', import_custom_modules=False)
 assert config.spd.masks.type and 'SPDScheduleHook' in [hook.type for hook in config.spd_hooks]
 print(mmsampriors.__file__)
-'''
+"""
 
-FIRST_IMPORT = '''
+FIRST_IMPORT = """
 import importlib.machinery, os, runpy, sys
 
 class ShowOrigin:
@@ -32,9 +33,10 @@ class ShowOrigin:
 sys.meta_path.insert(0, ShowOrigin)
 sys.path[0] = os.path.dirname(sys.argv[1])
 runpy.run_path(sys.argv[1], run_name='__main__')
-'''
+"""
 SCRIPTS = [
-    str(path.relative_to(ROOT)) for path in sorted((ROOT / 'tools').rglob('*.py'))
+    str(path.relative_to(ROOT))
+    for path in sorted((ROOT / 'tools').rglob('*.py'))
     if "if __name__ == '__main__'" in path.read_text() and 'mmsampriors' in path.read_text()
 ]
 

@@ -3,6 +3,7 @@
 Can be stopped at any moment and started again. Shares the work over processes (torchrun) and machines (--shard) that
 see the same folders, without any other coordination.
 """
+
 import argparse
 import os
 import os.path as osp
@@ -11,13 +12,15 @@ import sys
 # A script in a checkout runs the checkout, whatever is installed.
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
-import mmsampriors.compat  # noqa: E402, F401
+import mmsampriors  # noqa: F401  (before mmagic, which it mends)
+
+# isort: split
 import torch  # noqa: E402
 from mmagic.registry import DATASETS, MODELS  # noqa: E402
 from mmengine.config import Config, DictAction  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 
-from mmsampriors.datasets.pair_check import check_data  # noqa: E402
+from mmsampriors.checks.pair_check import check_data  # noqa: E402
 from mmsampriors.datasets.stored_masks import carry_masks, fill_masks  # noqa: E402
 from mmsampriors.engine.restorer import restorer_of  # noqa: E402
 
@@ -26,8 +29,13 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='config file; model.spd.masks says what is computed and where it goes')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings that override it, key=value')
-    parser.add_argument('--shard', type=shard_of, default=(0, 1), metavar='I/N',
-                        help='every N-th image from the I-th (from 0) on, e.g. one shard a machine')
+    parser.add_argument(
+        '--shard',
+        type=shard_of,
+        default=(0, 1),
+        metavar='I/N',
+        help='every N-th image from the I-th (from 0) on, e.g. one shard a machine',
+    )
     parser.add_argument('--device', help='defaults to CUDA, one device a process, or else the CPU')
     parser.add_argument('--batch-size', type=int, default=1, help='images that are segmented at once')
     return parser.parse_args()
@@ -50,12 +58,16 @@ def share_of_process(shard: tuple) -> tuple:
 def stored_source(cfg: Config):
     """The mask source of a config, which must be a stored one."""
     if not cfg.model.get('spd'):
-        raise ValueError(f"{cfg.filename} has no model.spd: inherit mmsampriors::_base_/spd.py and write "
-                         "model = dict(type='SPDModel', spd=_base_.spd)")
+        raise ValueError(
+            f'{cfg.filename} has no model.spd: inherit mmsampriors::_base_/spd.py and write '
+            "model = dict(type='SPDModel', spd=_base_.spd)"
+        )
     source = MODELS.build(cfg.model.spd['masks'])
     if not source.stored:
-        raise ValueError(f"model.spd.masks is {type(source).__name__}, which stores nothing: expected a stored source, "
-                         "masks=dict(type='CachedMasks', segmenter=dict(type=...), cache_dir=...)")
+        raise ValueError(
+            f'model.spd.masks is {type(source).__name__}, which stores nothing: expected a stored source, '
+            "masks=dict(type='CachedMasks', segmenter=dict(type=...), cache_dir=...)"
+        )
     return source
 
 
@@ -70,8 +82,14 @@ def main():
     hooks = [hook for hook in cfg.get('custom_hooks', []) if hook.get('type') == 'MaskCacheHook']
     carry_masks(dataset, source, tuple(name for hook in hooks for name in hook.get('neutral', ())))
     default = f'cuda:{os.environ.get("LOCAL_RANK", 0)}' if torch.cuda.is_available() else 'cpu'
-    filled = fill_masks(dataset, source, restorer_of(cfg, source, dataset), shard=share_of_process(args.shard),
-                        batch_size=args.batch_size, device=args.device or default)
+    filled = fill_masks(
+        dataset,
+        source,
+        restorer_of(cfg, source, dataset),
+        shard=share_of_process(args.shard),
+        batch_size=args.batch_size,
+        device=args.device or default,
+    )
     print(f'{filled.ready} images had their masks, {filled.computed} got them now')
 
 

@@ -1,11 +1,14 @@
 """Exports the student of a training checkpoint: OUT (*.pth), and its stock mmagic config beside it."""
+
 import argparse
 import os.path as osp
 import sys
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
-import mmsampriors.compat  # noqa: E402, F401
+import mmsampriors  # noqa: F401  (before mmagic, which it mends)
+
+# isort: split
 from mmengine.config import Config  # noqa: E402
 from mmengine.runner.checkpoint import CheckpointLoader  # noqa: E402
 

@@ -1,10 +1,11 @@
 """The main job on an embedded default, in minutes on two cores.
 
-Makes rainy pairs from the photographs that scikit-image ships, trains a small Restormer, then trains it on twice for the
-same number of its own steps, once plainly and once with SAM-prior distillation, which trains a refiner first, and
+Makes rainy pairs from the photographs that scikit-image ships, trains a small Restormer, then trains it on twice for
+the same number of its own steps, once plainly and once with SAM-prior distillation, which trains a refiner first, and
 compares the two on photographs that were not trained on. An interrupted run goes on where it was; after a finished one,
 a new one starts.
 """
+
 import argparse
 import contextlib
 import json
@@ -15,24 +16,30 @@ import sys
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
-import mmsampriors.compat  # noqa: E402, F401
+import mmsampriors  # noqa: F401  (before mmagic, which it mends)
+
+# isort: split
 import skimage.data  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from PIL import Image  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-from mmsampriors.datasets.degradations import RainSettings, add_rain  # noqa: E402
-from mmsampriors.datasets.pairs import make_pairs  # noqa: E402
+from mmsampriors.data_preparation.degradations import RainSettings, add_rain  # noqa: E402
+from mmsampriors.data_preparation.pairs import make_pairs  # noqa: E402
+
 # What imports torch and mmagic, 5 s, is imported where it is used: the photographs get their rain before that.
 
 ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
-PHOTOGRAPHS = dict(train=['astronaut.png', 'rocket.jpg', 'motorcycle_left.png', 'motorcycle_right.png'], test=['chelsea.png', 'coffee.png'])
+PHOTOGRAPHS = dict(
+    train=['astronaut.png', 'rocket.jpg', 'motorcycle_left.png', 'motorcycle_right.png'],
+    test=['chelsea.png', 'coffee.png'],
+)
 # Each copy gets its own rain.
 COPIES = dict(train=8, test=1)
 # Photographs of other sizes are shrunk to this longest side, in pixels, so that testing takes seconds.
 LONGEST_SIDE = 448
 # Decibels above the rainy input that the student must reach.
-GAIN = 1.
+GAIN = 1.0
 TITLES = dict(first='training', plain='training on, plain', spd='training on, SPD')
 
 
@@ -64,7 +71,6 @@ def progress_hook(bar, name, log):
     from mmengine.hooks import Hook
 
     class ProgressHook(Hook):
-
         def before_train(self, runner):
             bar.set_description(TITLES[name])
             bar.update(runner.iter)
@@ -80,6 +86,7 @@ def progress_hook(bar, name, log):
 def config_of(name, args, distil):
     """The quickstart's config for one training, with its folders and number of steps."""
     from mmsampriors.engine.export import stock_model
+
     cfg = Config.fromfile(osp.join(ROOT, 'configs', 'spd', 'quickstart.py'))
     steps = dict(first=args.first, plain=args.then, spd=args.refiner + args.then)[name]
     cfg.work_dir, cfg.launcher = osp.join(args.out, name), 'none'
@@ -93,8 +100,13 @@ def config_of(name, args, distil):
     if distil:
         cfg.model.spd.schedule = dict(type='TwoStageSchedule', refiner=args.refiner / steps, _scope_='mmagic')
         # The student's own steps have the rates that they have in plain training.
-        cfg.param_scheduler = dict(type='CosineRestartLR', by_epoch=False, periods=[args.refiner, args.then],
-                                   restart_weights=[1, 1], eta_min=cfg.param_scheduler.eta_min)
+        cfg.param_scheduler = dict(
+            type='CosineRestartLR',
+            by_epoch=False,
+            periods=[args.refiner, args.then],
+            restart_weights=[1, 1],
+            eta_min=cfg.param_scheduler.eta_min,
+        )
     else:
         cfg.model = stock_model(cfg.model)
         # Both trainings are shown the same patches.
@@ -105,6 +117,7 @@ def config_of(name, args, distil):
 def train(name, args, bar, log, distil=False):
     """One training, from its own latest checkpoint where there is one; gives its last checkpoint's path."""
     from mmengine.runner import Runner
+
     cfg = config_of(name, args, distil)
     cfg.resume = osp.isfile(osp.join(cfg.work_dir, 'last_checkpoint'))
     if name != 'first':
@@ -125,7 +138,7 @@ def train_all(args):
         return {
             'first': train('first', args, bar, log),
             'plain': train('plain', args, bar, log),
-            'spd': train('spd', args, bar, log, distil=True)
+            'spd': train('spd', args, bar, log, distil=True),
         }
 
 
@@ -133,8 +146,10 @@ def write_results(args, checkpoints):
     """``student.pth``, ``panel.png``, ``curves.png`` and ``metrics.json``; gives the metrics."""
     import torch
 
-    from mmsampriors.evaluation import compare_on_pairs, mean_metrics
-    from mmsampriors.visualization import draw_curves, read_scalars
+    from mmsampriors.engine.compare_on_pairs import compare_on_pairs, mean_metrics
+    from mmsampriors.files import write_whole
+    from mmsampriors.reports import draw_curves, read_scalars
+
     states = {name: torch.load(path, weights_only=True)['state_dict'] for name, path in checkpoints.items()}
     model_cfg = config_of('spd', args, distil=True).model
     comparisons = compare_on_pairs(model_cfg, states, 'spd', osp.join(args.out, 'data', 'test'))
@@ -143,28 +158,36 @@ def write_results(args, checkpoints):
         {
             title: {name: read_scalars(osp.join(args.out, name), scalar) for name in ('plain', 'spd')}
             for title, scalar in (('PSNR-Y on the test photographs (dB)', 'PSNR'), ('SSIM-Y', 'SSIM'))
-        }, osp.join(args.out, 'curves.png'))
+        },
+        osp.join(args.out, 'curves.png'),
+    )
     for suffix in ('.pth', '.py'):
         shutil.copy(osp.join(args.out, 'spd', f'student{suffix}'), args.out)
     metrics = mean_metrics(comparisons)
-    with open(osp.join(args.out, 'metrics.json.part'), 'w') as file:
-        json.dump(metrics, file, indent=2)
     # Written last: where it is, the run is complete.
-    os.replace(osp.join(args.out, 'metrics.json.part'), osp.join(args.out, 'metrics.json'))
+    write_whole(osp.join(args.out, 'metrics.json'), json.dumps(metrics, indent=2))
     return metrics
 
 
 def draw_results(comparisons, path):
     """Writes the labelled panel, a row a photograph."""
     from mmsampriors.visualization import draw_masks, draw_panel
-    titles = dict(input='rainy', first='student before', spd='student after', masks='masks', refined='refined',
-                  target='ground truth')
+
+    titles = dict(
+        input='rainy',
+        first='student before',
+        spd='student after',
+        masks='masks',
+        refined='refined',
+        target='ground truth',
+    )
     rows, notes = {}, {}
     for one in comparisons:
         images = {**one.images, 'masks': draw_masks(one.images['spd'], one.masks)}
         rows[one.name] = {title: images[name] for name, title in titles.items()}
-        notes[one.name] = {title: f'{one.metrics[name]["PSNR"]:.2f} dB'
-                           for name, title in titles.items() if name in one.metrics}
+        notes[one.name] = {
+            title: f'{one.metrics[name]["PSNR"]:.2f} dB' for name, title in titles.items() if name in one.metrics
+        }
         notes[one.name]['masks'] = f'{len(one.masks)} masks'
     Image.fromarray(draw_panel(rows, notes)).save(path)
 
@@ -172,13 +195,20 @@ def draw_results(comparisons, path):
 def show(metrics, out):
     """Prints the table and what it says."""
     titles = dict(
-        input='rainy input', first='student before', plain='plain, equal steps', spd='SPD', refined='refined (with masks)')
+        input='rainy input',
+        first='student before',
+        plain='plain, equal steps',
+        spd='SPD',
+        refined='refined (with masks)',
+    )
     print(f'\n{"":22}{"PSNR-Y":>10}{"SSIM-Y":>10}')
     for name, title in titles.items():
         print(f'{title:22}{metrics[name]["PSNR"]:10.2f}{metrics[name]["SSIM"]:10.4f}')
     gain = metrics['spd']['PSNR'] - metrics['plain']['PSNR']
-    print(f'\nSPD is {abs(gain):.2f} dB {"above" if gain >= 0 else "BELOW"} plain training at equal steps: one seed, '
-          f'{len(PHOTOGRAPHS["test"])} photographs, minutes of training; no evidence either way.')
+    print(
+        f'\nSPD is {abs(gain):.2f} dB {"above" if gain >= 0 else "BELOW"} plain training at equal steps: one seed, '
+        f'{len(PHOTOGRAPHS["test"])} photographs, minutes of training; no evidence either way.'
+    )
     print(f'In {out}: student.pth, student.py, metrics.json, panel.png, curves.png, quickstart.log')
 
 

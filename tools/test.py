@@ -2,6 +2,7 @@
 
 Prints one table for all test sets, and writes it to test_results.json and test_results.csv in the work folder.
 """
+
 import argparse
 import copy
 import os.path as osp
@@ -9,16 +10,18 @@ import sys
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
-import mmsampriors.compat  # noqa: E402, F401
+import mmsampriors  # noqa: F401  (before mmagic, which it mends)
+
+# isort: split
 import mmengine  # noqa: E402
 from mmengine.dist import is_main_process  # noqa: E402
 from mmengine.hooks import Hook  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
-from mmsampriors.datasets.pair_check import check_data  # noqa: E402
+import mmsampriors.evaluation  # noqa: E402, F401  (registers its metrics, for exported students too)
+from mmsampriors.checks.pair_check import check_data  # noqa: E402
 from mmsampriors.engine.export import stock_model, student_weights  # noqa: E402
 from mmsampriors.engine.launch import add_common_options, load_config, process_group  # noqa: E402
-import mmsampriors.evaluation  # noqa: E402, F401  (registers its metrics, for exported students too)
 from mmsampriors.reports import by_set, save_results, sets_of, table_of  # noqa: E402
 
 
@@ -26,10 +29,14 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, the training config or the exported student.py')
     parser.add_argument('checkpoint', help='training checkpoint or exported student')
-    parser.add_argument('--refined', action='store_true',
-                        help='test the refined images too; needs a training checkpoint')
-    parser.add_argument('--out', help='one more file for the metrics, .json, .yaml or .pkl, under the names that '
-                        'mmagic gives them; those of the refined images begin with refined/')
+    parser.add_argument(
+        '--refined', action='store_true', help='test the refined images too; needs a training checkpoint'
+    )
+    parser.add_argument(
+        '--out',
+        help='one more file for the metrics, .json, .yaml or .pkl, under the names that '
+        'mmagic gives them; those of the refined images begin with refined/',
+    )
     add_common_options(parser)
     return parser.parse_args()
 

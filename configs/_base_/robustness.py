@@ -13,36 +13,45 @@ python tools/dataset_converters/make_robustness.py PHOTOGRAPHS data/robustness""
 robustness_pipeline = [
     dict(type='LoadImageFromFile', key='img', channel_order='rgb', _scope_='mmagic'),
     dict(type='LoadImageFromFile', key='gt', channel_order='rgb', _scope_='mmagic'),
-    dict(type='PackInputs', _scope_='mmagic')
+    dict(type='PackInputs', _scope_='mmagic'),
 ]
 
 robustness_sets = dict(
     derain=['rain', 'rain_heavy', 'rain_slanted', 'rain_long', 'rain_veiled'],
     deblur=['blur', 'blur_long', 'blur_straight'],
-    denoise=['noise_25', 'noise_15', 'noise_50', 'noise_75', 'noise_poisson'])
+    denoise=['noise_25', 'noise_15', 'noise_50', 'noise_75', 'noise_poisson'],
+)
 
 # Deraining is measured on the Y channel, deblurring and denoising on RGB, as the field does.
-robustness = dict((task,
-                   dict(
-                       dataloaders=[
-                           dict(
-                               num_workers=4,
-                               persistent_workers=False,
-                               drop_last=False,
-                               sampler=dict(type='DefaultSampler', shuffle=False, _scope_='mmagic'),
-                               dataset=dict(
-                                   type='BasicImageDataset',
-                                   metainfo=dict(dataset_type=name, task_name=task),
-                                   data_root=f'data/robustness/{name}',
-                                   data_prefix=dict(img='input', gt='target'),
-                                   pipeline=robustness_pipeline,
-                                   _scope_='mmagic')) for name in names
-                       ],
-                       evaluators=[[
-                           dict(
-                               type=metric,
-                               prefix=name,
-                               convert_to='Y' if task == 'derain' else None,
-                               _scope_='mmagic')
-                           for metric in ('PSNR', 'SSIM')
-                       ] for name in names])) for task, names in robustness_sets.items())
+robustness = dict(
+    (
+        task,
+        dict(
+            dataloaders=[
+                dict(
+                    num_workers=4,
+                    persistent_workers=False,
+                    drop_last=False,
+                    sampler=dict(type='DefaultSampler', shuffle=False, _scope_='mmagic'),
+                    dataset=dict(
+                        type='BasicImageDataset',
+                        metainfo=dict(dataset_type=name, task_name=task),
+                        data_root=f'data/robustness/{name}',
+                        data_prefix=dict(img='input', gt='target'),
+                        pipeline=robustness_pipeline,
+                        _scope_='mmagic',
+                    ),
+                )
+                for name in names
+            ],
+            evaluators=[
+                [
+                    dict(type=metric, prefix=name, convert_to='Y' if task == 'derain' else None, _scope_='mmagic')
+                    for metric in ('PSNR', 'SSIM')
+                ]
+                for name in names
+            ],
+        ),
+    )
+    for task, names in robustness_sets.items()
+)

@@ -5,10 +5,14 @@
 # `_scope_` is spelled out because mmengine would else look these up in a registry named mmsampriors.
 custom_imports = dict(
     imports=[
-        'mmsampriors.models', 'mmsampriors.datasets.samplers', 'mmsampriors.datasets.transforms', 'mmsampriors.engine',
-        'mmsampriors.evaluation'
+        'mmsampriors.models',
+        'mmsampriors.datasets.samplers',
+        'mmsampriors.datasets.transforms',
+        'mmsampriors.engine',
+        'mmsampriors.evaluation',
     ],
-    allow_failed_imports=False)
+    allow_failed_imports=False,
+)
 
 spd = dict(
     # M: where the masks come from. Felzenszwalb's segments need no weights, so that this runs anywhere, and are no
@@ -18,7 +22,8 @@ spd = dict(
         segmenter=dict(type='FelzenszwalbMasks', scale=250, sigma=0.8, min_size=500),
         source='gt',
         cache_dir='data/spd_masks',
-        _scope_='mmagic'),
+        _scope_='mmagic',
+    ),
     # g: how masks are fused into what the refiner sees.
     spf=dict(type='SPFUnit', form='prototype', inject='feature', _scope_='mmagic'),
     # r: a network config, or None for the student's own architecture.
@@ -28,11 +33,12 @@ spd = dict(
     # λ2 is sgr.loss_weight; sgr=None switches relations off.
     sgr=dict(type='SGRLoss', loss_weight=0.02, _scope_='mmagic'),
     # λ1 is distill.loss_weight: how much harder a difference from the refined image pulls than one from the truth.
-    distill=dict(type='SPDLoss', loss_weight=3., _scope_='mmagic'),
+    distill=dict(type='SPDLoss', loss_weight=3.0, _scope_='mmagic'),
     # First the student alone, then the refiner over it, then the student again under the refiner. The student learns in
     # half of the iterations: for as many updates as without SPD, double max_iters. With a trained student (load_from)
     # set warmup=0.
-    schedule=dict(type='TwoStageSchedule', warmup=0.125, refiner=0.5, _scope_='mmagic'))
+    schedule=dict(type='TwoStageSchedule', warmup=0.125, refiner=0.5, _scope_='mmagic'),
+)
 
 spd_hooks = [
     # Computes stored masks that are missing, before training.

@@ -6,4 +6,5 @@ custom_imports = dict(imports=_base_.custom_imports.imports + ['mmsampriors.mode
 
 model = dict(
     generator=dict(_delete_=True, type='DnCNN', channels=3, width=16, depth=8, _scope_='mmagic'),
-    pixel_loss=dict(type='MSELoss'))
+    pixel_loss=dict(type='MSELoss'),
+)

@@ -1,11 +1,11 @@
 # NAFNet, denoising of real photographs, on SIDD with NAFNet's published schedule for 8 GPUs.
 _base_ = [
-    'mmagic::nafnet/nafnet_c64eb2248mb12db2222_8xb8-lr1e-3-400k_sidd.py', '../_base_/spd_sam.py',
-    '../_base_/datasets/sidd.py'
+    'mmagic::nafnet/nafnet_c64eb2248mb12db2222_8xb8-lr1e-3-400k_sidd.py',
+    '../_base_/spd_sam.py',
+    '../_base_/datasets/sidd.py',
 ]
 
-model = dict(
-    type='SPDModel', spd={**_base_.spd, 'masks': {**_base_.spd.masks, 'cache_dir': 'data/spd_masks/sidd'}})
+model = dict(type='SPDModel', spd={**_base_.spd, 'masks': {**_base_.spd.masks, 'cache_dir': 'data/spd_masks/sidd'}})
 custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks
 
 # mmagic 1.2.0 trains on BGR and validates on RGB here: both are RGB now.

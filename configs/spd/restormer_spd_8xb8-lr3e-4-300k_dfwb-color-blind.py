@@ -1,12 +1,12 @@
 # Restormer, blind Gaussian denoising (a standard deviation from 0 to 50), on DFWB with Restormer's published schedule
 # for 8 GPUs, less its mixup.
 _base_ = [
-    'mmagic::restormer/restormer_official_dfwb-color-sigma25.py', '../_base_/spd_sam.py',
-    '../_base_/schedules/restormer_denoise_gaussian.py'
+    'mmagic::restormer/restormer_official_dfwb-color-sigma25.py',
+    '../_base_/spd_sam.py',
+    '../_base_/schedules/restormer_denoise_gaussian.py',
 ]
 
-model = dict(
-    type='SPDModel', spd={**_base_.spd, 'masks': {**_base_.spd.masks, 'cache_dir': 'data/spd_masks/dfwb'}})
+model = dict(type='SPDModel', spd={**_base_.spd, 'masks': {**_base_.spd.masks, 'cache_dir': 'data/spd_masks/dfwb'}})
 custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks
 
 experiment_name = 'restormer_spd_8xb8-lr3e-4-300k_dfwb-color-blind'

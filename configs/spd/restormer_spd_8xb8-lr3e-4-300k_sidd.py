@@ -1,10 +1,11 @@
 # Restormer, denoising of real photographs, on SIDD with Restormer's published schedule for 8 GPUs, less its mixup.
 _base_ = [
-    'mmagic::restormer/restormer_official_sidd.py', '../_base_/spd_sam.py', '../_base_/schedules/restormer_denoise.py'
+    'mmagic::restormer/restormer_official_sidd.py',
+    '../_base_/spd_sam.py',
+    '../_base_/schedules/restormer_denoise.py',
 ]
 
-model = dict(
-    type='SPDModel', spd={**_base_.spd, 'masks': {**_base_.spd.masks, 'cache_dir': 'data/spd_masks/sidd'}})
+model = dict(type='SPDModel', spd={**_base_.spd, 'masks': {**_base_.spd.masks, 'cache_dir': 'data/spd_masks/sidd'}})
 custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks
 
 experiment_name = 'restormer_spd_8xb8-lr3e-4-300k_sidd'

@@ -1,5 +1,5 @@
 """Makes an inherited train pipeline carry stored masks."""
-import mmsampriors.compat  # noqa: F401  (before mmagic)
+
 from mmagic.datasets import transforms as upstream
 from mmagic.registry import TRANSFORMS
 
@@ -8,8 +8,18 @@ from .transforms.carry_masks import CARRIERS, can_carry
 
 DEGRADES_AT_RANDOM = ('RandomNoise', 'RandomBlur', 'RandomJPEGCompression')
 # Transforms of mmagic that keep every pixel in its place. Not their subclasses: these may do what they like.
-NEUTRAL = (*DEGRADES_AT_RANDOM, 'LoadImageFromFile', 'SetValues', 'CopyValues', 'Normalize', 'RescaleToZeroOne', 'Clip',
-           'ColorJitter', 'UnsharpMasking', 'BinarizeImage')
+NEUTRAL = (
+    *DEGRADES_AT_RANDOM,
+    'LoadImageFromFile',
+    'SetValues',
+    'CopyValues',
+    'Normalize',
+    'RescaleToZeroOne',
+    'Clip',
+    'ColorJitter',
+    'UnsharpMasking',
+    'BinarizeImage',
+)
 
 
 def with_spd_masks(pipeline: list, store: dict, source: str = 'gt', neutral: tuple = ()) -> list:
@@ -53,16 +63,20 @@ def _carry(step, loaded: set):
     wrapped = CarryMasks(step)
     left = (loaded & {'img', 'gt'}) - wrapped.keys
     if 'gt' not in loaded or left:
-        raise ValueError(f'{wrapped.wrapped} moves {sorted(wrapped.keys)} and not {sorted(left) or "a loaded gt"}: '
-                         'masks follow transforms that move the degraded image and its ground truth alike')
+        raise ValueError(
+            f'{wrapped.wrapped} moves {sorted(wrapped.keys)} and not {sorted(left) or "a loaded gt"}: '
+            'masks follow transforms that move the degraded image and its ground truth alike'
+        )
     return _wrap(CarryMasks, transform=step)
 
 
 def _complete(carried: list) -> list:
     kinds = [_kind(step) for step in carried]
     if LoadMasks not in kinds:
-        raise ValueError("stored masks have the size of the ground truth, and this train pipeline loads none: expected "
-                         "dict(type='LoadImageFromFile', key='gt')")
+        raise ValueError(
+            'stored masks have the size of the ground truth, and this train pipeline loads none: expected '
+            "dict(type='LoadImageFromFile', key='gt')"
+        )
     if PackMasks not in kinds:
         raise ValueError("this train pipeline ends without packing: expected dict(type='PackInputs')")
     return carried
@@ -70,12 +84,15 @@ def _complete(carried: list) -> list:
 
 def _refuse_random_degradation(pipeline: list, source: str) -> None:
     culprits = [_kind(step).__name__ for step in pipeline if _kind(step).__name__ in DEGRADES_AT_RANDOM]
-    loads_img = any('img' in _adds(step, _kind(step)) for step in pipeline
-                    if _kind(step).__name__ == 'LoadImageFromFile')
+    loads_img = any(
+        'img' in _adds(step, _kind(step)) for step in pipeline if _kind(step).__name__ == 'LoadImageFromFile'
+    )
     if culprits or not loads_img:
-        raise ValueError(f"masks of source {source!r} cannot be stored: the degraded image is new every time "
-                         f"({', '.join(culprits) or 'it is not loaded from a file'}). Use source 'gt', or an online "
-                         "mask source")
+        raise ValueError(
+            f'masks of source {source!r} cannot be stored: the degraded image is new every time '
+            f"({', '.join(culprits) or 'it is not loaded from a file'}). Use source 'gt', or an online "
+            'mask source'
+        )
 
 
 def _adds(step, kind: type) -> list:
@@ -103,7 +120,9 @@ def _kind(step) -> type:
 
 
 def _unknown(kind: type) -> str:
-    return (f'{kind.__name__} in the train pipeline is not known to keep every pixel in its place and could leave '
-            f'stored masks behind; masks can follow {", ".join(known.__name__ for known in CARRIERS)}. If it moves '
-            f"nothing, name it: dict(type='MaskCacheHook', neutral=['{kind.__name__}']). Otherwise take it out, or use "
-            "an online mask source, such as model.spd.masks=dict(type='SAMMasks')")
+    return (
+        f'{kind.__name__} in the train pipeline is not known to keep every pixel in its place and could leave '
+        f'stored masks behind; masks can follow {", ".join(known.__name__ for known in CARRIERS)}. If it moves '
+        f"nothing, name it: dict(type='MaskCacheHook', neutral=['{kind.__name__}']). Otherwise take it out, or use "
+        "an online mask source, such as model.spd.masks=dict(type='SAMMasks')"
+    )

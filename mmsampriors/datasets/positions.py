@@ -1,4 +1,5 @@
 """Samples that depend on their position in the training alone, and not on what was loaded before them."""
+
 import contextlib
 import itertools
 import random
@@ -87,8 +88,9 @@ class PositionedBatches:
             batches = iter(self.batch_sampler)
             first = next(batches, None)
             if first is None:
-                raise ValueError('the training set gives no batch: check data_root, data_prefix and batch_size of '
-                                 'train_dataloader')
+                raise ValueError(
+                    'the training set gives no batch: check data_root, data_prefix and batch_size of train_dataloader'
+                )
             yield first
             yield from batches
 
@@ -101,9 +103,18 @@ def positioned_loader(loader: DataLoader, seed: int, **batches) -> DataLoader:
         seed (int): Of the run.
         **batches: ``start``, ``rank`` and ``world_size`` of :class:`PositionedBatches`.
     """
-    same = ('num_workers', 'collate_fn', 'pin_memory', 'timeout', 'worker_init_fn', 'multiprocessing_context',
-            'prefetch_factor', 'persistent_workers')
+    same = (
+        'num_workers',
+        'collate_fn',
+        'pin_memory',
+        'timeout',
+        'worker_init_fn',
+        'multiprocessing_context',
+        'prefetch_factor',
+        'persistent_workers',
+    )
     return DataLoader(
         PositionedSamples(loader.dataset, seed),
         batch_sampler=PositionedBatches(loader.batch_sampler, **batches),
-        **{name: getattr(loader, name) for name in same})
+        **{name: getattr(loader, name) for name in same},
+    )

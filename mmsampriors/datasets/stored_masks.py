@@ -1,8 +1,8 @@
 """Built datasets whose masks are stored: filling the store, and carrying the masks."""
+
 from collections.abc import Sequence
 from typing import Callable
 
-import mmsampriors.compat  # noqa: F401  (before mmagic)
 from mmagic.registry import TRANSFORMS
 
 from mmsampriors.masks import Filled, MaskCache, build_store, fill_cache

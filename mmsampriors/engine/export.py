@@ -1,4 +1,5 @@
 """The exported student: weights and config that stock mmagic loads."""
+
 import copy
 import os.path as osp
 from typing import Dict
@@ -11,9 +12,23 @@ from torch import Tensor
 OWN_PARTS = ('refiner.', 'spf.', 'distill.', 'sgr.', 'first_student.')
 OWN_IMPORTS = 'mmsampriors'
 OWN_NETWORKS = 'mmsampriors.models.networks.'
-TRAINING_KEYS = ('spd', 'spd_hooks', 'pairs', 'train_dataloader', 'train_pipeline', 'train_cfg', 'optim_wrapper',
-                 'param_scheduler', 'auto_scale_lr', 'data_help', 'load_from', 'resume', 'custom_hooks', 'work_dir',
-                 'launcher')
+TRAINING_KEYS = (
+    'spd',
+    'spd_hooks',
+    'pairs',
+    'train_dataloader',
+    'train_pipeline',
+    'train_cfg',
+    'optim_wrapper',
+    'param_scheduler',
+    'auto_scale_lr',
+    'data_help',
+    'load_from',
+    'resume',
+    'custom_hooks',
+    'work_dir',
+    'launcher',
+)
 
 
 def student_weights(state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
@@ -57,8 +72,9 @@ def write_student(state_dict: Dict[str, Tensor], cfg: Config, path: str):
     """
     weights = student_weights(state_dict)
     if not any(key.startswith('generator.') for key in weights):
-        raise ValueError(f'the checkpoint holds no student: none of its {len(state_dict)} entries begins with '
-                         'generator.')
+        raise ValueError(
+            f'the checkpoint holds no student: none of its {len(state_dict)} entries begins with generator.'
+        )
     save_checkpoint(dict(meta=dict(), state_dict=weights), path)
     text = student_config(cfg).pretty_text
     get_file_backend(path).put(text.encode(), osp.splitext(path)[0] + '.py')

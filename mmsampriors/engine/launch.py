@@ -1,4 +1,5 @@
 """Starting a run from the command line."""
+
 import argparse
 import contextlib
 import gc
@@ -18,7 +19,8 @@ def add_common_options(parser: argparse.ArgumentParser):
         nargs='+',
         action=DictAction,
         help='settings that override the config, as key=value, e.g. model.spd.distill.loss_weight=0.2; lists as '
-        'key="[a,b]" or key=a,b, without white space')
+        'key="[a,b]" or key=a,b, without white space',
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
@@ -70,8 +72,9 @@ def _join_on_cpu(cfg):
     if cfg.launcher == 'none' or torch.cuda.is_available() or dist.is_initialized():
         return
     if cfg.launcher != 'pytorch':
-        raise RuntimeError(f'--launcher {cfg.launcher} needs CUDA devices; without them use --launcher pytorch '
-                           '(tools/dist_train.sh)')
+        raise RuntimeError(
+            f'--launcher {cfg.launcher} needs CUDA devices; without them use --launcher pytorch (tools/dist_train.sh)'
+        )
     dist.init_process_group('gloo')
     wrapper = cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel')
     cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}

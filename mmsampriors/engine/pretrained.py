@@ -1,4 +1,5 @@
 """A student that starts from a checkpoint (``load_from``)."""
+
 import re
 
 from torch import nn
@@ -33,12 +34,14 @@ def fit_to_model(checkpoint: dict, model: nn.Module) -> str:
     missing = [name for name in student if name not in shapes]
     other = [name for name, weight in weights.items() if name in shapes and shapes[name] != weight.shape]
     if missing or other:
-        raise ValueError(f'the checkpoint does not fit the model: {len(missing)} of the {len(student)} weights of '
-                         f'model.generator ({type(model.generator).__name__}) are missing{_first(missing)} and '
-                         f'{len(other)} weights have another shape{_first(other)}. Its {len(shapes)} entries begin '
-                         f'with {sorted({name.split(".")[0] for name in shapes})[:5]}; expected is generator.*, as '
-                         'mmagic saves it for the same network. Take the checkpoint of this config, or leave load_from '
-                         'out')
+        raise ValueError(
+            f'the checkpoint does not fit the model: {len(missing)} of the {len(student)} weights of '
+            f'model.generator ({type(model.generator).__name__}) are missing{_first(missing)} and '
+            f'{len(other)} weights have another shape{_first(other)}. Its {len(shapes)} entries begin '
+            f'with {sorted({name.split(".")[0] for name in shapes})[:5]}; expected is generator.*, as '
+            'mmagic saves it for the same network. Take the checkpoint of this config, or leave load_from '
+            'out'
+        )
     own = {name: value for name, value in model.state_dict().items() if name.startswith(OWN_PARTS)}
     ours = {name: value for name, value in own.items() if name not in shapes}
     found.update(ours)
@@ -47,9 +50,14 @@ def fit_to_model(checkpoint: dict, model: nn.Module) -> str:
         network = getattr(model, name)
         if network is not None and same_architecture(network, model.generator):
             found.update({f'{name}.{key}': found[prefix + f'generator.{key}'] for key in network.state_dict()})
-    return (f'the student takes all of its {len(student)} weights from the checkpoint; {len(ours)} of SPF unit and '
+    return (
+        (
+            f'the student takes all of its {len(student)} weights from the checkpoint; {len(ours)} of SPF unit and '
             'refiner are not in it: they start anew, and a refiner of the same architecture from the student'
-            ) if ours else ''
+        )
+        if ours
+        else ''
+    )
 
 
 def _first(names):

@@ -1,7 +1,7 @@
 """What the refiner makes of the student's images in validation."""
+
 from typing import List
 
-import mmsampriors.compat  # noqa: F401  (before mmagic)
 import torch
 from mmagic.structures import DataSample
 

@@ -1,5 +1,5 @@
 """A trained restoration network that restores whole images, for masks of source 'restored'."""
-import mmsampriors.compat  # noqa: F401  (before mmagic)
+
 import torch
 import torch.nn.functional as F
 from mmagic.registry import MODELS
@@ -34,7 +34,7 @@ class Restorer:
         self.bgr = (self.preprocessor.output_channel_order or channel_order).upper() == 'BGR'
         loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
         weights = loaded.get('state_dict', loaded)
-        weights = {key[len('generator.'):]: value for key, value in weights.items() if key.startswith('generator.')}
+        weights = {key[len('generator.') :]: value for key, value in weights.items() if key.startswith('generator.')}
         try:
             self.generator.load_state_dict(weights)
         except RuntimeError as error:
@@ -57,7 +57,7 @@ class Restorer:
         else:
             outputs = self.generator(inputs)
         scale = outputs.shape[-1] // inputs.shape[-1]
-        outputs = outputs[..., :height * scale, :width * scale].clamp(0, 255) / 255
+        outputs = outputs[..., : height * scale, : width * scale].clamp(0, 255) / 255
         if self.gray:
             return outputs.expand(-1, 3, -1, -1)
         return outputs.flip(1) if self.bgr else outputs

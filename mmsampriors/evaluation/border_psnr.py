@@ -1,4 +1,5 @@
 """PSNR where regions meet."""
+
 from typing import List, Optional
 
 import numpy as np
@@ -33,12 +34,9 @@ class BorderPSNR(MaskMetric):
 
     metric = 'BorderPSNR'
 
-    def __init__(self,
-                 masks: dict,
-                 distance: int = 3,
-                 crop_border: int = 0,
-                 convert_to: Optional[str] = None,
-                 **kwargs):
+    def __init__(
+        self, masks: dict, distance: int = 3, crop_border: int = 0, convert_to: Optional[str] = None, **kwargs
+    ):
         super().__init__(masks, **kwargs)
         if distance < 1:
             raise ValueError(f'distance must be at least 1 pixel, found {distance}')
@@ -51,19 +49,24 @@ class BorderPSNR(MaskMetric):
             pred, gt = self.images(sample)
             near = near_borders(self.segment(gt, sample).masks, self.distance)
             if near.shape != gt.shape[1:]:
-                raise ValueError(f'the masks of {sample.get("gt_path")} have {tuple(near.shape)} pixels (H, W), the '
-                                 f'image {tuple(gt.shape[1:])}')
+                raise ValueError(
+                    f'the masks of {sample.get("gt_path")} have {tuple(near.shape)} pixels (H, W), the '
+                    f'image {tuple(gt.shape[1:])}'
+                )
             near = img_transform(near[None].float().cpu(), crop_border=self.transform['crop_border'], input_order='CHW')
-            ours, theirs = (img_transform(image.cpu(), channel_order=self.channel_order, **self.transform)
-                            for image in (pred, gt))
+            ours, theirs = (
+                img_transform(image.cpu(), channel_order=self.channel_order, **self.transform) for image in (pred, gt)
+            )
             self.results.append({self.metric: _psnr(ours, theirs, near[..., 0] > 0)})
 
     def compute_metrics(self, results: List[dict]) -> dict:
         """The mean over the images that have borders."""
         values = [result[self.metric] for result in results if result[self.metric] is not None]
         if not values:
-            raise ValueError(f'BorderPSNR: none of the {len(results)} images has a border between regions; are the '
-                             f'masks ({type(self.masks).__name__}) those of these images?')
+            raise ValueError(
+                f'BorderPSNR: none of the {len(results)} images has a border between regions; are the '
+                f'masks ({type(self.masks).__name__}) those of these images?'
+            )
         return {self.metric: float(np.mean(values))}
 
 
@@ -89,5 +92,5 @@ def near_borders(masks: Tensor, distance: int) -> Tensor:
 def _psnr(ours: np.ndarray, theirs: np.ndarray, where: np.ndarray):
     if not where.any():
         return None
-    error = np.mean((ours[where] - theirs[where])**2, dtype=np.float64)
+    error = np.mean((ours[where] - theirs[where]) ** 2, dtype=np.float64)
     return float('inf') if error == 0 else float(10 * np.log10(255**2 / error))

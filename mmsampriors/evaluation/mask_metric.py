@@ -1,4 +1,5 @@
 """What the metrics that need masks have in common."""
+
 from typing import Optional, Tuple
 
 import torch
@@ -25,17 +26,20 @@ class MaskMetric(BaseSampleWiseMetric):
         prefix (str, optional): Comes before the names of the metrics, as ``prefix/name``.
     """
 
-    def __init__(self,
-                 masks: dict,
-                 gt_key: str = 'gt_img',
-                 pred_key: str = 'pred_img',
-                 collect_device: str = 'cpu',
-                 prefix: Optional[str] = None):
+    def __init__(
+        self,
+        masks: dict,
+        gt_key: str = 'gt_img',
+        pred_key: str = 'pred_img',
+        collect_device: str = 'cpu',
+        prefix: Optional[str] = None,
+    ):
         super().__init__(gt_key=gt_key, pred_key=pred_key, collect_device=collect_device, prefix=prefix)
         self.masks = MODELS.build(masks)
         if not isinstance(self.masks, MaskSource):
-            raise TypeError(f'masks of {type(self).__name__} must be a mask source, such as SAMMasks, '
-                            f'found {masks["type"]}')
+            raise TypeError(
+                f'masks of {type(self).__name__} must be a mask source, such as SAMMasks, found {masks["type"]}'
+            )
         self.masks.prepare()
 
     def prepare(self, module, dataloader):
@@ -53,8 +57,10 @@ class MaskMetric(BaseSampleWiseMetric):
         pred = obtain_data(sample['output'], self.pred_key, self.device)
         gt = obtain_data(sample, self.gt_key, self.device)
         if pred.shape != gt.shape:
-            raise ValueError(f'{type(self).__name__} compares images of one size; found {tuple(pred.shape)} for '
-                             f'{self.pred_key} and {tuple(gt.shape)} for {self.gt_key} of {sample.get("gt_path")}')
+            raise ValueError(
+                f'{type(self).__name__} compares images of one size; found {tuple(pred.shape)} for '
+                f'{self.pred_key} and {tuple(gt.shape)} for {self.gt_key} of {sample.get("gt_path")}'
+            )
         return pred, gt
 
     @torch.no_grad()

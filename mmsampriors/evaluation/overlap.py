@@ -1,4 +1,5 @@
 """How well two sets of masks agree."""
+
 from typing import NamedTuple
 
 import torch

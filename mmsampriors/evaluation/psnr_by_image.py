@@ -1,6 +1,6 @@
 """PSNR of each image, for statistics over images."""
+
 import json
-import os
 import os.path as osp
 from typing import List, Optional
 
@@ -8,6 +8,8 @@ from mmagic.evaluation import PSNR
 from mmagic.evaluation.metrics.metrics_utils import obtain_data
 from mmagic.registry import METRICS, MODELS
 from mmengine.model import is_model_wrapper
+
+from mmsampriors.files import write_whole
 
 from .mask_metric import to_rgb
 
@@ -40,21 +42,20 @@ class PSNRByImage(PSNR):
     def process(self, data_batch, data_samples: List[dict]):
         """Measures the images of a batch."""
         super().process(data_batch, data_samples)
-        for result, sample in zip(self.results[-len(data_samples):], data_samples):
+        for result, sample in zip(self.results[-len(data_samples) :], data_samples):
             path = sample.get('gt_path', '')
             result.update(name=osp.splitext(osp.basename(path))[0], psnr=float(result[self.metric]))
             if self.masks is not None:
                 gt = to_rgb(obtain_data(sample, self.gt_key, self._device_of_model))
                 found = self.masks.segment(gt[None], [path])[0]
-                result.update(masks=len(found), coverage=found.masks.any(0).float().mean().item() if len(found) else 0.)
+                result.update(
+                    masks=len(found), coverage=found.masks.any(0).float().mean().item() if len(found) else 0.0
+                )
 
     def compute_metrics(self, results: List[dict]) -> dict:
         """The mean, as mmagic's; writes the file, in the main process."""
         folder, name = osp.split(self.out)
         path = osp.join(folder, f'refined_{name}' if self._refined else name)
-        os.makedirs(folder or '.', exist_ok=True)
         rows = [{key: value for key, value in result.items() if key != self.metric} for result in results]
-        with open(f'{path}.part', 'w') as file:
-            json.dump(rows, file, indent=1)
-        os.replace(f'{path}.part', path)
+        write_whole(path, json.dumps(rows, indent=1))
         return super().compute_metrics(results)

@@ -1,4 +1,5 @@
 """Does a segmenter see in the restored image what it sees in the ground truth?"""
+
 import hashlib
 from typing import List, Optional
 
@@ -44,8 +45,10 @@ class SegmentationConsistency(MaskMetric):
     def __init__(self, masks: dict, human_segments: Optional[str] = None, **kwargs):
         super().__init__(masks, **kwargs)
         if self.masks.stored or masks['type'] == 'NoMasks':
-            raise ValueError(f"SegmentationConsistency segments restored images, and {masks['type']} cannot: name a "
-                             "segmenter, such as masks=dict(type='SAMMasks', model_type='vit_h')")
+            raise ValueError(
+                f'SegmentationConsistency segments restored images, and {masks["type"]} cannot: name a '
+                "segmenter, such as masks=dict(type='SAMMasks', model_type='vit_h')"
+            )
         self.human = LabelMaps(human_segments) if human_segments else None
         self._seen = {}
 
@@ -55,8 +58,13 @@ class SegmentationConsistency(MaskMetric):
             pred, gt = self.images(sample)
             restored, truth = self.segment(pred, sample), self._masks_of_gt(gt, sample)
             agreed = agreement(truth, restored)
-            result = dict(SegIoU=agreed.mean, SegIoU_gt2restored=agreed.forth, SegIoU_restored2gt=agreed.back,
-                          Masks_gt=len(truth), Masks_restored=len(restored))
+            result = dict(
+                SegIoU=agreed.mean,
+                SegIoU_gt2restored=agreed.forth,
+                SegIoU_restored2gt=agreed.back,
+                Masks_gt=len(truth),
+                Masks_restored=len(restored),
+            )
             if self.human is not None:
                 result.update(self._against_human(restored, truth, sample))
             self.results.append(result)
@@ -64,15 +72,24 @@ class SegmentationConsistency(MaskMetric):
     def _against_human(self, restored, truth, sample):
         path = sample.get('gt_path')
         if path is None:
-            raise KeyError('human segments are found by the name of the ground truth, and the samples have no gt_path: '
-                           'load it with LoadImageFromFile')
+            raise KeyError(
+                'human segments are found by the name of the ground truth, and the samples have no gt_path: '
+                'load it with LoadImageFromFile'
+            )
         human = self.human.load(path).to(restored.masks.device)
         if human.size != restored.size:
-            raise ValueError(f'the label map of {path} in {self.human.folder} has {human.size} pixels (H, W), the '
-                             f'restored image {restored.size}')
+            raise ValueError(
+                f'the label map of {path} in {self.human.folder} has {human.size} pixels (H, W), the '
+                f'restored image {restored.size}'
+            )
         agreed = agreement(human, restored)
-        return dict(HumanIoU=agreed.mean, HumanIoU_human2restored=agreed.forth, HumanIoU_restored2human=agreed.back,
-                    HumanIoU_of_gt=agreement(human, truth).mean, Segments_human=len(human))
+        return dict(
+            HumanIoU=agreed.mean,
+            HumanIoU_human2restored=agreed.forth,
+            HumanIoU_restored2human=agreed.back,
+            HumanIoU_of_gt=agreement(human, truth).mean,
+            Segments_human=len(human),
+        )
 
     def _masks_of_gt(self, gt: Tensor, sample: dict) -> ImageMasks:
         """Segmented once: each validation meets the same images again. Kept as runs, some KB an image."""

@@ -1,4 +1,5 @@
 """The one type by which masks travel: what masks an image has."""
+
 from dataclasses import dataclass, fields
 
 import torch
@@ -95,6 +96,7 @@ def boxes_of(masks: Tensor) -> Tensor:
     """
     rows, columns = masks.any(2).int(), masks.any(1).int()
     height, width = masks.shape[-2:]
-    return torch.stack([
-        columns.argmax(1), rows.argmax(1), width - 1 - columns.flip(1).argmax(1), height - 1 - rows.flip(1).argmax(1)
-    ], 1).float()
+    return torch.stack(
+        [columns.argmax(1), rows.argmax(1), width - 1 - columns.flip(1).argmax(1), height - 1 - rows.flip(1).argmax(1)],
+        1,
+    ).float()

@@ -1,4 +1,5 @@
 """Masks that travel: kept as runs on the host, drawn on the device where they are asked for."""
+
 from functools import cached_property
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ class Runs(NamedTuple):
         members (ndarray): (cells, B), uint8, bits: the masks that cover each cell.
         scores, stability (ndarray): (K,), float32.
     """
+
     size: tuple
     columns: np.ndarray
     cells: np.ndarray
@@ -33,6 +35,7 @@ class Runs(NamedTuple):
 
 class Orientation(NamedTuple):
     """How the stored image is shown: first transposed, then flipped."""
+
     transposed: bool = False
     vertical: bool = False
     horizontal: bool = False
@@ -40,6 +43,7 @@ class Orientation(NamedTuple):
 
 class Shown(NamedTuple):
     """The runs of a window (as stored), and which masks have pixels there, largest area first."""
+
     cells: np.ndarray
     lengths: np.ndarray
     kept: np.ndarray
@@ -114,7 +118,7 @@ class RunMasks(ImageMasks):
         """What the window shows."""
         cells, lengths = crop_runs(self.runs.columns, self.runs.cells, self.runs.size[0], self.window)[1:]
         areas = mask_areas(cells, lengths, self.runs.members)
-        order = np.argsort(-areas, kind='stable')[:np.count_nonzero(areas)]
+        order = np.argsort(-areas, kind='stable')[: np.count_nonzero(areas)]
         return Shown(cells, lengths, order, areas[order])
 
     @cached_property
@@ -165,8 +169,9 @@ class RunMasks(ImageMasks):
         """The window of ``height`` by ``width`` pixels whose first row and column are ``top`` and ``left``."""
         rows, columns = self.size
         if not (0 <= top < top + height <= rows and 0 <= left < left + width <= columns):
-            raise ValueError(f'a window of {height}x{width} at row {top}, column {left} is not inside masks of '
-                             f'{rows}x{columns}')
+            raise ValueError(
+                f'a window of {height}x{width} at row {top}, column {left} is not inside masks of {rows}x{columns}'
+            )
         top = rows - top - height if self.orientation.vertical else top
         left = columns - left - width if self.orientation.horizontal else left
         if self.orientation.transposed:

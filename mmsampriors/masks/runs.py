@@ -6,6 +6,7 @@ row, the image is a sequence of *runs* of pixels of one cell. Every row starts a
 cover each cell, ``members``. Overlaps cost nothing, cropping touches runs and not pixels, and 64 masks on 481 x 321
 pixels have some ten thousand runs where they have ten million mask pixels. [ours]
 """
+
 import numpy as np
 
 MAX_WIDTH = 2**16 - 1

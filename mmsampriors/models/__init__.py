@@ -1,5 +1,4 @@
 """The method: SPDModel, SPF unit, losses, analyzers and mask sources, in mmagic's registries."""
-import mmsampriors.compat  # noqa: F401, I001  (mends mmagic before it is imported)
 
 from .analyzers import *  # noqa: F401, F403
 from .losses import SGRLoss, SPDLoss

@@ -1,4 +1,5 @@
 """Networks that are copies of others."""
+
 from copy import deepcopy
 
 from torch import nn

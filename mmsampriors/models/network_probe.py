@@ -1,4 +1,5 @@
 """What can be learnt of a restoration network by running it once on a small image."""
+
 import itertools
 from dataclasses import dataclass
 from typing import Optional
@@ -48,9 +49,11 @@ def probe_network(network: nn.Module, entry: Optional[str] = None) -> NetworkPro
         for handle in handles:
             handle.remove()
     if output.shape[1:] != (channels, side, side):
-        raise ValueError(f'{type(network).__name__} maps an image of {channels}x{side}x{side} to '
-                         f'{"x".join(map(str, output.shape[1:]))}. SPD needs a network that restores an image at its '
-                         'own size: super-resolution and the like do not qualify')
+        raise ValueError(
+            f'{type(network).__name__} maps an image of {channels}x{side}x{side} to '
+            f'{"x".join(map(str, output.shape[1:]))}. SPD needs a network that restores an image at its '
+            'own size: super-resolution and the like do not qualify'
+        )
     module, _, feature = reached[0] if reached else (None, None, None)
     if isinstance(feature, Tensor) and feature.ndim == 4 and min(feature.shape[2:]) >= side:
         name = next(name for name, other in network.named_modules() if other is module)
@@ -58,8 +61,10 @@ def probe_network(network: nn.Module, entry: Optional[str] = None) -> NetworkPro
     if entry is None:
         return NetworkProbe(channels, None, 0)
     found = tuple(feature.shape) if isinstance(feature, Tensor) else type(feature).__name__
-    raise ValueError(f'spd.spf.entry={entry!r} of {type(network).__name__} makes no feature map at the resolution of '
-                     f"the image (found {found}): name one that does, or set spd.spf.inject='image'")
+    raise ValueError(
+        f'spd.spf.entry={entry!r} of {type(network).__name__} makes no feature map at the resolution of '
+        f"the image (found {found}): name one that does, or set spd.spf.inject='image'"
+    )
 
 
 def _run(network, reached):
@@ -82,13 +87,17 @@ def _run(network, reached):
     finally:
         for module, training in modes.items():
             module.training = training
-    raise ValueError(f'{type(network).__name__} does not take one image and give one, so it cannot be distilled. '
-                     f'Tried: {"; ".join(failures)}')
+    raise ValueError(
+        f'{type(network).__name__} does not take one image and give one, so it cannot be distilled. '
+        f'Tried: {"; ".join(failures)}'
+    )
 
 
 def _submodule(network, name):
     try:
         return network.get_submodule(name)
     except AttributeError as error:
-        raise ValueError(f'spd.spf.entry={name!r} is no submodule of {type(network).__name__}; its first ones are '
-                         f'{[name for name, _ in network.named_children()][:6]}') from error
+        raise ValueError(
+            f'spd.spf.entry={name!r} is no submodule of {type(network).__name__}; its first ones are '
+            f'{[name for name, _ in network.named_children()][:6]}'
+        ) from error

@@ -1,4 +1,5 @@
 """Frozen tools of training: built on first use, and no part of the model."""
+
 import torch
 from mmagic.registry import MODELS
 from torch import nn

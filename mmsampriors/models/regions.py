@@ -1,4 +1,5 @@
 """Masks as matrices: what SPF and SGR compute with them."""
+
 from functools import cached_property
 from typing import List, Tuple
 
@@ -35,9 +36,11 @@ class Regions:
         for row, of_image in zip(stacked, self.masks):
             (h, w), (height, width) = of_image.size, self.size
             if h > height or w > width:
-                raise ValueError(f'masks of {h}x{w} pixels came with an image of {height}x{width}: they were made for '
-                                 'another size, or a transform of the pipeline moved the image and not its masks')
-            row[:len(of_image), :h, :w] = of_image.masks.to(stacked.device)
+                raise ValueError(
+                    f'masks of {h}x{w} pixels came with an image of {height}x{width}: they were made for '
+                    'another size, or a transform of the pipeline moved the image and not its masks'
+                )
+            row[: len(of_image), :h, :w] = of_image.masks.to(stacked.device)
         return stacked
 
     @cached_property
@@ -124,5 +127,5 @@ def _numbers_of_sets(regions: Tensor) -> Tensor:
     """The set of regions that each pixel is in, as the bits of whole numbers: (N, ceil(K / 24), H, W)."""
     index = torch.arange(regions.shape[1], device=regions.device)
     group = torch.arange(-(-len(index) // EXACT_BITS), device=regions.device)
-    bits = 2**(index % EXACT_BITS) * (index // EXACT_BITS == group[:, None])
+    bits = 2 ** (index % EXACT_BITS) * (index // EXACT_BITS == group[:, None])
     return (bits.to(regions.dtype) @ regions.flatten(2)).unflatten(2, regions.shape[2:])

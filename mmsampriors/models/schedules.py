@@ -3,6 +3,7 @@
 A schedule of your own has ``phase`` and says in ``freezes_refiner`` whether a phase distils from a frozen refiner, for
 which the model then keeps the student that the refiner was trained on.
 """
+
 from dataclasses import dataclass
 
 from mmagic.registry import TASK_UTILS
@@ -50,7 +51,7 @@ class JointSchedule:
         """The phase of an iteration, counted from 0."""
         done = iteration / max_iters
         ramp = float(done >= self.begin) if self.end == self.begin else (done - self.begin) / (self.end - self.begin)
-        return Phase(student=True, refiner=True, ramp=min(max(ramp, 0.), 1.))
+        return Phase(student=True, refiner=True, ramp=min(max(ramp, 0.0), 1.0))
 
 
 @TASK_UTILS.register_module()
@@ -65,16 +66,18 @@ class TwoStageSchedule:
 
     freezes_refiner = True
 
-    def __init__(self, refiner: float = 0.5, warmup: float = 0.):
+    def __init__(self, refiner: float = 0.5, warmup: float = 0.0):
         if not (0 < refiner < 1 and 0 <= warmup < 1 - refiner):
-            raise ValueError('spd.schedule needs refiner in (0, 1), warmup in [0, 1) and their sum below 1, found '
-                             f'refiner={refiner}, warmup={warmup}')
+            raise ValueError(
+                'spd.schedule needs refiner in (0, 1), warmup in [0, 1) and their sum below 1, found '
+                f'refiner={refiner}, warmup={warmup}'
+            )
         self.refiner, self.warmup = refiner, warmup
 
     def phase(self, iteration: int, max_iters: int) -> Phase:
         """The phase of an iteration, counted from 0."""
         begin, end = (round(share * max_iters) for share in (self.warmup, self.warmup + self.refiner))
         if iteration < begin:
-            return Phase(student=True, refiner=False, ramp=0.)
+            return Phase(student=True, refiner=False, ramp=0.0)
         first = iteration < end
         return Phase(student=not first, refiner=first, ramp=float(not first))

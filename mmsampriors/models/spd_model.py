@@ -1,4 +1,5 @@
 """SPDModel: a restoration network that learns from its own SAM-guided refinement."""
+
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Dict, List, Optional
@@ -10,15 +11,15 @@ from mmagic.registry import MODELS, TASK_UTILS
 from mmagic.structures import DataSample
 from torch import Tensor, nn
 
+from mmsampriors.checks.spd_config import check_spd
 from mmsampriors.masks import ImageMasks
 
-from .mask_sources.base import MaskSource
 from .frozen_copy import frozen_copy, same_architecture
+from .mask_sources.base import MaskSource
 from .network_probe import probe_network
 from .on_demand import OnDemand
 from .regions import Regions
 from .schedules import Phase
-from .spd_config import check_spd
 
 
 @MODELS.register_module()
@@ -48,14 +49,16 @@ class SPDModel(BaseEditModel):
         refiner_gain (Tensor, optional): By how many dB the refined images of that step beat the restored ones.
     """
 
-    def __init__(self,
-                 generator: dict,
-                 pixel_loss: dict,
-                 spd: dict,
-                 train_cfg: Optional[dict] = None,
-                 test_cfg: Optional[dict] = None,
-                 init_cfg: Optional[dict] = None,
-                 data_preprocessor: Optional[dict] = None):
+    def __init__(
+        self,
+        generator: dict,
+        pixel_loss: dict,
+        spd: dict,
+        train_cfg: Optional[dict] = None,
+        test_cfg: Optional[dict] = None,
+        init_cfg: Optional[dict] = None,
+        data_preprocessor: Optional[dict] = None,
+    ):
         super().__init__(generator, pixel_loss, train_cfg, test_cfg, init_cfg, data_preprocessor)
         check_spd(spd)
         # What draws random numbers from here on leaves the student's initialization as it is without SPD.
@@ -70,15 +73,20 @@ class SPDModel(BaseEditModel):
         self.refiner = MODELS.build(deepcopy(spd['refiner'] or generator))
         probe = probe_network(self.refiner, spd['spf'].get('entry'))
         _check_student(self.generator, probe)
-        self.spf = MODELS.build({
-            **spd['spf'], 'entry': probe.entry,
-            'image_channels': probe.image_channels,
-            'entry_channels': probe.entry_channels
-        })
+        self.spf = MODELS.build(
+            {
+                **spd['spf'],
+                'entry': probe.entry,
+                'image_channels': probe.image_channels,
+                'entry_channels': probe.entry_channels,
+            }
+        )
         self.masks = MODELS.build(spd['masks'])
         if not isinstance(self.masks, MaskSource):
-            raise TypeError(f"spd.masks must be a MaskSource, found {type(self.masks).__name__}: a network that segments "
-                            'is a tool of training, wrapped in a mask source, and no part of the model')
+            raise TypeError(
+                f'spd.masks must be a MaskSource, found {type(self.masks).__name__}: a network that segments '
+                'is a tool of training, wrapped in a mask source, and no part of the model'
+            )
         self.analyzer = OnDemand(spd['analyzer']) if spd['sgr'] else None
         self.sgr = MODELS.build(spd['sgr']) if spd['sgr'] else None
         self.distill = MODELS.build(spd['distill'])
@@ -98,8 +106,10 @@ class SPDModel(BaseEditModel):
             dict[str, Tensor]: Scalars under ``student.``, ``refiner.``, ``spd.`` and ``sgr.``.
         """
         if self.phase is None:
-            raise RuntimeError('SPDModel does not know what this iteration trains: SPDScheduleHook is missing. Add '
-                               "custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks to the config")
+            raise RuntimeError(
+                'SPDModel does not know what this iteration trains: SPDScheduleHook is missing. Add '
+                "custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks to the config"
+            )
         gt, losses = data_samples.gt_img, {}
         with torch.set_grad_enabled(self.phase.student):
             restored = self.generator(inputs, **kwargs).float()  # in mixed precision a network may end in half
@@ -157,8 +167,10 @@ class SPDModel(BaseEditModel):
     def _distil(self, restored, refined, regions, data_samples):
         """L_SPD and L_SGR, whose gradient reaches the student only."""
         ramp = self.phase.ramp
-        losses = {'spd.loss_image': ramp * self.distill(self._tap(restored, 'spd'), refined, data_samples.gt_img,
-                                                        self.pixel_loss)}
+        losses = {
+            'spd.loss_image': ramp
+            * self.distill(self._tap(restored, 'spd'), refined, data_samples.gt_img, self.pixel_loss)
+        }
         if self.sgr is not None:
             ours = self._analyze(self._tap(restored, 'sgr'), data_samples)
             with torch.no_grad():
@@ -185,8 +197,10 @@ class SPDModel(BaseEditModel):
         if 'masks' in data_samples:
             return data_samples.masks
         if self.masks.stored and self.training:
-            raise RuntimeError(f'{type(self.masks).__name__} keeps masks on disk, but the samples carry none: '
-                               'MaskCacheHook is missing from custom_hooks (it is in _base_.spd_hooks)')
+            raise RuntimeError(
+                f'{type(self.masks).__name__} keeps masks on disk, but the samples carry none: '
+                'MaskCacheHook is missing from custom_hooks (it is in _base_.spd_hooks)'
+            )
         # The segmenter has a precision of its own.
         with torch.autocast(restored.device.type, enabled=False):
             images = self.to_rgb(restored.detach().float(), data_samples).clamp(0, 1)
@@ -205,7 +219,7 @@ class SPDModel(BaseEditModel):
         self.train(self.training)
 
     def start_refiner(self):
-        """Gives a refiner of the student's architecture the student's weights, a better start than random ones [ours]."""
+        """Gives a refiner of the student's architecture the student's weights: a better start than random [ours]."""
         if same_architecture(self.refiner, self.generator):
             self.refiner.load_state_dict(self.generator.state_dict())
 
@@ -254,8 +268,10 @@ class SPDModel(BaseEditModel):
             return images.expand(-1, 3, -1, -1)
         orders = data_samples.metainfo.get('img_output_channel_order') or data_samples.metainfo.get('img_channel_order')
         if orders is None:
-            raise KeyError('the samples do not say the order of their channels (img_channel_order): load images with '
-                           'LoadImageFromFile, or set it in the pipeline')
+            raise KeyError(
+                'the samples do not say the order of their channels (img_channel_order): load images with '
+                'LoadImageFromFile, or set it in the pipeline'
+            )
         return images if orders[0].upper() == 'RGB' else images.flip(1)
 
     def _tap(self, restored, name):
@@ -282,8 +298,9 @@ def _check_student(student: nn.Module, probe):
     """A refiner of another architecture must take what the student makes."""
     ours = probe_network(student)
     if ours.image_channels != probe.image_channels:
-        raise ValueError(f'the student makes images of {ours.image_channels} channels and spd.refiner takes '
-                         f'{probe.image_channels}')
+        raise ValueError(
+            f'the student makes images of {ours.image_channels} channels and spd.refiner takes {probe.image_channels}'
+        )
 
 
 @contextmanager

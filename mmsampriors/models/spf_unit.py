@@ -1,4 +1,5 @@
 """SPF: semantic priors fusion [paper, "SPF"]; the form of the unit is [ours] (METHOD.md)."""
+
 from typing import Optional
 
 import torch
@@ -34,30 +35,35 @@ class SPFUnit(BaseModule):
     FORMS = ('prototype', 'stack')
     PLACES = ('image', 'feature')
 
-    def __init__(self,
-                 image_channels: int,
-                 entry_channels: int,
-                 form: str = 'prototype',
-                 inject: str = 'feature',
-                 entry: Optional[str] = None,
-                 channels: int = 32,
-                 max_masks: int = 64,
-                 mask_dropout: float = 0.):
+    def __init__(
+        self,
+        image_channels: int,
+        entry_channels: int,
+        form: str = 'prototype',
+        inject: str = 'feature',
+        entry: Optional[str] = None,
+        channels: int = 32,
+        max_masks: int = 64,
+        mask_dropout: float = 0.0,
+    ):
         super().__init__()
         for key, value, known in (('form', form, self.FORMS), ('inject', inject, self.PLACES)):
             if value not in known:
                 raise ValueError(f'spd.spf.{key} must be one of {known}, found {value!r}')
         if inject == 'feature' and entry is None:
-            raise ValueError("spd.spf.inject='feature' needs a feature map at the resolution of the image, and the "
-                             "refiner's first convolution makes none: name a submodule that does in spd.spf.entry, or "
-                             "set spd.spf.inject='image'")
+            raise ValueError(
+                "spd.spf.inject='feature' needs a feature map at the resolution of the image, and the "
+                "refiner's first convolution makes none: name a submodule that does in spd.spf.entry, or "
+                "set spd.spf.inject='image'"
+            )
         if not 0 <= mask_dropout < 1:
             raise ValueError(f'spd.spf.mask_dropout must be in [0, 1), found {mask_dropout}')
         self.form, self.inject, self.entry = form, inject, entry
         self.max_masks, self.mask_dropout = max_masks, mask_dropout
         mask_channels = channels + 2 if form == 'prototype' else max_masks
         self.embed = nn.Sequential(
-            nn.Conv2d(image_channels, channels, 3, padding=1), nn.GELU(), nn.Conv2d(channels, channels, 3, padding=1))
+            nn.Conv2d(image_channels, channels, 3, padding=1), nn.GELU(), nn.Conv2d(channels, channels, 3, padding=1)
+        )
         self.fuse = nn.Sequential(nn.Conv2d(channels + mask_channels, channels, 3, padding=1), nn.GELU())
         self.project = nn.Conv2d(channels, image_channels if inject == 'image' else entry_channels, 3, padding=1)
         self._start_at_zero()
@@ -95,7 +101,7 @@ class SPFUnit(BaseModule):
             return torch.cat([painted, boundaries(weights), weights.amax(1, keepdim=True)], 1)
 
     def _stack(self, regions):
-        largest = regions.weights[:, :self.max_masks]
+        largest = regions.weights[:, : self.max_masks]
         missing = self.max_masks - largest.shape[1]
         return F.pad(largest, (0, 0, 0, 0, 0, missing))
 

@@ -1,10 +1,37 @@
-"""What was measured, in tables and files; nothing here imports mmagic, so that reading results is quick."""
+"""What compares and draws runs: results and scalars, statistics, tables and plots. Nothing here imports mmagic."""
+
+from .plots import draw_curves, draw_differences, draw_validations, save_figure
 from .results import Results, by_set, load_results, save_results, sets_of, table_of
-from .runs import Cell, Measure, Measured, Run, compare_runs, gather, read_tested, read_validated
-from .tables import csv_text, markdown_table, show_value, text_table, write_whole
+from .runs import Cell, Level, Run, compare_runs, gather, read_tested
+from .scalars import Measure, read_scalars, read_validated
+from .statistics import Interval, bootstrap, paired_t
+from .tables import csv_text, markdown_table, show_value, text_table
 
 __all__ = [
-    'Cell', 'Measure', 'Measured', 'Results', 'Run', 'by_set', 'compare_runs', 'csv_text', 'gather', 'load_results',
-    'markdown_table', 'read_tested', 'read_validated', 'save_results', 'sets_of', 'show_value', 'table_of',
-    'text_table', 'write_whole'
+    'Cell',
+    'Interval',
+    'Level',
+    'Measure',
+    'Results',
+    'Run',
+    'bootstrap',
+    'by_set',
+    'compare_runs',
+    'csv_text',
+    'draw_curves',
+    'draw_differences',
+    'draw_validations',
+    'gather',
+    'load_results',
+    'markdown_table',
+    'paired_t',
+    'read_scalars',
+    'read_tested',
+    'read_validated',
+    'save_figure',
+    'save_results',
+    'sets_of',
+    'show_value',
+    'table_of',
+    'text_table',
 ]

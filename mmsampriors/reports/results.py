@@ -1,11 +1,14 @@
 """What ``tools/test.py`` measures on all test sets: the table, the files, and reading them again."""
+
 import json
 import os.path as osp
 from typing import Dict, List, NamedTuple
 
 from mmengine.config import Config
 
-from .tables import csv_text, show_value, text_table, write_whole
+from mmsampriors.files import write_whole
+
+from .tables import csv_text, show_value, text_table
 
 FILE = 'test_results'
 #: Restored image ('student', 'refined') to test set to metric to value.
@@ -14,6 +17,7 @@ Results = Dict[str, Dict[str, Dict[str, float]]]
 
 class SetOfTest(NamedTuple):
     """A test set of a config: its name, and the prefixes of its metrics ('' for none)."""
+
     name: str
     prefixes: frozenset
 
@@ -29,13 +33,17 @@ def sets_of(cfg: Config) -> List[SetOfTest]:
     """
     loaders, evaluators = cfg.get('test_dataloader'), cfg.get('test_evaluator')
     if not loaders or not evaluators or not cfg.get('test_cfg'):
-        raise ValueError("the config names no test set: it needs test_dataloader, test_evaluator and test_cfg = "
-                         "dict(type='MultiTestLoop')")
+        raise ValueError(
+            'the config names no test set: it needs test_dataloader, test_evaluator and test_cfg = '
+            "dict(type='MultiTestLoop')"
+        )
     loaders = loaders if isinstance(loaders, list) else [loaders]
     evaluators = [evaluators] if _is_one(evaluators) else evaluators
     if len(loaders) != len(evaluators):
-        raise ValueError(f'test_dataloader has {len(loaders)} test sets and test_evaluator {len(evaluators)} lists of '
-                         'metrics: give each set its own')
+        raise ValueError(
+            f'test_dataloader has {len(loaders)} test sets and test_evaluator {len(evaluators)} lists of '
+            'metrics: give each set its own'
+        )
     sets, reported = [], {}
     for loader, evaluator in zip(loaders, evaluators):
         metrics = _metrics(evaluator)
@@ -43,8 +51,10 @@ def sets_of(cfg: Config) -> List[SetOfTest]:
         for metric in metrics:
             key = (metric.get('prefix') or '', metric['type'])
             if key in reported:
-                raise ValueError(f'the test sets {reported[key]} and {name} both report {key[1]} with the prefix '
-                                 f'{key[0]!r}: give the metrics of each set a prefix of their own')
+                raise ValueError(
+                    f'the test sets {reported[key]} and {name} both report {key[1]} with the prefix '
+                    f'{key[0]!r}: give the metrics of each set a prefix of their own'
+                )
             reported[key] = name
         sets.append(SetOfTest(name, frozenset(metric.get('prefix') or '' for metric in metrics)))
     return sets
@@ -87,8 +97,10 @@ def table_of(results: Results) -> str:
     names, rows = _rows(results)
     alone = len(results) == 1
     header = ['test set', *([] if alone else ['image']), *names]
-    return text_table(header, [[test_set, *([] if alone else [image]), *map(show_value, names, values)]
-                               for test_set, image, *values in rows])
+    return text_table(
+        header,
+        [[test_set, *([] if alone else [image]), *map(show_value, names, values)] for test_set, image, *values in rows],
+    )
 
 
 def save_results(work_dir: str, results: Results, **made_with):
@@ -114,8 +126,10 @@ def load_results(work_dir: str) -> Results:
     """
     path = osp.join(work_dir, f'{FILE}.json')
     if not osp.isfile(path):
-        raise FileNotFoundError(f'{work_dir} holds no {FILE}.json: test the run with python tools/test.py CONFIG '
-                                f'CHECKPOINT --work-dir {work_dir}')
+        raise FileNotFoundError(
+            f'{work_dir} holds no {FILE}.json: test the run with python tools/test.py CONFIG '
+            f'CHECKPOINT --work-dir {work_dir}'
+        )
     try:
         with open(path) as file:
             return json.load(file)['results']
@@ -127,5 +141,9 @@ def _rows(results: Results):
     """Names of all metrics, and rows of test set, image and values."""
     names = list(dict.fromkeys(name for sets in results.values() for values in sets.values() for name in values))
     test_sets = list(dict.fromkeys(test_set for sets in results.values() for test_set in sets))
-    return names, [[test_set, image, *(sets[test_set].get(name) for name in names)] for test_set in test_sets
-                   for image, sets in results.items() if test_set in sets]
+    return names, [
+        [test_set, image, *(sets[test_set].get(name) for name in names)]
+        for test_set in test_sets
+        for image, sets in results.items()
+        if test_set in sets
+    ]

@@ -1,17 +1,14 @@
 """Several runs side by side: groups of seeds, means, standard deviations and differences to the first group."""
-import glob
-import json
+
 import os.path as osp
 import re
 import statistics
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from .results import load_results
+from .scalars import Measure
+from .statistics import Interval, paired_t
 
-#: (test set, metric).
-Measure = Tuple[str, str]
-#: What a log line of a validation holds besides its metrics.
-NO_METRIC = {'step', 'time', 'data_time', 'memory', 'epoch'}
 SEEDED = re.compile(r'(?:(?P<group>.+)[-_.])?(?:seed[-_]?|s)(?P<seed>\d+)')
 
 
@@ -31,14 +28,14 @@ class Run(NamedTuple):
     values: Dict[Measure, float]
 
 
-class Measured(NamedTuple):
+class Level(NamedTuple):
     """Mean and standard deviation (of n - 1; None for a single value)."""
 
     mean: float
     std: Optional[float]
 
     @classmethod
-    def of(cls, values: List[float]) -> 'Measured':
+    def of(cls, values: List[float]) -> 'Level':
         """Of the values of several runs."""
         return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
@@ -49,8 +46,8 @@ class Cell(NamedTuple):
     Attributes:
         test_set, metric, group (str): What was measured, of which runs.
         values (list[float]): One a run.
-        level (Measured): Over the runs.
-        difference (Measured, optional): To the first group, where this is not the first. Its deviation is that of the
+        level (Level): Over the runs.
+        difference (Interval, optional): To the first group, where this is not the first. Its limits are those of the
             differences between runs of the same seed; None where the two groups have not the same seeds.
     """
 
@@ -58,8 +55,8 @@ class Cell(NamedTuple):
     metric: str
     group: str
     values: List[float]
-    level: Measured
-    difference: Optional[Measured]
+    level: Level
+    difference: Optional[Interval]
 
 
 def name_of(work_dir: str) -> Tuple[str, Optional[str]]:
@@ -72,44 +69,12 @@ def name_of(work_dir: str) -> Tuple[str, Optional[str]]:
 
 def read_tested(work_dir: str) -> Dict[Measure, float]:
     """What ``tools/test.py`` measured; the sets of refined images are marked so."""
-    return {(test_set if image == 'student' else f'{test_set} ({image})', metric): value
-            for image, sets in load_results(work_dir).items() for test_set, values in sets.items()
-            for metric, value in values.items()}
-
-
-def read_validated(work_dir: str) -> Dict[int, Dict[Measure, float]]:
-    """The validations of a run by step, from the scalars that mmengine's LocalVisBackend writes.
-
-    A run's resumptions count as one run; where a step was validated twice, the later value holds.
-
-    Raises:
-        FileNotFoundError: The folder holds no validation.
-    """
-    steps = {}
-    for path in sorted(glob.glob(osp.join(glob.escape(work_dir), '*', 'vis_data', 'scalars.json'))):
-        with open(path) as lines:
-            for record in map(_record, lines):
-                # Lines of training carry the iteration.
-                if 'iter' not in record and 'lr' not in record and 'step' in record:
-                    values = {_measure(name): value for name, value in record.items() if name not in NO_METRIC}
-                    steps.setdefault(record['step'], {}).update(values)
-    steps = {step: values for step, values in sorted(steps.items()) if values}
-    if not steps:
-        raise FileNotFoundError(f'{work_dir} holds no validation: no */vis_data/scalars.json with metrics in it. Is it '
-                                'the work folder of a run that has validated?')
-    return steps
-
-
-def _record(line) -> dict:
-    try:
-        return json.loads(line)
-    except ValueError:
-        return {}  # the last line of a run that was killed while it wrote
-
-
-def _measure(name: str) -> Measure:
-    prefix, _, metric = name.rpartition('/')
-    return prefix or 'validation', metric
+    return {
+        (test_set if image == 'student' else f'{test_set} ({image})', metric): value
+        for image, sets in load_results(work_dir).items()
+        for test_set, values in sets.items()
+        for metric, value in values.items()
+    }
 
 
 def gather(groups: List[Tuple[str, Optional[str], str]], read) -> List[Run]:
@@ -152,23 +117,32 @@ def compare_runs(runs: List[Run]) -> Tuple[List[Cell], List[Measure]]:
     every = list(dict.fromkeys(measure for run in runs for measure in run.values))
     common = [measure for measure in every if all(measure in run.values for run in runs)]
     if not common:
-        raise ValueError('the runs have no measure in common:\n' +
-                         '\n'.join(f'  {run.work_dir}: {", ".join(map(" ".join, run.values))}' for run in runs))
+        raise ValueError(
+            'the runs have no measure in common:\n'
+            + '\n'.join(f'  {run.work_dir}: {", ".join(map(" ".join, run.values))}' for run in runs)
+        )
     groups = {}
     for run in runs:
         groups.setdefault(run.group, []).append(run)
     first = next(iter(groups.values()))
-    cells = [Cell(*measure, group, [run.values[measure] for run in members],
-                  Measured.of([run.values[measure] for run in members]),
-                  None if members is first else difference(members, first, measure))
-             for measure in common for group, members in groups.items()]
+    cells = [
+        Cell(
+            *measure,
+            group,
+            [run.values[measure] for run in members],
+            Level.of([run.values[measure] for run in members]),
+            None if members is first else difference(members, first, measure),
+        )
+        for measure in common
+        for group, members in groups.items()
+    ]
     return cells, [measure for measure in every if measure not in common]
 
 
-def difference(ours: List[Run], theirs: List[Run], measure: Measure) -> Measured:
-    """How far a group lies above another; with a deviation where their runs pair up by seed."""
+def difference(ours: List[Run], theirs: List[Run], measure: Measure) -> Interval:
+    """How far a group lies above another; with limits where their runs pair up by seed."""
     mine, other = ({run.seed: run.values[measure] for run in runs} for runs in (ours, theirs))
     if len(mine) == len(ours) > 1 and mine.keys() == other.keys() and len(other) == len(theirs):
-        return Measured.of([mine[seed] - other[seed] for seed in mine])
+        return paired_t([mine[seed] - other[seed] for seed in mine])
     means = [statistics.fmean(run.values[measure] for run in runs) for runs in (ours, theirs)]
-    return Measured(means[0] - means[1], None)
+    return Interval(means[0] - means[1])

@@ -1,7 +1,7 @@
 """Tables of measurements: on the screen, in markdown and as CSV."""
+
 import csv
 import io
-import os
 from typing import List, Sequence
 
 DIGITS = dict(PSNR=2, BorderPSNR=2, SSIM=4)
@@ -25,8 +25,10 @@ def text_table(header: Sequence[str], rows: List[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
 
     def line(row):
-        first, *others = (cell.ljust(width) if index == 0 else cell.rjust(width)
-                          for index, (cell, width) in enumerate(zip(row, widths)))
+        first, *others = (
+            cell.ljust(width) if index == 0 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths))
+        )
         return '  '.join([first, *others]).rstrip()
 
     return '\n'.join([line(header), '  '.join('-' * width for width in widths), *map(line, rows)])
@@ -43,17 +45,3 @@ def csv_text(header: Sequence[str], rows: List[Sequence]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator='\n').writerows([header, *rows])
     return text.getvalue()
-
-
-def write_whole(path: str, content):
-    """Writes a file under another name, then renames it, so that it is there whole or not at all.
-
-    Args:
-        path (str): The file; its folder is made.
-        content (str | bytes): What it holds.
-    """
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    part = f'{path}.part'
-    with open(part, 'wb') as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-    os.replace(part, path)

@@ -1,5 +1,5 @@
-"""Pictures."""
-from .curves import draw_curves, read_scalars
+"""Pictures of what SPD does to an image."""
+
 from .panel import draw_masks, draw_panel
 
-__all__ = ['draw_curves', 'draw_masks', 'draw_panel', 'read_scalars']
+__all__ = ['draw_masks', 'draw_panel']

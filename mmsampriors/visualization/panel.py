@@ -1,4 +1,5 @@
 """Pictures of what SPD does to an image."""
+
 from typing import Dict
 
 import numpy as np

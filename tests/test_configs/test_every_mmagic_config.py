@@ -3,7 +3,7 @@
 The everyday suite takes one config of each architecture and of each reason, the slow one all 250. Networks are shrunk
 and patches are 32 pixels; everything else is the config's own.
 """
-import mmsampriors.compat  # noqa: F401, I001
+
 import importlib.util
 from copy import deepcopy
 from pathlib import Path
@@ -19,9 +19,9 @@ from mmengine.optim import build_optim_wrapper
 import mmsampriors.datasets.samplers  # noqa: F401
 import mmsampriors.datasets.transforms  # noqa: F401
 import mmsampriors.models  # noqa: F401
+from mmsampriors.checks.config_check import check_config, check_training
 from mmsampriors.datasets.samplers import SampleIndex
 from mmsampriors.datasets.stored_masks import carry_masks, fill_masks
-from mmsampriors.engine.config_check import check_config, check_training
 from mmsampriors.engine.export import write_student
 from mmsampriors.models import Phase
 
@@ -41,8 +41,14 @@ EVERYDAY = {
     'pix2pix/pix2pix_vanilla-unet-bn_wo-jitter-flip-1xb4-190kiters_edges2shoes.py',
 }
 # What a base that can only test needs besides the three lines.
-SCHEDULES = dict(rain13k='derain', gopro='deblur', dpdd='deblur', sidd='denoise', color='denoise_gaussian',
-                 gray='denoise_gaussian_gray')
+SCHEDULES = dict(
+    rain13k='derain',
+    gopro='deblur',
+    dpdd='deblur',
+    sidd='denoise',
+    color='denoise_gaussian',
+    gray='denoise_gaussian_gray',
+)
 SHRUNK = dict(
     NAFNet=dict(mid_channels=4, enc_blk_nums=[1, 1], middle_blk_num=1, dec_blk_nums=[1, 1]),
     NAFNetLocal=dict(mid_channels=4, enc_blk_nums=[1, 1], middle_blk_num=1, dec_blk_nums=[1, 1]),
@@ -51,7 +57,8 @@ SHRUNK = dict(
     EDSRNet=dict(mid_channels=8, num_blocks=1),
     MSRResNet=dict(mid_channels=8, num_blocks=1),
     RDNNet=dict(mid_channels=8, num_blocks=1),
-    RRDBNet=dict(mid_channels=8, num_blocks=1))
+    RRDBNet=dict(mid_channels=8, num_blocks=1),
+)
 
 
 def inherit(folder, name):
@@ -62,9 +69,11 @@ def inherit(folder, name):
     if 'train_dataloader' not in base and name.startswith('restormer/'):
         task = next(task for word, task in SCHEDULES.items() if word in name)
         bases.append(f'mmsampriors::_base_/schedules/restormer_{task}.py')
-    (folder / 'user.py').write_text(f'_base_ = {bases}\n'
-                                    "model = dict(type='SPDModel', spd=_base_.spd)\n"
-                                    "custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks\n")
+    (folder / 'user.py').write_text(
+        f'_base_ = {bases}\n'
+        "model = dict(type='SPDModel', spd=_base_.spd)\n"
+        "custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks\n"
+    )
     cfg = Config.fromfile(folder / 'user.py')
     generator = cfg.model.get('generator') or {}
     generator.update(deepcopy(SHRUNK.get(generator.get('type'), {})))
@@ -74,8 +83,13 @@ def inherit(folder, name):
 def batch_of(cfg, pairs, model):
     """Two samples of the config's own train pipeline, with masks, from our pairs."""
     dataset_cfg = deepcopy(cfg.train_dataloader.dataset)
-    dataset_cfg.update(data_root=str(pairs), data_prefix=dict(img='input', gt='target'), ann_file='',
-                       filename_tmpl=dict(img='{}', gt='{}'), serialize_data=False)
+    dataset_cfg.update(
+        data_root=str(pairs),
+        data_prefix=dict(img='input', gt='target'),
+        ann_file='',
+        filename_tmpl=dict(img='{}', gt='{}'),
+        serialize_data=False,
+    )
     for step in dataset_cfg.pipeline:
         if step['type'] == 'PairedRandomCrop':
             step['gt_patch_size'] = 32
@@ -92,7 +106,7 @@ def train_one_step(cfg, pairs, cache_dir):
     cfg.model.spd.masks = dict(type='CachedMasks', segmenter=segmenter, source='gt', cache_dir=str(cache_dir))
     model = MODELS.build(cfg.model)
     before = deepcopy(model.state_dict())
-    model.train().enter(Phase(True, True, 1.))
+    model.train().enter(Phase(True, True, 1.0))
     data = batch_of(cfg, pairs, model)
     assert all(len(sample.masks) > 1 for sample in data['data_samples'])
     log = model.train_step(data, build_optim_wrapper(model, cfg.optim_wrapper))
@@ -125,8 +139,9 @@ def fast_text(monkeypatch):
     monkeypatch.setattr(mmengine.config.config, 'FormatCode', lambda text, **kwargs: (text, True))
 
 
-@pytest.mark.parametrize('name', [pytest.param(name, marks=() if name in EVERYDAY else pytest.mark.slow)
-                                  for name in NAMES])
+@pytest.mark.parametrize(
+    'name', [pytest.param(name, marks=() if name in EVERYDAY else pytest.mark.slow) for name in NAMES]
+)
 def test_is_distilled_or_refused(name, pairs, cache_dir, tmp_path, record_property):
     kind, cfg = inherit(tmp_path, name)
     reason = refusal(kind, cfg, name)

@@ -1,5 +1,5 @@
 """Every documented override of ``model.spd`` on every config: on the command line, in a child, and in a grandchild."""
-import mmsampriors.compat  # noqa: F401, I001
+
 import copy
 import re
 import subprocess
@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmsampriors.engine.config_check import check_config
+import mmsampriors
+from mmsampriors.checks.config_check import check_config
 
 ROOT = Path(mmsampriors.__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / 'configs' / 'spd').glob('*.py'))
@@ -19,16 +20,17 @@ OVERRIDES = dict(
     masks=[
         dict(type='NoMasks'),
         dict(type='SAMMasks', model_type='vit_b', checkpoint='sam.pth'),
-        dict(type='FelzenszwalbMasks', scale=100.),
+        dict(type='FelzenszwalbMasks', scale=100.0),
         dict(type='LabelMapMasks', folder='maps'),
-        dict(type='CachedMasks', segmenter=dict(type='SAMMasks', model_type='vit_h'), cache_dir='data/masks')
+        dict(type='CachedMasks', segmenter=dict(type='SAMMasks', model_type='vit_h'), cache_dir='data/masks'),
     ],
     spf=[dict(type='SPFUnit', form='stack', inject='image')],
     refiner=[dict(type='NAFNet', img_channels=3, mid_channels=24), dict(type='SwinIRNet'), None],
     analyzer=[dict(type='VGGAnalyzer'), dict(type='SAMEncoderAnalyzer')],
     sgr=[dict(type='SGRLoss', loss_weight=0.3), None],
-    distill=[dict(type='SPDLoss', loss_weight=1., pixel_loss=dict(type='L1Loss'))],
-    schedule=[dict(type='JointSchedule'), dict(type='TwoStageSchedule', warmup=0)])
+    distill=[dict(type='SPDLoss', loss_weight=1.0, pixel_loss=dict(type='L1Loss'))],
+    schedule=[dict(type='JointSchedule'), dict(type='TwoStageSchedule', warmup=0)],
+)
 #: Dotted keys as users write them on the command line.
 DOTTED = {
     'masks.segmenter.checkpoint': 'sam.pth',
@@ -39,16 +41,21 @@ DOTTED = {
     'sgr.loss_weight': 0.3,
     'distill.loss_weight': 1,
     'schedule.type': 'JointSchedule',
-    'schedule.warmup': 0
+    'schedule.warmup': 0,
 }
 #: Every value of every key, in as few configs as that takes.
-CASES = [{key: values[number % len(values)] for key, values in OVERRIDES.items()}
-         for number in range(max(map(len, OVERRIDES.values())))]
+CASES = [
+    {key: values[number % len(values)] for key, values in OVERRIDES.items()}
+    for number in range(max(map(len, OVERRIDES.values())))
+]
 
 
 def without_scopes(node):
-    return {key: without_scopes(value) for key, value in node.items()
-            if key != '_scope_'} if isinstance(node, dict) else node
+    return (
+        {key: without_scopes(value) for key, value in node.items() if key != '_scope_'}
+        if isinstance(node, dict)
+        else node
+    )
 
 
 def is_as_written(found, written, base):
@@ -56,20 +63,26 @@ def is_as_written(found, written, base):
     found, base = without_scopes(found), without_scopes(base)
     if not isinstance(written, dict) or not isinstance(base, dict) or written['type'] != base['type']:
         return found == written
-    return all(is_as_written(found[key], value, base.get(key)) if isinstance(value, dict) else found[key] == value
-               for key, value in written.items())
+    return all(
+        is_as_written(found[key], value, base.get(key)) if isinstance(value, dict) else found[key] == value
+        for key, value in written.items()
+    )
 
 
 def test_every_key_of_the_readme_is_tried():
     lines = (ROOT / 'README.md').read_text().splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith('| key | what it is'))
-    table = lines[start + 2:lines.index('', start)]
+    table = lines[start + 2 : lines.index('', start)]
     assert [re.match(r'\| `(\w+)`', line)[1] for line in table] == list(OVERRIDES)
 
 
-every_config = pytest.mark.parametrize('config', [
-    pytest.param(path, id=path.stem, marks=() if path.stem.endswith('-tiny') else pytest.mark.slow) for path in CONFIGS
-])
+every_config = pytest.mark.parametrize(
+    'config',
+    [
+        pytest.param(path, id=path.stem, marks=() if path.stem.endswith('-tiny') else pytest.mark.slow)
+        for path in CONFIGS
+    ],
+)
 
 
 @every_config
@@ -108,8 +121,17 @@ def test_in_a_child_and_a_grandchild(config, tmp_path):
 def test_the_main_job_takes_its_own_sam(tmp_path):
     """The real command gets as far as the data, which this machine lacks."""
     for option in ('checkpoint=sam.pth', 'model_type=vit_b'):
-        run = subprocess.run([
-            sys.executable, ROOT / 'tools' / 'train.py', ROOT / 'configs' / 'spd' / 'restormer_derain.py',
-            '--cfg-options', f'model.spd.masks.segmenter.{option}'], cwd=tmp_path, capture_output=True, text=True)
+        run = subprocess.run(
+            [
+                sys.executable,
+                ROOT / 'tools' / 'train.py',
+                ROOT / 'configs' / 'spd' / 'restormer_derain.py',
+                '--cfg-options',
+                f'model.spd.masks.segmenter.{option}',
+            ],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
         assert run.returncode and 'has no effect' not in run.stderr
-        assert "there is no such folder" in run.stderr and 'data/Rain13K' in run.stderr
+        assert 'there is no such folder' in run.stderr and 'data/Rain13K' in run.stderr

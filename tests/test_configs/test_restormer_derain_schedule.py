@@ -9,8 +9,8 @@ from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 
 import mmsampriors  # noqa: F401
-from mmsampriors.datasets.degradations import RainSettings, add_rain
-from mmsampriors.datasets.pairs import make_pairs
+from mmsampriors.data_preparation.degradations import RainSettings, add_rain
+from mmsampriors.data_preparation.pairs import make_pairs
 
 BASES = ['mmagic::restormer/restormer_official_rain13k.py', 'mmsampriors::_base_/schedules/restormer_derain.py']
 
@@ -35,8 +35,11 @@ def test_joins_spd_and_mmagics_test_only_config_without_a_shared_key(tmp_path):
 
 def test_learning_rate_is_constant_and_then_a_cosine(config):
     settings = config.param_scheduler
-    assert (settings.pop('type'), settings.pop('_scope_'), settings.pop('by_epoch')) == ('CosineAnnealingLR', 'mmagic',
-                                                                                     False)
+    assert (settings.pop('type'), settings.pop('_scope_'), settings.pop('by_epoch')) == (
+        'CosineAnnealingLR',
+        'mmagic',
+        False,
+    )
     for key in ('begin', 'end', 'T_max'):  # a thousandth of the steps
         settings[key] //= 1000
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=config.optim_wrapper.optimizer.lr)
@@ -53,7 +56,6 @@ def test_learning_rate_is_constant_and_then_a_cosine(config):
 
 
 class Watch(Hook):
-
     def __init__(self):
         self.shapes, self.values = [], None
 

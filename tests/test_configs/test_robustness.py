@@ -1,10 +1,11 @@
 """Test sets unlike those that were trained on: one list in the config, one in the maker."""
+
 import importlib.util
 from pathlib import Path
 
 from mmengine.config import Config
 
-from mmsampriors.datasets.degradations import ROBUSTNESS
+from mmsampriors.data_preparation.degradations import ROBUSTNESS
 from mmsampriors.reports import sets_of
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,5 +1,5 @@
 """The configs of this project: their published numbers, their data, and the -tiny ones trained, tested and exported."""
-import mmsampriors.compat  # noqa: F401, I001
+
 import re
 from pathlib import Path
 
@@ -14,10 +14,11 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+import mmsampriors
 import mmsampriors.datasets.samplers  # noqa: F401
 import mmsampriors.datasets.transforms  # noqa: F401
-from mmsampriors.datasets.pair_check import check_data
-from mmsampriors.engine.config_check import check_config, check_training
+from mmsampriors.checks.config_check import check_config, check_training
+from mmsampriors.checks.pair_check import check_data
 
 CONFIGS = Path(mmsampriors.__file__).resolve().parents[1] / 'configs'
 NAMES = sorted(path.stem for path in (CONFIGS / 'spd').glob('*.py'))
@@ -56,8 +57,9 @@ def test_matrix_is_complete():
     assert all(f'({name}.py)' in readme for name in PUBLISHED)
 
 
-@pytest.mark.parametrize('name', [pytest.param(name, marks=() if name in (*PUBLISHED, *TINY) else pytest.mark.slow)
-                                  for name in NAMES])
+@pytest.mark.parametrize(
+    'name', [pytest.param(name, marks=() if name in (*PUBLISHED, *TINY) else pytest.mark.slow) for name in NAMES]
+)
 def test_is_inherited_from_the_package_and_says_where_its_data_goes(name, tmp_path, monkeypatch):
     (tmp_path / 'user.py').write_text(f"_base_ = 'mmsampriors::spd/{name}.py'\n")
     cfg = Config.fromfile(tmp_path / 'user.py')
@@ -85,12 +87,16 @@ def test_is_what_its_name_says(name):
     assert all(loader.dataset.data_root for loader in tested) and (len(tested) == 5 or 'rain13k' not in name)
 
 
-@pytest.mark.parametrize('name, trained, tested', [('blind', [0, 50], 25), ('sigma15', [15, 15], 15),
-                                                   ('sigma25', [25, 25], 25), ('sigma50', [50, 50], 50)])
+@pytest.mark.parametrize(
+    'name, trained, tested',
+    [('blind', [0, 50], 25), ('sigma15', [15, 15], 15), ('sigma25', [25, 25], 25), ('sigma50', [50, 50], 50)],
+)
 def test_gaussian_noise_has_the_published_strength(name, trained, tested):
     cfg = read(f'restormer_spd_8xb8-lr3e-4-300k_dfwb-color-{name}')
-    steps = {id(loader): [step for step in loader.dataset.pipeline if step.type == 'RandomNoise']
-             for loader in (cfg.train_dataloader, cfg.val_dataloader, *cfg.test_dataloader)}
+    steps = {
+        id(loader): [step for step in loader.dataset.pipeline if step.type == 'RandomNoise']
+        for loader in (cfg.train_dataloader, cfg.val_dataloader, *cfg.test_dataloader)
+    }
     ranges = [step[0].params.gaussian_sigma for step in steps.values()]
     assert ranges == [trained] + [[tested, tested]] * 5
     noisy = TRANSFORMS.build(steps[id(cfg.val_dataloader)][0])(dict(img=np.full((99, 99, 3), 128, np.uint8)))['img']
@@ -98,7 +104,6 @@ def test_gaussian_noise_has_the_published_strength(name, trained, tested):
 
 
 class Measured(Hook):
-
     def __init__(self, metrics):
         self.metrics = metrics
 

@@ -1,5 +1,4 @@
 """Stored masks in the train pipelines of mmagic."""
-import mmsampriors.compat  # noqa: F401, I001  (before mmagic)
 
 import numpy as np
 import pytest
@@ -26,7 +25,7 @@ SCALE = dict(type='SetValues', dictionary=dict(scale=1))
 TURN = [
     dict(type='Flip', keys=['img', 'gt'], flip_ratio=0.5, direction='horizontal'),
     dict(type='Flip', keys=['img', 'gt'], flip_ratio=0.5, direction='vertical'),
-    dict(type='RandomTransposeHW', keys=['img', 'gt'], transpose_ratio=0.5)
+    dict(type='RandomTransposeHW', keys=['img', 'gt'], transpose_ratio=0.5),
 ]
 NAFNET = [*LOAD, SCALE, *TURN, dict(type='PairedRandomCrop', gt_patch_size=16), dict(type='PackInputs')]
 SIZE = (33, 48)
@@ -57,7 +56,7 @@ def folder(tmp_path):
         (tmp_path / name).mkdir()
     for index in range(4):
         coarse = rng.integers(0, 40, (7, 7), np.uint8)
-        labels = np.kron(coarse, np.ones((7, 7), np.uint8))[:SIZE[0], :SIZE[1]]
+        labels = np.kron(coarse, np.ones((7, 7), np.uint8))[: SIZE[0], : SIZE[1]]
         labels = np.ascontiguousarray(np.pad(labels, ((0, 0), (0, SIZE[1] - labels.shape[1])), mode='reflect'))
         Image.fromarray(labels).save(tmp_path / 'labels' / f'{index}.png')
         Image.fromarray(np.stack([labels] * 3, 2)).save(tmp_path / 'gt' / f'{index}.png')
@@ -92,16 +91,35 @@ PIPELINES = dict(
     crop_first=[*LOAD, SCALE, dict(type='PairedRandomCrop', gt_patch_size=16), *TURN, dict(type='PackInputs')],
     derived_crop=[*LOAD, SCALE, *TURN, dict(type='CropOfAnotherKind', gt_patch_size=1), dict(type='PackInputs')],
     fixed_crop=[*LOAD, *TURN, dict(type='FixedCrop', keys=['img', 'gt'], crop_size=(8, 12)), dict(type='PackInputs')],
-    centre_crop=[*LOAD, *TURN, dict(type='Crop', keys=['img', 'gt'], crop_size=(8, 12), random_crop=False),
-                 dict(type='PackInputs')],
+    centre_crop=[
+        *LOAD,
+        *TURN,
+        dict(type='Crop', keys=['img', 'gt'], crop_size=(8, 12), random_crop=False),
+        dict(type='PackInputs'),
+    ],
     no_crop=[*LOAD, *TURN, dict(type='PackInputs', keys=['img'], meta_keys=['gt_path'])],
-    progressive=[*LOAD, SCALE, dict(type='PadToPatch'), dict(type='ProgressivePairedRandomCrop'), *TURN,
-                 dict(type='PackInputs')],
-    noise=[dict(type='LoadImageFromFile', key='gt'), SCALE, dict(type='Flip', keys=['gt'], flip_ratio=0.5),
-           dict(type='CopyValues', src_keys=['gt'], dst_keys=['img']),
-           dict(type='RandomNoise', params=dict(noise_type=['gaussian'], noise_prob=[1], gaussian_sigma=[50, 50],
-                                                gaussian_gray_noise_prob=0), keys=['img']),
-           *TURN, dict(type='PairedRandomCrop', gt_patch_size=16), dict(type='PackInputs')],
+    progressive=[
+        *LOAD,
+        SCALE,
+        dict(type='PadToPatch'),
+        dict(type='ProgressivePairedRandomCrop'),
+        *TURN,
+        dict(type='PackInputs'),
+    ],
+    noise=[
+        dict(type='LoadImageFromFile', key='gt'),
+        SCALE,
+        dict(type='Flip', keys=['gt'], flip_ratio=0.5),
+        dict(type='CopyValues', src_keys=['gt'], dst_keys=['img']),
+        dict(
+            type='RandomNoise',
+            params=dict(noise_type=['gaussian'], noise_prob=[1], gaussian_sigma=[50, 50], gaussian_gray_noise_prob=0),
+            keys=['img'],
+        ),
+        *TURN,
+        dict(type='PairedRandomCrop', gt_patch_size=16),
+        dict(type='PackInputs'),
+    ],
 )
 
 
@@ -120,13 +138,16 @@ def test_masks_follow_and_images_stay_the_same(folder, name):
         assert_masks_follow(samples[1])
 
 
-@pytest.mark.parametrize('config', [
-    'nafnet/nafnet_c64eb11128mb1db1111_8xb8-lr1e-3-400k_gopro.py',
-    'nafnet/nafnet_c64eb2248mb12db2222_8xb8-lr1e-3-400k_sidd.py',
-    'swinir/swinir_s128w8d6e180_8xb1-lr2e-4-1600k_dfwb-colorDN50.py',
-    'swinir/swinir_s126w7d6e180_8xb1-lr2e-4-1600k_dfwb-colorCAR40.py',
-    'swinir/swinir_x2s48w8d6e180_8xb4-lr2e-4-500k_div2k.py',
-])
+@pytest.mark.parametrize(
+    'config',
+    [
+        'nafnet/nafnet_c64eb11128mb1db1111_8xb8-lr1e-3-400k_gopro.py',
+        'nafnet/nafnet_c64eb2248mb12db2222_8xb8-lr1e-3-400k_sidd.py',
+        'swinir/swinir_s128w8d6e180_8xb1-lr2e-4-1600k_dfwb-colorDN50.py',
+        'swinir/swinir_s126w7d6e180_8xb1-lr2e-4-1600k_dfwb-colorCAR40.py',
+        'swinir/swinir_x2s48w8d6e180_8xb4-lr2e-4-500k_div2k.py',
+    ],
+)
 def test_train_pipelines_of_mmagic_are_carried(config):
     pipeline = get_config(f'mmagic::{config}').train_pipeline
     carried = [step['type'] for step in with_spd_masks(pipeline, dict(type='LabelMaps', folder='x'))]
@@ -140,13 +161,19 @@ def test_a_pipeline_that_loads_masks_is_left_alone(folder):
     assert with_spd_masks(once, dict(type='LabelMaps', folder='elsewhere')) is once
 
 
-@pytest.mark.parametrize('step, message', [
-    (dict(type='Resize', keys=['img', 'gt'], scale=(8, 8)), r"Resize in the train pipeline .* neutral=\['Resize'\]"),
-    (dict(type='RandomRotation', keys=['img', 'gt'], degrees=90), 'RandomRotation .* not known'),
-    (dict(type='Unheard'), 'Unheard .* not known to keep every pixel in its place'),
-    (dict(type='NoSuchTransform'), "'NoSuchTransform' in the train pipeline is no registered transform"),
-    (dict(type='Flip', keys=['img'], flip_ratio=0.5), r"Flip.* moves \['img'\] and not \['gt'\]"),
-])
+@pytest.mark.parametrize(
+    'step, message',
+    [
+        (
+            dict(type='Resize', keys=['img', 'gt'], scale=(8, 8)),
+            r"Resize in the train pipeline .* neutral=\['Resize'\]",
+        ),
+        (dict(type='RandomRotation', keys=['img', 'gt'], degrees=90), 'RandomRotation .* not known'),
+        (dict(type='Unheard'), 'Unheard .* not known to keep every pixel in its place'),
+        (dict(type='NoSuchTransform'), "'NoSuchTransform' in the train pipeline is no registered transform"),
+        (dict(type='Flip', keys=['img'], flip_ratio=0.5), r"Flip.* moves \['img'\] and not \['gt'\]"),
+    ],
+)
 def test_what_would_leave_masks_behind_is_refused(folder, step, message):
     with pytest.raises(ValueError, match=message):
         with_spd_masks([*LOAD, step, dict(type='PackInputs')], label_store(folder))
@@ -154,14 +181,17 @@ def test_what_would_leave_masks_behind_is_refused(folder, step, message):
 
 def test_transforms_can_be_declared_neutral(folder):
     pipeline = [*LOAD, dict(type='Unheard'), dict(type='PackInputs')]
-    assert len(with_spd_masks(pipeline, label_store(folder), neutral=('Unheard', ))) == 5
+    assert len(with_spd_masks(pipeline, label_store(folder), neutral=('Unheard',))) == 5
 
 
-@pytest.mark.parametrize('pipeline, message', [
-    ([LOAD[0], dict(type='PackInputs')], 'loads none'),
-    (LOAD, 'ends without packing'),
-    ([dict(type='Flip', keys=['img', 'gt']), *LOAD, dict(type='PackInputs')], 'a loaded gt'),
-])
+@pytest.mark.parametrize(
+    'pipeline, message',
+    [
+        ([LOAD[0], dict(type='PackInputs')], 'loads none'),
+        (LOAD, 'ends without packing'),
+        ([dict(type='Flip', keys=['img', 'gt']), *LOAD, dict(type='PackInputs')], 'a loaded gt'),
+    ],
+)
 def test_incomplete_pipelines_are_refused(folder, pipeline, message):
     with pytest.raises(ValueError, match=message):
         with_spd_masks(pipeline, label_store(folder))
@@ -174,8 +204,9 @@ def test_random_degradations_take_masks_of_the_ground_truth_only(folder, source)
     copied = [step for step in PIPELINES['noise'] if step['type'] != 'RandomNoise']
     with pytest.raises(ValueError, match='not loaded from a file'):
         with_spd_masks(copied, label_store(folder), source)
-    assert {'key': 'img'}.items() <= next(step for step in with_spd_masks(NAFNET, label_store(folder), source)
-                                          if step['type'] == 'LoadMasks').items()
+    assert {'key': 'img'}.items() <= next(
+        step for step in with_spd_masks(NAFNET, label_store(folder), source) if step['type'] == 'LoadMasks'
+    ).items()
 
 
 def test_a_crop_that_cuts_apart_is_an_error(folder):
@@ -195,13 +226,14 @@ def test_masks_of_another_size_are_named(folder):
 
 def test_masks_left_behind_by_a_neutral_transform_are_noticed(folder):
     pipeline = [*LOAD, dict(type='Resize', keys=['img', 'gt'], scale=(8, 8)), dict(type='PackInputs')]
-    compose = Compose(with_spd_masks(pipeline, label_store(folder), neutral=('Resize', )))
+    compose = Compose(with_spd_masks(pipeline, label_store(folder), neutral=('Resize',)))
     with pytest.raises(ValueError, match=r'masks of .*0\.png are of \(33, 48\), the ground truth has \(8, 8\)'):
         compose(paths_of(folder, 0))
 
 
 class Source:
     """A stored mask source as the model has it."""
+
     stored, source = True, 'gt'
 
     def __init__(self, cache_dir):
@@ -223,8 +255,9 @@ def test_k_of_0_3_and_64_in_one_batch(folder):
         cache.save(image, ImageMasks.from_masks(everywhere[:count].reshape(-1, *SIZE)))
     carry_masks(dataset, source)
     order = sorted(range(4), key=lambda index: dataset.get_data_info(index)['gt_path'])
-    loader = torch.utils.data.DataLoader(torch.utils.data.Subset(dataset, order[:3]), batch_size=3, num_workers=1,
-                                         collate_fn=pseudo_collate)
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.Subset(dataset, order[:3]), batch_size=3, num_workers=1, collate_fn=pseudo_collate
+    )
     batch = DataPreprocessor(mean=[0] * 3, std=[255] * 3)(next(iter(loader)), training=True)
     masks = batch['data_samples'].masks
     assert [type(item).__mro__[1] for item in masks] == [ImageMasks] * 3
@@ -253,5 +286,10 @@ def test_built_pipelines_keep_their_transforms(folder):
     after = dataset.pipeline.transforms
     assert [step for step in before if type(step) not in (Flip, PackInputs)][:3] == [after[0], after[1], after[3]]
     assert after[4].wrapped is before[3] and after[-1].pack is before[-1]
-    assert {type(step).__name__ for step in after} == {'LoadImageFromFile', 'LoadMasks', 'SetValues', 'CarryMasks',
-                                                       'PackMasks'}
+    assert {type(step).__name__ for step in after} == {
+        'LoadImageFromFile',
+        'LoadMasks',
+        'SetValues',
+        'CarryMasks',
+        'PackMasks',
+    }

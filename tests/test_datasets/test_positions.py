@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
-import mmsampriors.compat  # noqa: F401
 from mmsampriors.datasets.positions import PositionedBatches, positioned_loader, randomness_of
 from mmsampriors.datasets.samplers import ProgressiveBatchSampler
 
@@ -39,8 +38,7 @@ def batch_sampler(kind, size=7, batch_size=2, rank=0, world_size=1):
     sampler.rank, sampler.world_size = rank, world_size
     if kind == 'infinite':
         return BatchSampler(sampler, batch_size, drop_last=False)
-    return ProgressiveBatchSampler(
-        sampler, batch_size, batch_sizes=[batch_size, 1], patch_sizes=[8, 16], iters=[3, 5])
+    return ProgressiveBatchSampler(sampler, batch_size, batch_sizes=[batch_size, 1], patch_sizes=[8, 16], iters=[3, 5])
 
 
 def take(batches, count):
@@ -49,7 +47,8 @@ def take(batches, count):
 
 @settings(deadline=None)
 @given(
-    st.sampled_from(['default', 'infinite', 'progressive']), st.integers(1, 9), st.integers(1, 4), st.integers(0, 30))
+    st.sampled_from(['default', 'infinite', 'progressive']), st.integers(1, 9), st.integers(1, 4), st.integers(0, 30)
+)
 def test_batches_go_on_where_they_were(kind, size, batch_size, start):
     whole = take(PositionedBatches(batch_sampler(kind, size, batch_size)), start + 5)
     sampler = batch_sampler(kind, size, batch_size)

@@ -1,4 +1,3 @@
-import mmsampriors.compat  # noqa: F401, I001
 import pytest
 import torch
 from mmagic.registry import MODELS
@@ -8,10 +7,12 @@ import mmsampriors.models  # noqa: F401
 from mmsampriors.engine.export import stock_model, student_config, student_weights, write_student
 from mmsampriors.models import Phase
 
-BASES = ("_base_ = ['mmagic::nafnet/nafnet_c64eb11128mb1db1111_8xb8-lr1e-3-400k_gopro.py', "
-         "'mmsampriors::_base_/spd.py']\n")
-SPD = ("model = dict(type='SPDModel', spd=_base_.spd)\n"
-       "custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks\n")
+BASES = (
+    "_base_ = ['mmagic::nafnet/nafnet_c64eb11128mb1db1111_8xb8-lr1e-3-400k_gopro.py', 'mmsampriors::_base_/spd.py']\n"
+)
+SPD = (
+    "model = dict(type='SPDModel', spd=_base_.spd)\ncustom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks\n"
+)
 
 
 @pytest.fixture
@@ -26,12 +27,8 @@ def test_stock_model_is_the_inherited_one(cfg):
     stock, before = stock_model(cfg.model), cfg.model.to_dict()
     assert stock.type == 'BaseEditModel' and 'spd' not in stock
     assert cfg.model.to_dict() == before
-    assert {
-        key: value
-        for key, value in before.items() if key not in ('type', 'spd')
-    } == {
-        key: value
-        for key, value in stock.to_dict().items() if key != 'type'
+    assert {key: value for key, value in before.items() if key not in ('type', 'spd')} == {
+        key: value for key, value in stock.to_dict().items() if key != 'type'
     }
 
 
@@ -54,7 +51,7 @@ def test_a_network_of_this_package_stays_imported(cfg):
 
 def test_written_student_loads_strictly_in_the_stock_model_and_restores_alike(cfg, tmp_path):
     model = MODELS.build(cfg.model)
-    model.enter(Phase(True, True, 1.))
+    model.enter(Phase(True, True, 1.0))
     write_student(model.state_dict(), cfg, str(tmp_path / 'out' / 'student.pth'))
     assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['student.pth', 'student.py']
     stock = MODELS.build(Config.fromfile(tmp_path / 'out' / 'student.py').model)
@@ -73,7 +70,7 @@ def test_exporting_a_student_again_changes_nothing():
         'refiner.intro.weight': torch.rand(2),
         'distill.pixel_loss.vgg': torch.rand(1),
         'sgr.scale': torch.rand(1),
-        'pixel_loss.vgg': torch.rand(1)
+        'pixel_loss.vgg': torch.rand(1),
     }
     once = student_weights(weights)
     assert once.keys() == {'generator.intro.weight', 'pixel_loss.vgg'}

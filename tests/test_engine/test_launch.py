@@ -1,4 +1,3 @@
-import mmsampriors.compat  # noqa: F401, I001
 import os
 import socket
 import subprocess
@@ -50,8 +49,17 @@ def test_no_thread_of_a_process_group_outlives_it():
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
-    variables = dict(os.environ, PYTHONPATH=str(ROOT), CUDA_VISIBLE_DEVICES='-1', OMP_NUM_THREADS='1', RANK='0',
-                     WORLD_SIZE='1', LOCAL_RANK='0', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    variables = dict(
+        os.environ,
+        PYTHONPATH=str(ROOT),
+        CUDA_VISIBLE_DEVICES='-1',
+        OMP_NUM_THREADS='1',
+        RANK='0',
+        WORLD_SIZE='1',
+        LOCAL_RANK='0',
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=str(port),
+    )
     done = subprocess.run([sys.executable, '-c', LEAVES], env=variables, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     inside, after = done.stdout.splitlines()[-2:]

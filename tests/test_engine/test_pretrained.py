@@ -1,4 +1,3 @@
-import mmsampriors.compat  # noqa: F401, I001
 import pytest
 import torch
 from mmagic.registry import MODELS
@@ -33,15 +32,22 @@ def test_a_training_checkpoint_is_left_alone(model_cfg):
     assert fit_to_model(dict(state_dict=state), model) == '' and state.keys() == model.state_dict().keys()
 
 
-@pytest.mark.parametrize('change, message', [
-    (lambda state: {f'params.{name}': value
-                    for name, value in state.items()}, r"are missing .*begin with \['params'\]"),
-    (lambda state: {}, 'Its 0 entries'),
-    (lambda state: dict(list(state.items())[1:]), '1 of the .*first: generator.intro.weight'),
-    (lambda state: {name: value[..., :1]
-                    for name, value in state.items()}, 'have another shape .*generator.intro.weight'),
-    (lambda state: {**state, 'refiner.intro.weight': torch.rand(2)}, 'another shape .first: refiner.intro.weight'),
-])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (
+            lambda state: {f'params.{name}': value for name, value in state.items()},
+            r"are missing .*begin with \['params'\]",
+        ),
+        (lambda state: {}, 'Its 0 entries'),
+        (lambda state: dict(list(state.items())[1:]), '1 of the .*first: generator.intro.weight'),
+        (
+            lambda state: {name: value[..., :1] for name, value in state.items()},
+            'have another shape .*generator.intro.weight',
+        ),
+        (lambda state: {**state, 'refiner.intro.weight': torch.rand(2)}, 'another shape .first: refiner.intro.weight'),
+    ],
+)
 def test_what_does_not_fit_is_refused(model_cfg, stock, change, message):
     with pytest.raises(ValueError, match=message):
         fit_to_model(dict(state_dict=change(stock[0].state_dict())), MODELS.build(model_cfg()))

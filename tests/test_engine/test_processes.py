@@ -2,7 +2,7 @@
 
 The processes are forks of one that has imported mmagic already, so that they start at once.
 """
-import mmsampriors.compat  # noqa: F401, I001
+
 import json
 import multiprocessing
 import os
@@ -114,11 +114,12 @@ def checkpoint_of(cfg, iteration):
 def make_cfg(runner_cfg, tmp_path):
     """A function that makes the config of a run with everything that draws random numbers."""
 
-    def make(name, schedule, max_iters, hooks=(), batch_size=2, workers=0, dropout=0., validate=False, **others):
+    def make(name, schedule, max_iters, hooks=(), batch_size=2, workers=0, dropout=0.0, validate=False, **others):
         masks = dict(
             type='CachedMasks',
             segmenter=dict(type='FelzenszwalbMasks', min_size=100),
-            cache_dir=str(tmp_path / 'masks'))
+            cache_dir=str(tmp_path / 'masks'),
+        )
         always = [dict(type='MaskCacheHook'), dict(type='ExactResumeHook'), dict(type='SPDScheduleHook', interval=1)]
         scheduler = dict(type='CosineAnnealingLR', by_epoch=False, T_max=max_iters)
         cfg = runner_cfg(max_iters=max_iters, work_dir=tmp_path / name, param_scheduler=scheduler, **others)
@@ -159,7 +160,8 @@ def test_a_run_that_is_killed_twice_ends_with_the_same_bits(make_cfg, processes)
         schedule=dict(type='TwoStageSchedule', refiner=0.25, warmup=0.25),
         max_iters=8,
         dropout=0.5,
-        optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3), accumulative_counts=2))
+        optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3), accumulative_counts=2),
+    )
     average = dict(type='EMAHook', momentum=0.1)
     whole = make_cfg('whole', hooks=[average], **settings)
     run([whole])
@@ -167,10 +169,16 @@ def test_a_run_that_is_killed_twice_ends_with_the_same_bits(make_cfg, processes)
     first, second = draw.randint(2, 3), draw.randint(5, 7)
     for number, kill in enumerate((first, second, None)):
         hooks = [average] + ([dict(type='KillHook', iteration=kill)] if kill else [])
-        cfg = make_cfg('killed', hooks=hooks, workers=int(number == 0), resume=number > 0,
-                       # A run without a seed of its own gets that of its checkpoint.
-                       randomness=dict(seed=None if number else 0), **settings)
-        assert join(processes, ([cfg], )) == [-signal.SIGKILL if kill else 0]
+        cfg = make_cfg(
+            'killed',
+            hooks=hooks,
+            workers=int(number == 0),
+            resume=number > 0,
+            # A run without a seed of its own gets that of its checkpoint.
+            randomness=dict(seed=None if number else 0),
+            **settings,
+        )
+        assert join(processes, ([cfg],)) == [-signal.SIGKILL if kill else 0]
         last = Path(cfg['work_dir'], 'last_checkpoint').read_text()
         assert Path(last).name == f'iter_{kill - kill % 2 if kill else 8}.pth'
     ours, theirs = checkpoint_of(whole, 8), checkpoint_of(cfg, 8)
@@ -181,8 +189,11 @@ def test_a_run_that_is_killed_twice_ends_with_the_same_bits(make_cfg, processes)
     for key in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'sampler_seed'):
         assert_same(ours[key], theirs[key], key)
     logs = [
-        {name: buffer.data[0].tolist() for name, buffer in checkpoint['message_hub']['log_scalars'].items()
-         if 'loss' in name or 'spd.' in name}
+        {
+            name: buffer.data[0].tolist()
+            for name, buffer in checkpoint['message_hub']['log_scalars'].items()
+            if 'loss' in name or 'spd.' in name
+        }
         for checkpoint in (ours, theirs)
     ]
     assert len(logs[0]) >= 8
@@ -195,12 +206,14 @@ def test_two_processes_do_what_one_does_with_twice_the_batch(make_cfg, processes
     The two checkpoint activations, and the one does not.
     """
     plans = {
-        'joint': dict(schedule=dict(type='JointSchedule', begin=0., end=0.5), max_iters=4),
+        'joint': dict(schedule=dict(type='JointSchedule', begin=0.0, end=0.5), max_iters=4),
         'two_stage': dict(schedule=dict(type='TwoStageSchedule', refiner=0.5), max_iters=6),
     }
     # None of these weights is zero, so that each of them moves.
-    initial = {name: value + 0.1 * torch.randn_like(value)
-               for name, value in MODELS.build(make_cfg('initial', **plans['joint'])['model']).state_dict().items()}
+    initial = {
+        name: value + 0.1 * torch.randn_like(value)
+        for name, value in MODELS.build(make_cfg('initial', **plans['joint'])['model']).state_dict().items()
+    }
     torch.save(dict(state_dict=initial), tmp_path / 'initial.pth')
     cfgs = {}
     for processes_of_run, batch_size in ((1, 4), (2, 2)):
@@ -209,20 +222,29 @@ def test_two_processes_do_what_one_does_with_twice_the_batch(make_cfg, processes
                 type='OptimWrapper',
                 optimizer=dict(type='SGD', lr=0.1, momentum=0.9),
                 clip_grad=dict(max_norm=0.5),
-                accumulative_counts=1 if name == 'joint' else 2)
+                accumulative_counts=1 if name == 'joint' else 2,
+            )
             hooks = [dict(type='RefinedPSNRHook'), dict(type='MetricsHook')]
             if processes_of_run == 2:
                 hooks += [dict(type='ReducerHook'), dict(type='CheckpointActivationsHook')]
             cfgs[name, processes_of_run] = make_cfg(
-                f'{name}_{processes_of_run}', hooks=hooks, batch_size=batch_size, optim_wrapper=optim,
+                f'{name}_{processes_of_run}',
+                hooks=hooks,
+                batch_size=batch_size,
+                optim_wrapper=optim,
                 validate=name == 'joint',
                 load_from=str(tmp_path / 'initial.pth'),
                 model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None),
-                launcher='none' if processes_of_run == 1 else 'pytorch', **plan)
+                launcher='none' if processes_of_run == 1 else 'pytorch',
+                **plan,
+            )
     run([cfgs['joint', 1], cfgs['two_stage', 1]])
     resumed = {
-        **cfgs['two_stage', 2], 'resume': True, 'load_from': str(tmp_path / 'two_stage_2' / 'iter_4.pth'),
-        'work_dir': str(tmp_path / 'resumed'), 'experiment_name': 'resumed'
+        **cfgs['two_stage', 2],
+        'resume': True,
+        'load_from': str(tmp_path / 'two_stage_2' / 'iter_4.pth'),
+        'work_dir': str(tmp_path / 'resumed'),
+        'experiment_name': 'resumed',
     }
     both = [cfgs['joint', 2], cfgs['two_stage', 2], resumed]
     assert join(processes, *[(both, rank, 2, tmp_path / 'rendezvous') for rank in range(2)]) == [0, 0]
@@ -231,7 +253,8 @@ def test_two_processes_do_what_one_does_with_twice_the_batch(make_cfg, processes
         for owner in ('generator', 'refiner', 'spf'):
             start, single, double = (
                 torch.cat([value.flatten() for key, value in state.items() if key.startswith(owner)])
-                for state in (initial, one, two))
+                for state in (initial, one, two)
+            )
             assert (single - double).norm() < 1e-4 * (single - start).norm(), (name, owner)
     one, two = (json.loads((tmp_path / f'joint_{count}' / 'metrics.json').read_text()) for count in (1, 2))
     # The segments of the restored images may flip with its last bit.

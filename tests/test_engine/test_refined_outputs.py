@@ -1,4 +1,3 @@
-import mmsampriors.compat  # noqa: F401, I001
 import copy
 
 import torch
@@ -21,7 +20,7 @@ def batch_of(pairs):
 
 
 def test_are_what_a_model_of_refined_images_predicts_without_the_padding(model_cfg, pairs):
-    padding = dict(type='DataPreprocessor', mean=[0.] * 3, std=[255.] * 3, pad_size_divisor=40)
+    padding = dict(type='DataPreprocessor', mean=[0.0] * 3, std=[255.0] * 3, pad_size_divisor=40)
     model = MODELS.build(model_cfg(data_preprocessor=padding)).eval()
     with torch.no_grad():
         for parameter in model.parameters():

@@ -1,5 +1,4 @@
 """The restorer of masks of source 'restored', against mmagic's own inference."""
-import mmsampriors.compat  # noqa: F401, I001  (before mmagic)
 
 from types import SimpleNamespace
 
@@ -17,10 +16,12 @@ from mmsampriors.engine.restorer import Restorer, restorer_of
 
 MODEL = dict(
     type='BaseEditModel',
-    generator=dict(type='NAFNet', img_channels=3, mid_channels=4, enc_blk_nums=[1, 1], middle_blk_num=1,
-                   dec_blk_nums=[1, 1]),
+    generator=dict(
+        type='NAFNet', img_channels=3, mid_channels=4, enc_blk_nums=[1, 1], middle_blk_num=1, dec_blk_nums=[1, 1]
+    ),
     pixel_loss=dict(type='L1Loss'),
-    data_preprocessor=dict(type='DataPreprocessor', mean=[10., 20., 30.], std=[255., 200., 100.]))
+    data_preprocessor=dict(type='DataPreprocessor', mean=[10.0, 20.0, 30.0], std=[255.0, 200.0, 100.0]),
+)
 
 
 @pytest.fixture
@@ -49,14 +50,17 @@ def test_restores_as_mmagic_does(checkpoint, order):
 
 def test_a_gray_student_restores_what_opencv_loads_as_gray(tmp_path):
     init_default_scope('mmagic')
-    gray = {**MODEL, 'generator': {**MODEL['generator'], 'img_channels': 1},
-            'data_preprocessor': dict(type='DataPreprocessor', mean=[10.], std=[200.])}
+    gray = {
+        **MODEL,
+        'generator': {**MODEL['generator'], 'img_channels': 1},
+        'data_preprocessor': dict(type='DataPreprocessor', mean=[10.0], std=[200.0]),
+    }
     model = MODELS.build(gray).eval()
     torch.save(model.state_dict(), tmp_path / 'gray.pth')
     rgb = torch.randint(0, 256, (1, 3, 64, 64))
     loaded = cv2.cvtColor(rgb[0].permute(1, 2, 0).byte().numpy(), cv2.COLOR_RGB2GRAY)
     with torch.no_grad():
-        expected = model.generator((torch.from_numpy(loaded)[None, None] - 10.) / 200) * 200 + 10
+        expected = model.generator((torch.from_numpy(loaded)[None, None] - 10.0) / 200) * 200 + 10
     found = Restorer(gray, str(tmp_path / 'gray.pth'), 'bgr')(rgb / 255)
     assert found.shape == (1, 3, 64, 64)
     # OpenCV rounds in whole numbers: a gray value may differ by one.
@@ -74,8 +78,11 @@ def test_a_checkpoint_of_another_network_is_named(checkpoint):
 
 
 def test_the_order_of_channels_is_that_of_the_train_pipeline(checkpoint):
-    dataset = SimpleNamespace(pipeline=Compose([
-        dict(type='LoadImageFromFile', key='gt'), dict(type='LoadImageFromFile', key='img', channel_order='rgb')]))
+    dataset = SimpleNamespace(
+        pipeline=Compose(
+            [dict(type='LoadImageFromFile', key='gt'), dict(type='LoadImageFromFile', key='img', channel_order='rgb')]
+        )
+    )
     cfg = Config(dict(model=MODEL))
     assert restorer_of(cfg, SimpleNamespace(source='gt'), dataset) is None
     assert not restorer_of(cfg, SimpleNamespace(source='restored', restorer=checkpoint[1]), dataset).bgr

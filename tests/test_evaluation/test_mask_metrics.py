@@ -32,7 +32,6 @@ def a_segmenter_that_can_find_nothing(monkeypatch):
 
 
 class Recorder(Hook):
-
     def __init__(self, seen):
         self.seen = seen
 
@@ -42,6 +41,7 @@ class Recorder(Hook):
 
 class Model(torch.nn.Conv2d):
     """What metrics ask a model for."""
+
     data_preprocessor = None
 
 
@@ -74,7 +74,8 @@ def test_a_perfect_restoration_agrees_and_a_noisy_one_less(pairs):
     assert 0.05 < real['SegIoU'] < 0.9 and real['Masks_gt'] == perfect['Masks_gt'] > 2
     ours, theirs = (
         MODELS.build(FELZENSZWALB).segment(torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255)[0]
-        for image in (target, noisy))
+        for image in (target, noisy)
+    )
     assert real['SegIoU_gt2restored'] == agreement(ours, theirs).forth
     mean = metric.compute_metrics(metric.results)
     assert mean['SegIoU'] == pytest.approx((1 + real['SegIoU']) / 2)
@@ -87,7 +88,11 @@ def test_images_without_masks_have_a_value():
     bright[:, :3, 0] = 200  # red: the order of the channels shows
     metric.process(None, [sample(dark, dark), sample(dark, bright), sample(bright, dark), sample(bright, bright)])
     assert [(result['SegIoU'], result['Masks_gt'], result['Masks_restored']) for result in metric.results] == [
-        (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1)]
+        (1, 0, 0),
+        (0, 1, 0),
+        (0, 0, 1),
+        (1, 1, 1),
+    ]
     assert all(math.isfinite(value) for value in metric.compute_metrics(metric.results).values())
 
 
@@ -146,8 +151,9 @@ def test_borders_match_loops_over_pixels(count, height, width, distance, seed):
             around = [(v, u) for v, u in around if 0 <= v < height and 0 <= u < width]
             if any((masks[:, y, x] != masks[:, v, u]).any() for v, u in around):
                 touching.append((y, x))
-    expected = [[any(max(abs(y - v), abs(x - u)) < distance for v, u in touching) for x in range(width)]
-                for y in range(height)]
+    expected = [
+        [any(max(abs(y - v), abs(x - u)) < distance for v, u in touching) for x in range(width)] for y in range(height)
+    ]
     assert near_borders(torch.from_numpy(masks), distance).tolist() == expected
 
 
@@ -172,8 +178,11 @@ def test_border_psnr_counts_the_error_near_borders_only(convert_to):
 
 
 def test_a_validation_loop_of_a_run_measures_them(runner_cfg, tmp_path):
-    metrics = [dict(type='PSNR'), dict(type='SegmentationConsistency', masks=FELZENSZWALB),
-               dict(type='BorderPSNR', masks=FELZENSZWALB)]
+    metrics = [
+        dict(type='PSNR'),
+        dict(type='SegmentationConsistency', masks=FELZENSZWALB),
+        dict(type='BorderPSNR', masks=FELZENSZWALB),
+    ]
     cfg = runner_cfg(val_evaluator=[dict(prefix='noisy', **metric) for metric in metrics])
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
         cfg[key] = None

@@ -11,6 +11,7 @@ import mmsampriors.models  # noqa: F401
 
 class Model(torch.nn.Conv2d):
     """What the metric asks a model for."""
+
     data_preprocessor = None
     test_cfg = None
 
@@ -22,7 +23,7 @@ class Loader:
 def sample(name, error, size=(24, 32)):
     """As mmagic hands it to metrics: BGR, float, in [0, 255]; the left half is black and the right half white."""
     gt = torch.zeros(3, *size)
-    gt[..., size[1] // 2:] = 200
+    gt[..., size[1] // 2 :] = 200
     return dict(output=dict(pred_img=gt + error), gt_img=gt, gt_path=f'target/{name}.png')
 
 
@@ -30,8 +31,14 @@ def sample(name, error, size=(24, 32)):
 def test_every_image_is_written_beside_the_mean(tmp_path, refined):
     model = Model(1, 1, 1)
     model.test_cfg = dict(refined=True) if refined else None
-    metric = METRICS.build(dict(type='PSNRByImage', out=str(tmp_path / 'images' / 'rain.json'), prefix='rain',
-                                masks=dict(type='FelzenszwalbMasks', scale=10, sigma=0, min_size=20)))
+    metric = METRICS.build(
+        dict(
+            type='PSNRByImage',
+            out=str(tmp_path / 'images' / 'rain.json'),
+            prefix='rain',
+            masks=dict(type='FelzenszwalbMasks', scale=10, sigma=0, min_size=20),
+        )
+    )
     metric.prepare(model, Loader)
     metric.process(None, [sample('a', 1)])
     metric.process(None, [sample('b', 10)])
@@ -42,4 +49,4 @@ def test_every_image_is_written_beside_the_mean(tmp_path, refined):
     images = json.loads(file.read_text())
     assert [image['name'] for image in images] == ['a', 'b'] and list(file.parent.iterdir()) == [file]
     assert [image['psnr'] for image in images] == pytest.approx(expected)
-    assert {(image['masks'], image['coverage']) for image in images} == {(2, 1.)}
+    assert {(image['masks'], image['coverage']) for image in images} == {(2, 1.0)}

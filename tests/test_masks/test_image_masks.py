@@ -1,4 +1,5 @@
 """ImageMasks against loops."""
+
 import numpy as np
 import pytest
 import torch
@@ -39,7 +40,7 @@ def test_label_maps():
 def test_no_masks():
     masks = ImageMasks.empty(5, 6)
     assert len(masks) == 0 and masks.size == (5, 6)
-    assert masks.boxes.shape == (0, 4) and masks.areas.shape == (0, )
+    assert masks.boxes.shape == (0, 4) and masks.areas.shape == (0,)
 
 
 def test_to_moves_everything():

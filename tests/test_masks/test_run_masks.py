@@ -1,4 +1,5 @@
 """RunMasks against plain boolean arrays."""
+
 import copy
 import pickle
 
@@ -19,8 +20,11 @@ def drawn_masks(draw, max_masks=11):
     height, width, count = draw(st.integers(1, 23)), draw(st.integers(1, 23)), draw(st.integers(0, max_masks))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     masks = rng.random((count, height, width)) < rng.random((count, 1, 1))
-    return ImageMasks.from_masks(torch.from_numpy(masks), torch.from_numpy(rng.random(count, np.float32)),
-                                 torch.from_numpy(rng.random(count, np.float32)))
+    return ImageMasks.from_masks(
+        torch.from_numpy(masks),
+        torch.from_numpy(rng.random(count, np.float32)),
+        torch.from_numpy(rng.random(count, np.float32)),
+    )
 
 
 def assert_same(found: RunMasks, expected: ImageMasks):
@@ -52,7 +56,7 @@ def test_geometry_equals_that_of_boolean_arrays(masks, steps, data):
             top = data.draw(st.integers(0, packed.size[0] - height))
             left = data.draw(st.integers(0, packed.size[1] - width))
             packed = packed.crop(top, left, height, width)
-            drawn = drawn[:, top:top + height, left:left + width]
+            drawn = drawn[:, top : top + height, left : left + width]
         else:
             packed, drawn = packed.flip(step), drawn.flip(2 if step == 'horizontal' else 1)
         assert packed.size == drawn.shape[1:]
@@ -80,8 +84,9 @@ def test_any_number_of_masks(count):
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=40)
 @given(drawn_masks(), st.data())
 def test_take(masks, data):
-    rows, columns = (np.array(data.draw(st.lists(st.integers(0, side - 1), min_size=1, max_size=30)))
-                     for side in masks.size)
+    rows, columns = (
+        np.array(data.draw(st.lists(st.integers(0, side - 1), min_size=1, max_size=30))) for side in masks.size
+    )
     found = RunMasks.pack(masks).flip('horizontal').take(rows, columns)
     assert_same(found, naive(masks, lambda m: m.flip(2)[:, rows][:, :, columns]))
     assert found.orientation == (False, False, False)

@@ -1,5 +1,5 @@
 """Gray and colour, any size, any normalization, any refiner: what networks and data may be besides the default."""
-import mmsampriors.compat  # noqa: F401, I001
+
 import numpy as np
 import pytest
 import torch
@@ -11,19 +11,32 @@ from mmengine.runner import Runner
 
 import mmsampriors.engine  # noqa: F401
 import mmsampriors.models  # noqa: F401
-from mmsampriors.engine.config_check import OWN_BASE
+from mmsampriors.checks.config_check import OWN_BASE
 from mmsampriors.models import Phase
 
 NETWORKS = dict(
     nafnet=lambda channels: dict(
-        type='NAFNet', img_channels=channels, mid_channels=4, enc_blk_nums=[1, 1], middle_blk_num=1,
-        dec_blk_nums=[1, 1]),
+        type='NAFNet', img_channels=channels, mid_channels=4, enc_blk_nums=[1, 1], middle_blk_num=1, dec_blk_nums=[1, 1]
+    ),
     restormer=lambda channels: dict(
-        type='Restormer', inp_channels=channels, out_channels=channels, dim=8, num_blocks=[1] * 4,
-        num_refinement_blocks=1),
+        type='Restormer',
+        inp_channels=channels,
+        out_channels=channels,
+        dim=8,
+        num_blocks=[1] * 4,
+        num_refinement_blocks=1,
+    ),
     swinir=lambda channels: dict(
-        type='SwinIRNet', in_chans=channels, upscale=1, img_size=14, window_size=7, depths=[2],
-        embed_dim=8, num_heads=[2]))
+        type='SwinIRNet',
+        in_chans=channels,
+        upscale=1,
+        img_size=14,
+        window_size=7,
+        depths=[2],
+        embed_dim=8,
+        num_heads=[2],
+    ),
+)
 TINY_SAM = dict(type='SAMMasks', model_type='tiny', engine=dict(points_per_side=4))
 
 
@@ -33,7 +46,7 @@ def samples_of(gt):
 
 def losses_of(cfg, channels, size):
     model = MODELS.build(cfg).train()
-    model.enter(Phase(True, True, 1.))
+    model.enter(Phase(True, True, 1.0))
     gt = torch.rand(2, channels, *size)
     losses = model(gt + 0.1 * torch.randn_like(gt), samples_of(gt), mode='loss')
     sum(losses.values()).backward()
@@ -44,9 +57,12 @@ def losses_of(cfg, channels, size):
 @pytest.mark.parametrize('channels', [3, 1])
 @pytest.mark.parametrize('network', NETWORKS)
 def test_images_of_any_size_and_of_one_channel(model_cfg, network, channels, inject):
-    preprocessor = dict(type='DataPreprocessor', mean=[0.] * channels, std=[255.] * channels)
-    cfg = model_cfg(dict(spf=dict(type='SPFUnit', channels=4, inject=inject)), generator=NETWORKS[network](channels),
-                    data_preprocessor=preprocessor)
+    preprocessor = dict(type='DataPreprocessor', mean=[0.0] * channels, std=[255.0] * channels)
+    cfg = model_cfg(
+        dict(spf=dict(type='SPFUnit', channels=4, inject=inject)),
+        generator=NETWORKS[network](channels),
+        data_preprocessor=preprocessor,
+    )
     model, losses = losses_of(cfg, channels, (37, 45))
     assert len(losses) == 5 and all(loss.isfinite() for loss in losses.values())
     assert model.spf.project.weight.grad.abs().sum() > 0
@@ -54,7 +70,7 @@ def test_images_of_any_size_and_of_one_channel(model_cfg, network, channels, inj
 
 
 def test_gray_images_reach_sam_and_analyzer(model_cfg):
-    preprocessor = dict(type='DataPreprocessor', mean=[0.], std=[255.])
+    preprocessor = dict(type='DataPreprocessor', mean=[0.0], std=[255.0])
     cfg = model_cfg(dict(masks=TINY_SAM), generator=NETWORKS['nafnet'](1), data_preprocessor=preprocessor)
     model = MODELS.build(cfg)
     image = torch.zeros(1, 1, 64, 64)
@@ -65,11 +81,15 @@ def test_gray_images_reach_sam_and_analyzer(model_cfg):
     assert model.analyzer(model.to_rgb(image, samples)).shape[0] == 1
 
 
-@pytest.mark.parametrize('refiner', [
-    NETWORKS['nafnet'](3) | dict(mid_channels=12),
-    NETWORKS['nafnet'](3) | dict(mid_channels=2),
-    NETWORKS['restormer'](3),
-], ids=['wider', 'narrower', 'another'])
+@pytest.mark.parametrize(
+    'refiner',
+    [
+        NETWORKS['nafnet'](3) | dict(mid_channels=12),
+        NETWORKS['nafnet'](3) | dict(mid_channels=2),
+        NETWORKS['restormer'](3),
+    ],
+    ids=['wider', 'narrower', 'another'],
+)
 @pytest.mark.parametrize('inject', ['feature', 'image'])
 def test_the_refiner_may_be_another_network(model_cfg, refiner, inject):
     cfg = model_cfg(dict(refiner=refiner, spf=dict(type='SPFUnit', channels=4, inject=inject)))
@@ -88,8 +108,9 @@ def test_a_whole_run_on_gray_images_with_mean_and_std(runner_cfg, pairs, tmp_pat
     segmenter = dict(type='FelzenszwalbMasks', min_size=50)
     masks = dict(type='CachedMasks', segmenter=segmenter, source='gt', cache_dir=str(tmp_path / 'masks'))
     cfg = runner_cfg(hooks=[hook for hook in base.spd_hooks if hook.type != 'SPDScheduleHook'])
-    cfg['model'].update(generator=NETWORKS['nafnet'](1),
-                        data_preprocessor=dict(type='DataPreprocessor', mean=[100.], std=[50.]))
+    cfg['model'].update(
+        generator=NETWORKS['nafnet'](1), data_preprocessor=dict(type='DataPreprocessor', mean=[100.0], std=[50.0])
+    )
     cfg['model']['spd'].update(masks=masks)
     for loader in (cfg['train_dataloader'], cfg['val_dataloader']):
         for step in loader['dataset']['pipeline'][:2]:
@@ -108,13 +129,20 @@ def test_a_whole_run_on_gray_images_with_mean_and_std(runner_cfg, pairs, tmp_pat
 
 def test_the_y_channel_of_a_colour_file_is_one_channel(pairs):
     """Stock mmagic 1.2.0 turns its order of channels and fails; so did every test of its gray Restormer configs."""
-    steps = [dict(type='LoadImageFromFile', key=key, color_type='color', channel_order='rgb', to_y_channel=True)
-             for key in ('img', 'gt')]
+    steps = [
+        dict(type='LoadImageFromFile', key=key, color_type='color', channel_order='rgb', to_y_channel=True)
+        for key in ('img', 'gt')
+    ]
     path = str(pairs / 'target' / 'coffee.png')
     pipeline = Compose([TRANSFORMS.build(step) for step in (*steps, dict(type='PackInputs'))])
     sample = pipeline(dict(img_path=path, gt_path=path))
-    model = MODELS.build(dict(
-        type='BaseEditModel', generator=NETWORKS['nafnet'](1), pixel_loss=dict(type='L1Loss'),
-        data_preprocessor=dict(type='DataPreprocessor', mean=[0.], std=[255.]))).eval()
+    model = MODELS.build(
+        dict(
+            type='BaseEditModel',
+            generator=NETWORKS['nafnet'](1),
+            pixel_loss=dict(type='L1Loss'),
+            data_preprocessor=dict(type='DataPreprocessor', mean=[0.0], std=[255.0]),
+        )
+    ).eval()
     predicted = model.val_step(dict(inputs=[sample['inputs']], data_samples=[sample['data_samples']]))[0]
     assert predicted.output.pred_img.shape == predicted.gt_img.shape == (1, 72, 64)

@@ -1,4 +1,3 @@
-import mmsampriors.compat  # noqa: F401, I001
 import pytest
 import torch
 from mmagic.registry import MODELS
@@ -20,14 +19,39 @@ class Listed(nn.Module):
         return self.conv(self.norm(image * self.scales[0] + self.scales[1]))
 
 
-@pytest.mark.parametrize('network', [
-    Listed(),
-    MODELS.build(dict(type='NAFNet', img_channels=3, mid_channels=4, enc_blk_nums=[1], dec_blk_nums=[1])),
-    MODELS.build(dict(type='Restormer', dim=8, num_blocks=[1, 1, 1, 1], num_refinement_blocks=1, heads=[1, 1, 1, 1],
-                      LayerNorm_type='BiasFree', dual_pixel_task=False)),
-    MODELS.build(dict(type='SwinIRNet', upscale=1, img_size=16, window_size=8, depths=[2], embed_dim=8, num_heads=[2],
-                      mlp_ratio=2, upsampler='', resi_connection='1conv', img_range=1.)),
-])
+@pytest.mark.parametrize(
+    'network',
+    [
+        Listed(),
+        MODELS.build(dict(type='NAFNet', img_channels=3, mid_channels=4, enc_blk_nums=[1], dec_blk_nums=[1])),
+        MODELS.build(
+            dict(
+                type='Restormer',
+                dim=8,
+                num_blocks=[1, 1, 1, 1],
+                num_refinement_blocks=1,
+                heads=[1, 1, 1, 1],
+                LayerNorm_type='BiasFree',
+                dual_pixel_task=False,
+            )
+        ),
+        MODELS.build(
+            dict(
+                type='SwinIRNet',
+                upscale=1,
+                img_size=16,
+                window_size=8,
+                depths=[2],
+                embed_dim=8,
+                num_heads=[2],
+                mlp_ratio=2,
+                upsampler='',
+                resi_connection='1conv',
+                img_range=1.0,
+            )
+        ),
+    ],
+)
 def test_does_what_the_network_did_and_has_no_parameters(network):
     image = torch.rand(2, 3, 16, 16)
     network.eval()

@@ -1,4 +1,3 @@
-import mmsampriors.compat  # noqa: F401, I001
 import pytest
 import torch
 from mmagic.registry import MODELS
@@ -15,9 +14,11 @@ class Halved(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.down, self.up, self.last = nn.Conv2d(
-            3, 4, 2, stride=2), nn.ConvTranspose2d(
-                4, 6, 2, stride=2), nn.Conv2d(6, 3, 1)
+        self.down, self.up, self.last = (
+            nn.Conv2d(3, 4, 2, stride=2),
+            nn.ConvTranspose2d(4, 6, 2, stride=2),
+            nn.Conv2d(6, 3, 1),
+        )
 
     def forward(self, image):
         return self.last(self.up(self.down(image)))
@@ -28,9 +29,11 @@ class Shuffled(nn.Module):
 
     def __init__(self, answer=lambda image: image):
         super().__init__()
-        self.never, self.last, self.first = nn.Conv2d(3, 2, 1), nn.Conv2d(
-            7, 3, 3, padding=1), nn.Conv2d(
-                3, 7, 3, padding=1)
+        self.never, self.last, self.first = (
+            nn.Conv2d(3, 2, 1),
+            nn.Conv2d(7, 3, 3, padding=1),
+            nn.Conv2d(3, 7, 3, padding=1),
+        )
         self.dropout, self.answer = nn.Dropout(), answer
 
     def forward(self, image):
@@ -79,8 +82,10 @@ def test_without_a_map_at_full_resolution_there_is_no_entry():
     assert probe_network(Halved()) == NetworkProbe(3, None, 0)
 
 
-@pytest.mark.parametrize('entry, message', [('down', 'makes no feature map at the resolution'),
-                                            ('nowhere', 'is no submodule of Halved.*down')])
+@pytest.mark.parametrize(
+    'entry, message',
+    [('down', 'makes no feature map at the resolution'), ('nowhere', 'is no submodule of Halved.*down')],
+)
 def test_wrong_entry_is_refused_by_name(entry, message):
     with pytest.raises(ValueError, match=message):
         probe_network(Halved(), entry)

@@ -2,6 +2,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from mmsampriors.masks import ImageMasks
 from mmsampriors.models.regions import Regions, boundaries, paint, region_means
 
@@ -12,7 +13,7 @@ def batches(draw):
     n, k, c = draw(st.integers(1, 3)), draw(st.integers(0, 4)), draw(st.integers(1, 3))
     h, w = draw(st.integers(1, 7)), draw(st.integers(1, 7))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**16)))
-    density = draw(st.sampled_from([0., 0.2, 0.7, 1.]))
+    density = draw(st.sampled_from([0.0, 0.2, 0.7, 1.0]))
     regions = (torch.rand(n, k, h, w, generator=generator) < density).double()
     return torch.randn(n, c, h, w, generator=generator, dtype=torch.float64), regions
 
@@ -39,8 +40,9 @@ def test_region_means_weigh_pixels_by_soft_regions(batch, seed):
     for i in range(len(features)):
         for k in range(soft.shape[1]):
             total = soft[i, k].sum()
-            expected = (features[i] * soft[i, k]).sum((1, 2)) / total if total else torch.zeros_like(features[i, :, 0,
-                                                                                                              0])
+            expected = (
+                (features[i] * soft[i, k]).sum((1, 2)) / total if total else torch.zeros_like(features[i, :, 0, 0])
+            )
             torch.testing.assert_close(means[i, k], expected)
 
 
@@ -88,8 +90,8 @@ def test_stacked_pads_images_to_the_largest_k_with_empty_rows():
     regions = regions_of(batch, 4, 5)
     assert regions.stacked.shape == (3, 3, 4, 5) and regions.stacked.dtype == torch.bool
     for row, of_image in zip(regions.stacked, batch):
-        assert torch.equal(row[:len(of_image)], of_image.masks)
-        assert not row[len(of_image):].any()
+        assert torch.equal(row[: len(of_image)], of_image.masks)
+        assert not row[len(of_image) :].any()
     assert regions.weights.dtype == torch.float32 and torch.equal(regions.weights.bool(), regions.stacked)
 
 
@@ -115,17 +117,29 @@ def test_masks_larger_than_the_image_are_refused():
 def shares(mask, rows, columns):
     """The share of each cell that a mask covers, cell by cell in float64: those of adaptive_avg_pool2d."""
     height, width = mask.shape
-    edges = [[(i * size // cells, -(-(i + 1) * size // cells)) for i in range(cells)]
-             for size, cells in ((height, rows), (width, columns))]
-    return torch.stack([torch.stack([mask[top:bottom, left:right].double().mean() for left, right in edges[1]])
-                        for top, bottom in edges[0]])
+    edges = [
+        [(i * size // cells, -(-(i + 1) * size // cells)) for i in range(cells)]
+        for size, cells in ((height, rows), (width, columns))
+    ]
+    return torch.stack(
+        [
+            torch.stack([mask[top:bottom, left:right].double().mean() for left, right in edges[1]])
+            for top, bottom in edges[0]
+        ]
+    )
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.integers(0, 3), min_size=1, max_size=3), st.integers(1, 4), st.integers(1, 4),
-    st.sampled_from([(1, 1), (3, 8), (4, 4), (8, 8), (5, 16)]), st.integers(0, 3), st.integers(0, 5),
-    st.sampled_from([0.1, 0.9, 1.]), st.integers(0, 2**16))
+    st.lists(st.integers(0, 3), min_size=1, max_size=3),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.sampled_from([(1, 1), (3, 8), (4, 4), (8, 8), (5, 16)]),
+    st.integers(0, 3),
+    st.integers(0, 5),
+    st.sampled_from([0.1, 0.9, 1.0]),
+    st.integers(0, 2**16),
+)
 def test_grid_has_the_share_of_each_cell(counts, rows, columns, cell, more_rows, more_columns, density, seed):
     """Images of whole cells, which are counted eight pixels at a time, and others."""
     height, width = rows * cell[0] + more_rows, columns * cell[1] + more_columns
@@ -150,7 +164,7 @@ def test_boundaries_of_many_regions_are_exact_in_single_precision(count):
     """One pixel of one region more or less is a border, whichever the region."""
     regions = torch.ones(count, count, 3, 3)
     regions[torch.arange(count), torch.arange(count), 1, 1] = 0
-    expected = torch.tensor([[0., 1, 0], [1, 1, 0], [0, 0, 0]])
+    expected = torch.tensor([[0.0, 1, 0], [1, 1, 0], [0, 0, 0]])
     assert torch.equal(boundaries(regions), expected.expand(count, 1, 3, 3))
 
 

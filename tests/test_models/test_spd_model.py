@@ -1,4 +1,3 @@
-import mmsampriors.compat  # noqa: F401, I001
 import copy
 
 import cv2
@@ -18,7 +17,7 @@ from mmsampriors.masks import ImageMasks
 from mmsampriors.models import Phase, Regions
 from mmsampriors.models.mask_sources.base import MaskSource
 
-JOINT, REFINER, STUDENT = Phase(True, True, 1.), Phase(False, True, 0.), Phase(True, False, 1.)
+JOINT, REFINER, STUDENT = Phase(True, True, 1.0), Phase(False, True, 0.0), Phase(True, False, 1.0)
 SIZE = (24, 32)
 
 
@@ -114,10 +113,7 @@ def test_losses_are_those_of_the_method(quarter_cfg):
         'student.loss_recon': (restored - samples.gt_img).abs().mean(),
         'refiner.loss_recon': (refined - samples.gt_img).abs().mean(),
         'spd.loss_image': model.distill(restored, refined, samples.gt_img, model.pixel_loss),
-        **{
-            f'sgr.{name}': loss
-            for name, loss in model.sgr(ours, theirs, regions).items()
-        }
+        **{f'sgr.{name}': loss for name, loss in model.sgr(ours, theirs, regions).items()},
     }
     assert losses.keys() == expected.keys()
     for name, loss in losses.items():
@@ -127,13 +123,16 @@ def test_losses_are_those_of_the_method(quarter_cfg):
     torch.testing.assert_close(total, sum(expected.values()))
 
 
-@pytest.mark.parametrize('phase, names', [
-    (JOINT, {'student.loss_recon', 'refiner.loss_recon', 'spd.loss_image', 'sgr.loss_region', 'sgr.loss_pixel'}),
-    (Phase(True, True, 0.), {'student.loss_recon', 'refiner.loss_recon'}),
-    (REFINER, {'refiner.loss_recon'}),
-    (STUDENT, {'student.loss_recon', 'spd.loss_image', 'sgr.loss_region', 'sgr.loss_pixel'}),
-    (Phase(True, False, 0.), {'student.loss_recon'}),
-])
+@pytest.mark.parametrize(
+    'phase, names',
+    [
+        (JOINT, {'student.loss_recon', 'refiner.loss_recon', 'spd.loss_image', 'sgr.loss_region', 'sgr.loss_pixel'}),
+        (Phase(True, True, 0.0), {'student.loss_recon', 'refiner.loss_recon'}),
+        (REFINER, {'refiner.loss_recon'}),
+        (STUDENT, {'student.loss_recon', 'spd.loss_image', 'sgr.loss_region', 'sgr.loss_pixel'}),
+        (Phase(True, False, 0.0), {'student.loss_recon'}),
+    ],
+)
 def test_each_loss_reaches_its_owner_and_nothing_else(quarter_cfg, phase, names):
     model = build(quarter_cfg(), phase)
     losses = model(*batch_of(), mode='loss')
@@ -142,10 +141,9 @@ def test_each_loss_reaches_its_owner_and_nothing_else(quarter_cfg, phase, names)
         model.zero_grad()
         loss.backward(retain_graph=True)
         reached = {
-            key
-            for key, parameter in model.named_parameters() if parameter.grad is not None and parameter.grad.any()
+            key for key, parameter in model.named_parameters() if parameter.grad is not None and parameter.grad.any()
         }
-        owners = ('refiner.', 'spf.') if name == 'refiner.loss_recon' else ('generator.', )
+        owners = ('refiner.', 'spf.') if name == 'refiner.loss_recon' else ('generator.',)
         assert reached == {key for key, _ in model.named_parameters() if key.startswith(owners)}, name
 
 
@@ -166,8 +164,7 @@ def test_gradient_norms_are_those_at_the_restored_image(quarter_cfg):
         for name in ('student', 'spd', 'sgr')
     }
     expected = {
-        name: torch.autograd.grad(loss, restored[0], retain_graph=True)[0].norm()
-        for name, loss in groups.items()
+        name: torch.autograd.grad(loss, restored[0], retain_graph=True)[0].norm() for name, loss in groups.items()
     }
     sum(losses.values()).backward()
     assert model.gradient_norms.keys() == expected.keys()
@@ -178,7 +175,7 @@ def test_gradient_norms_are_those_at_the_restored_image(quarter_cfg):
 def test_a_frozen_refiner_sees_the_images_of_the_student_that_it_was_trained_on(quarter_cfg):
     two_stages = dict(schedule=dict(type='TwoStageSchedule'))
     model, (inputs, samples) = build(quarter_cfg(two_stages)), batch_of()
-    model.train().enter(Phase(True, False, 0.))
+    model.train().enter(Phase(True, False, 0.0))
     move(model.generator)  # a warmup
     model.enter(REFINER)
     trained_on, other_weights = model.generator(inputs).detach(), copy.deepcopy(model.generator.state_dict())
@@ -220,8 +217,9 @@ def test_the_first_student_is_saved_and_neither_trained_nor_averaged(quarter_cfg
     average.update_parameters(model)
     for name, weight in model.generator.state_dict().items():
         assert torch.equal(average.module.first_student.state_dict()[name], weight)
-    assert set(student_weights(model.state_dict())) == {name for name in model.state_dict()
-                                                        if name.startswith('generator.')}
+    assert set(student_weights(model.state_dict())) == {
+        name for name in model.state_dict() if name.startswith('generator.')
+    }
 
 
 def test_without_relations_there_is_neither_analyzer_nor_their_loss(quarter_cfg):
@@ -255,8 +253,12 @@ def test_half_precision_keeps_the_direction_of_the_gradients(quarter_cfg):
         with torch.autocast('cpu', dtype=torch.bfloat16, enabled=half):
             losses = model(*batch, mode='loss')
         sum(losses.values()).backward()
-        gradients.append({name: [p.grad.flatten() for p in getattr(model, name).parameters()]
-                          for name in ('generator', 'refiner', 'spf')})
+        gradients.append(
+            {
+                name: [p.grad.flatten() for p in getattr(model, name).parameters()]
+                for name in ('generator', 'refiner', 'spf')
+            }
+        )
     for name, exact in gradients[0].items():
         half = torch.cat(gradients[1][name])
         assert nn.functional.cosine_similarity(torch.cat(exact), half, dim=0) > 0.99, name
@@ -277,18 +279,17 @@ def test_segmenter_and_losses_are_shown_single_precision(quarter_cfg):
     seen = []
 
     class Source(QuarterMasks):
-
         def segment(self, images, paths=()):
             seen.append((images.dtype, (images @ images.transpose(2, 3)).dtype))
             return super().segment(images, paths)
 
     model = build(quarter_cfg(dict(refiner=NO_SKIP), generator=NO_SKIP), JOINT)
     model.masks = Source()
-    model.pixel_loss.register_forward_pre_hook(lambda loss, inputs: seen.append((inputs[0].dtype, )))
+    model.pixel_loss.register_forward_pre_hook(lambda loss, inputs: seen.append((inputs[0].dtype,)))
     with torch.autocast('cpu', dtype=torch.bfloat16):
         assert model.generator(batch_of()[0]).dtype == torch.bfloat16
         model(*batch_of(), mode='loss')
-    assert set(seen) == {(torch.float32, ), (torch.float32, torch.float32)}
+    assert set(seen) == {(torch.float32,), (torch.float32, torch.float32)}
 
 
 def test_losses_do_not_depend_on_how_a_batch_is_split(quarter_cfg):
@@ -356,8 +357,9 @@ def test_segmenter_and_analyzer_are_in_nothing_that_the_model_owns(model_cfg):
     model(*batch_of(), mode='loss')
     assert isinstance(model.analyzer.build('cpu'), nn.Module)
     assert set(model.state_dict()) == before and owned_by_parts(before)
-    assert owned_by_parts(name for name, _ in [*model.named_parameters(), *model.named_buffers()]
-                          if 'data_pre' not in name)
+    assert owned_by_parts(
+        name for name, _ in [*model.named_parameters(), *model.named_buffers()] if 'data_pre' not in name
+    )
     twin = copy.deepcopy(model)
     assert twin.analyzer is model.analyzer and twin.masks is model.masks
     assert twin.generator is not model.generator
@@ -376,7 +378,7 @@ def test_is_built_on_first_use(quarter_cfg):
 def test_ddp_wraps_the_stage_at_hand_and_trains_it_alone(model_cfg, process_group):
     model = build(model_cfg())
     optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
-    for phase, trained in ((REFINER, ('refiner.', 'spf.')), (STUDENT, ('generator.', )), (JOINT, ('', ))):
+    for phase, trained in ((REFINER, ('refiner.', 'spf.')), (STUDENT, ('generator.',)), (JOINT, ('',))):
         model.train().enter(phase)
         wrapper = MMDistributedDataParallel(model, device_ids=None)
         assert owned_by_parts(wrapper.state_dict())
@@ -387,7 +389,8 @@ def test_ddp_wraps_the_stage_at_hand_and_trains_it_alone(model_cfg, process_grou
             data_samples=[
                 DataSample(gt_img=gt * 255, metainfo=dict(img_channel_order='rgb', gt_channel_order='rgb'))
                 for gt in samples.gt_img
-            ])
+            ],
+        )
         wrapper.train_step(data, optimizer)
         changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
         assert changed == {name for name, _ in model.named_parameters() if name.startswith(trained)}
@@ -404,7 +407,8 @@ SWINIR = dict(
     embed_dim=8,
     num_heads=[2],
     mlp_ratio=1,
-    upsampler='')
+    upsampler='',
+)
 
 
 @pytest.mark.parametrize('others', [{}, dict(generator=SWINIR), dict(init_cfg=dict(type='Xavier', layer='Conv2d'))])
@@ -424,7 +428,7 @@ def loaded(path, color_type='color', channel_order='rgb', gt=True):
     """One sample of a file, through mmagic's pipeline."""
     steps = [
         dict(type='LoadImageFromFile', key=key, color_type=color_type, channel_order=channel_order)
-        for key in ('img', 'gt')[:1 + gt]
+        for key in ('img', 'gt')[: 1 + gt]
     ]
     pipeline = Compose([TRANSFORMS.build(step) for step in (*steps, dict(type='PackInputs'))])
     return pipeline(dict(img_path=str(path), gt_path=str(path)))
@@ -432,7 +436,8 @@ def loaded(path, color_type='color', channel_order='rgb', gt=True):
 
 def collated(*samples):
     return dict(
-        inputs=[sample['inputs'] for sample in samples], data_samples=[sample['data_samples'] for sample in samples])
+        inputs=[sample['inputs'] for sample in samples], data_samples=[sample['data_samples'] for sample in samples]
+    )
 
 
 @pytest.fixture(scope='module')
@@ -470,7 +475,7 @@ def test_refined_image_can_be_predicted_too(model_cfg, png):
 
 @torch.no_grad()
 def test_stored_masks_fit_an_image_that_the_preprocessor_pads(quarter_cfg, png):
-    preprocessor = dict(type='DataPreprocessor', mean=[0.] * 3, std=[255.] * 3, pad_size_divisor=16)
+    preprocessor = dict(type='DataPreprocessor', mean=[0.0] * 3, std=[255.0] * 3, pad_size_divisor=16)
     model = build(quarter_cfg(test_cfg=dict(refined=True), data_preprocessor=preprocessor)).eval()
     sample = loaded(png[0])
     sample['data_samples'].set_data(dict(masks=quarters(40, 44)))
@@ -487,7 +492,9 @@ def test_stored_masks_fit_an_image_that_the_preprocessor_pads(quarter_cfg, png):
 
 
 @pytest.mark.parametrize('training', [True, False])
-@pytest.mark.parametrize('mean, std', [([0.] * 3, [255.] * 3), ([10., 120., 200.], [50., 60., 70.]), (127.5, 127.5)])
+@pytest.mark.parametrize(
+    'mean, std', [([0.0] * 3, [255.0] * 3), ([10.0, 120.0, 200.0], [50.0, 60.0, 70.0]), (127.5, 127.5)]
+)
 @pytest.mark.parametrize('target', [None, 'RGB', 'BGR'])
 @pytest.mark.parametrize('order', ['rgb', 'bgr'])
 def test_to_rgb_undoes_what_pipeline_and_preprocessor_did(quarter_cfg, png, order, target, mean, std, training):
@@ -502,12 +509,13 @@ def test_to_rgb_undoes_what_pipeline_and_preprocessor_did(quarter_cfg, png, orde
 
 
 GRAY = dict(
-    generator=dict(type='NAFNet', img_channels=1, mid_channels=4, enc_blk_nums=[1], middle_blk_num=1, dec_blk_nums=[1]))
+    generator=dict(type='NAFNet', img_channels=1, mid_channels=4, enc_blk_nums=[1], middle_blk_num=1, dec_blk_nums=[1])
+)
 
 
 @pytest.mark.parametrize('target', [None, 'RGB'])
 def test_gray_images_are_shown_as_gray_in_three_channels(quarter_cfg, png, target):
-    preprocessor = dict(type='DataPreprocessor', mean=[100.], std=[50.], output_channel_order=target)
+    preprocessor = dict(type='DataPreprocessor', mean=[100.0], std=[50.0], output_channel_order=target)
     model = build(quarter_cfg(data_preprocessor=preprocessor, **GRAY), JOINT)
     data = model.data_preprocessor(collated(loaded(png[0], color_type='grayscale')), True)
     rgb = model.to_rgb(data['inputs'], data['data_samples'])
@@ -536,7 +544,7 @@ def test_online_masks_are_those_of_the_restored_image_in_rgb(quarter_cfg, order)
     model = build(quarter_cfg(), JOINT)
     inputs, samples = batch_of(order=order)
     model(inputs, samples, mode='loss')
-    (images, _), = model.masks.seen
+    ((images, _),) = model.masks.seen
     restored = model.generator(inputs).detach().clamp(0, 1)
     torch.testing.assert_close(images, restored if order == 'RGB' else restored.flip(1))
     assert not images.requires_grad
@@ -592,15 +600,18 @@ def test_a_network_that_starts_at_half_resolution_takes_spf_on_the_image_only(qu
         MODELS.build(quarter_cfg(generator=half))
 
 
-@pytest.mark.parametrize('spd, model, message', [
-    (dict(mask=1), {}, r"unknown keys \['mask'\]"),
-    (dict(masks=None), {}, "masks=dict\\(type='NoMasks'\\)"),
-    (dict(distill=dict(type='SPDLoss', loss_weight=0), sgr=dict(type='SGRLoss', loss_weight=0)), {}, 'both 0'),
-    (dict(refiner=GRAY['generator']), {}, 'images of 3 channels and spd.refiner takes 1'),
-    (dict(spf=dict(type='SPFUnit', entry='outro')), {}, "spd.spf.entry='outro' is no submodule of NAFNet.*intro"),
-    ({}, dict(generator=dict(type='SRCNNNet', upscale_factor=2)), 'SRCNNNet maps an image of 3x32x32 to 3x64x64'),
-    (dict(refiner=dict(type='SRCNNNet', upscale_factor=2)), {}, 'SRCNNNet maps an image'),
-])
+@pytest.mark.parametrize(
+    'spd, model, message',
+    [
+        (dict(mask=1), {}, r"unknown keys \['mask'\]"),
+        (dict(masks=None), {}, "masks=dict\\(type='NoMasks'\\)"),
+        (dict(distill=dict(type='SPDLoss', loss_weight=0), sgr=dict(type='SGRLoss', loss_weight=0)), {}, 'both 0'),
+        (dict(refiner=GRAY['generator']), {}, 'images of 3 channels and spd.refiner takes 1'),
+        (dict(spf=dict(type='SPFUnit', entry='outro')), {}, "spd.spf.entry='outro' is no submodule of NAFNet.*intro"),
+        ({}, dict(generator=dict(type='SRCNNNet', upscale_factor=2)), 'SRCNNNet maps an image of 3x32x32 to 3x64x64'),
+        (dict(refiner=dict(type='SRCNNNet', upscale_factor=2)), {}, 'SRCNNNet maps an image'),
+    ],
+)
 def test_what_cannot_work_is_refused_when_the_model_is_built(quarter_cfg, spd, model, message):
     with pytest.raises(ValueError, match=message):
         MODELS.build(quarter_cfg(spd, **model))

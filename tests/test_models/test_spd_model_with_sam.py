@@ -1,5 +1,5 @@
 """SPDModel with masks that segment-anything's real ``Sam`` makes in its forward pass."""
-import mmsampriors.compat  # noqa: F401, I001
+
 import pytest
 import torch
 from mmagic.registry import MODELS
@@ -17,9 +17,11 @@ def random_sam(side=64, width=32):
     """Meta's architecture, small and untrained."""
     torch.manual_seed(5)
     encoder = ImageEncoderViT(
-        img_size=side, patch_size=16, embed_dim=width, depth=1, num_heads=2, out_chans=width, use_rel_pos=True)
+        img_size=side, patch_size=16, embed_dim=width, depth=1, num_heads=2, out_chans=width, use_rel_pos=True
+    )
     prompts = PromptEncoder(
-        embed_dim=width, image_embedding_size=(side // 16, side // 16), input_image_size=(side, side), mask_in_chans=4)
+        embed_dim=width, image_embedding_size=(side // 16, side // 16), input_image_size=(side, side), mask_in_chans=4
+    )
     transformer = TwoWayTransformer(depth=2, embedding_dim=width, mlp_dim=2 * width, num_heads=2)
     decoder = MaskDecoder(transformer_dim=width, transformer=transformer, num_multimask_outputs=3)
     return Sam(encoder, prompts, decoder).eval().requires_grad_(False)
@@ -38,13 +40,15 @@ class StockSAMMasks(MaskSource):
     def segment(self, images, paths=()):
         self.prepare()
         generator = SamAutomaticMaskGenerator(
-            self.sam, points_per_side=6, pred_iou_thresh=-1e9, stability_score_thresh=0., box_nms_thresh=0.99)
+            self.sam, points_per_side=6, pred_iou_thresh=-1e9, stability_score_thresh=0.0, box_nms_thresh=0.99
+        )
         arrays = (images * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
         for array in arrays:
             records = generator.generate(array)
             self.found.append(
-                ImageMasks.from_masks(torch.stack([torch.from_numpy(one['segmentation']) for one in records])))
-        return self.found[-len(images):]
+                ImageMasks.from_masks(torch.stack([torch.from_numpy(one['segmentation']) for one in records]))
+            )
+        return self.found[-len(images) :]
 
 
 @pytest.mark.parametrize('inject', ['feature', 'image'])
@@ -52,18 +56,20 @@ def test_masks_of_a_real_sam_reach_refiner_and_student(model_cfg, inject):
     cfg = model_cfg(dict(masks=dict(type='StockSAMMasks'), spf=dict(type='SPFUnit', channels=4, inject=inject)))
     model = MODELS.build(cfg)
     torch.nn.init.normal_(model.spf.project.weight, std=0.1)
-    model.train().enter(Phase(student=True, refiner=True, ramp=1.))
+    model.train().enter(Phase(student=True, refiner=True, ramp=1.0))
     gt = torch.rand(2, 3, 40, 48)
     samples = DataSample.stack(
-        [DataSample(gt_img=image, metainfo=dict(img_output_channel_order='BGR')) for image in gt])
+        [DataSample(gt_img=image, metainfo=dict(img_output_channel_order='BGR')) for image in gt]
+    )
     losses = model(gt + 0.1 * torch.randn_like(gt), samples, mode='loss')
     assert isinstance(model.masks.sam, Sam)
     assert len(model.masks.found) == 2 and min(map(len, model.masks.found)) >= 3
 
     (losses['sgr.loss_region'] + losses['sgr.loss_pixel']).backward(retain_graph=True)
     assert losses['sgr.loss_region'] > 0 and losses['sgr.loss_pixel'] > 0
-    assert any(parameter.grad.abs().sum() > 0 for parameter in model.generator.parameters()
-               if parameter.grad is not None)
+    assert any(
+        parameter.grad.abs().sum() > 0 for parameter in model.generator.parameters() if parameter.grad is not None
+    )
     assert all(parameter.grad is None for parameter in [*model.refiner.parameters(), *model.spf.parameters()])
     losses['refiner.loss_recon'].backward()
     assert all(parameter.grad is not None for parameter in model.spf.parameters())

@@ -1,4 +1,3 @@
-import mmsampriors.compat  # noqa: F401, I001
 import pytest
 import torch
 from mmagic.registry import MODELS
@@ -10,14 +9,16 @@ from mmsampriors.models import Regions, SPFUnit
 
 NETWORKS = dict(
     nafnet=dict(
-        type='NAFNet', img_channels=3, mid_channels=4, enc_blk_nums=[1, 1], middle_blk_num=1, dec_blk_nums=[1, 1]),
+        type='NAFNet', img_channels=3, mid_channels=4, enc_blk_nums=[1, 1], middle_blk_num=1, dec_blk_nums=[1, 1]
+    ),
     restormer=dict(
         type='Restormer',
         dim=8,
         num_blocks=[1, 1, 1, 1],
         num_refinement_blocks=1,
         heads=[1, 1, 1, 1],
-        ffn_expansion_factor=1.),
+        ffn_expansion_factor=1.0,
+    ),
     swinir=dict(
         type='SwinIRNet',
         upscale=1,
@@ -28,7 +29,9 @@ NETWORKS = dict(
         num_heads=[2],
         mlp_ratio=1,
         upsampler='',
-        drop_path_rate=0.))
+        drop_path_rate=0.0,
+    ),
+)
 ENTRIES = dict(nafnet='intro', restormer='patch_embed.proj', swinir='conv_first')
 
 
@@ -48,8 +51,9 @@ def fuse(spf, image, masks):
 
 
 def permuted(masks, order):
-    return ImageMasks(masks.masks[order], masks.scores[order], masks.stability[order], masks.boxes[order],
-                      masks.areas[order])
+    return ImageMasks(
+        masks.masks[order], masks.scores[order], masks.stability[order], masks.boxes[order], masks.areas[order]
+    )
 
 
 @pytest.mark.parametrize('form', ['prototype', 'stack'])
@@ -149,9 +153,15 @@ def test_borders_of_many_masks_are_found_in_half_precision():
     torch.testing.assert_close(half.float(), exact, atol=0.02, rtol=0.05)
 
 
-@pytest.mark.parametrize('wrong, message', [(dict(form='sum'), 'spd.spf.form'), (dict(inject='gate'), 'spd.spf.inject'),
-                                            (dict(mask_dropout=1.), 'spd.spf.mask_dropout'),
-                                            (dict(inject='feature', entry=None), 'spd.spf.entry')])
+@pytest.mark.parametrize(
+    'wrong, message',
+    [
+        (dict(form='sum'), 'spd.spf.form'),
+        (dict(inject='gate'), 'spd.spf.inject'),
+        (dict(mask_dropout=1.0), 'spd.spf.mask_dropout'),
+        (dict(inject='feature', entry=None), 'spd.spf.entry'),
+    ],
+)
 def test_wrong_settings_are_refused_by_name(wrong, message):
     with pytest.raises(ValueError, match=message):
         unit(**wrong)
@@ -164,7 +174,8 @@ def test_refined_is_the_refiner_of_the_restored_at_first_and_uses_masks_later(mo
     if name == 'restormer' and size[0] % 8:
         size = (24, 16)  # mmagic's Restormer takes multiples of 8 only
     cfg = model_cfg(
-        dict(spf=dict(type='SPFUnit', channels=4, inject=inject), sgr=None, analyzer=None), generator=NETWORKS[name])
+        dict(spf=dict(type='SPFUnit', channels=4, inject=inject), sgr=None, analyzer=None), generator=NETWORKS[name]
+    )
     model = MODELS.build(cfg).eval()
     assert model.spf.entry == ENTRIES[name]
     image, masks = torch.rand(1, 3, *size), [random_masks(3, *size)]

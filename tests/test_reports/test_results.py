@@ -17,15 +17,18 @@ def loader(name=None, folder=None):
     return dict(dataset=dict(metainfo=dict(dataset_type=name) if name else None, data_root=folder))
 
 
-@pytest.mark.parametrize('loaders, evaluators, names', [
-    (loader('gopro', 'data/gopro/test'), [PSNR, SSIM], ['gopro']),
-    (loader(None, 'pairs/'), dict(type='Evaluator', metrics=[PSNR]), ['pairs']),
-    (loader(), dict(metrics=PSNR), ['test']),
-    (loader('DND'), dict(metrics=None), ['DND']),
-    (loader('gopro'), [dict(prefix='GoPro', **PSNR)], ['GoPro']),
-    ([loader('a'), loader('b')], [[dict(prefix='A', **PSNR)], [dict(prefix='B', **PSNR)]], ['A', 'B']),
-    ([loader('a'), loader('b')], [dict(metrics=[PSNR]), dict(metrics=dict(prefix='B', **PSNR))], ['a', 'B']),
-])
+@pytest.mark.parametrize(
+    'loaders, evaluators, names',
+    [
+        (loader('gopro', 'data/gopro/test'), [PSNR, SSIM], ['gopro']),
+        (loader(None, 'pairs/'), dict(type='Evaluator', metrics=[PSNR]), ['pairs']),
+        (loader(), dict(metrics=PSNR), ['test']),
+        (loader('DND'), dict(metrics=None), ['DND']),
+        (loader('gopro'), [dict(prefix='GoPro', **PSNR)], ['GoPro']),
+        ([loader('a'), loader('b')], [[dict(prefix='A', **PSNR)], [dict(prefix='B', **PSNR)]], ['A', 'B']),
+        ([loader('a'), loader('b')], [dict(metrics=[PSNR]), dict(metrics=dict(prefix='B', **PSNR))], ['a', 'B']),
+    ],
+)
 def test_sets_are_named_in_all_forms_that_mmagic_takes(loaders, evaluators, names):
     assert [one.name for one in sets_of(config(loaders, evaluators))] == names
 
@@ -33,7 +36,8 @@ def test_sets_are_named_in_all_forms_that_mmagic_takes(loaders, evaluators, name
 def test_metrics_go_to_their_sets():
     sets = sets_of(config([loader('a'), loader('b')], [[PSNR, SSIM], [dict(prefix='B', **PSNR)]]))
     assert by_set({'PSNR': 30, 'SSIM': 0.5, 'B/PSNR': 20, 'FID-Full/fid': 1}, sets) == dict(
-        a=dict(PSNR=30, SSIM=0.5, **{'FID-Full/fid': 1}), B=dict(PSNR=20))
+        a=dict(PSNR=30, SSIM=0.5, **{'FID-Full/fid': 1}), B=dict(PSNR=20)
+    )
     sets = sets_of(config(loader('a'), [PSNR, dict(prefix='border', **PSNR)]))
     assert by_set({'PSNR': 30, 'border/PSNR': 20}, sets) == dict(a={'PSNR': 30, 'border/PSNR': 20})
 
@@ -48,8 +52,10 @@ def test_configs_that_would_fail_at_the_end_of_the_test_are_refused_at_once():
 
 
 def test_table_and_files_hold_every_set_and_image(tmp_path):
-    results = dict(student=dict(Rain=dict(PSNR=30.123456, SSIM=0.9), Snow=dict(PSNR=20., SegIoU=0.123456)),
-                   refined=dict(Rain=dict(PSNR=31.)))
+    results = dict(
+        student=dict(Rain=dict(PSNR=30.123456, SSIM=0.9), Snow=dict(PSNR=20.0, SegIoU=0.123456)),
+        refined=dict(Rain=dict(PSNR=31.0)),
+    )
     assert table_of(results).splitlines() == [
         'test set    image   PSNR    SSIM  SegIoU',
         '--------  -------  -----  ------  ------',
@@ -78,5 +84,9 @@ def test_runs_without_or_with_damaged_results_say_what_to_do(tmp_path):
 
 def test_values_have_the_usual_digits():
     assert [show_value(*pair) for pair in (('PSNR', 30.129), ('SSIM', 0.91), ('MAE', 0.0123456), ('PSNR', None))] == [
-        '30.13', '0.9100', '0.01235', '-']
+        '30.13',
+        '0.9100',
+        '0.01235',
+        '-',
+    ]
     assert show_value('PSNR', float('inf')) == 'inf'

@@ -9,15 +9,18 @@ from mmsampriors.reports import Run, compare_runs, gather, read_validated
 from mmsampriors.reports.runs import name_of
 
 
-@pytest.mark.parametrize('path, group, seed', [
-    ('runs/spd_seed12', 'spd', '12'),
-    ('runs/spd-seed-3', 'spd', '3'),
-    ('runs/nafnet.s1/', 'nafnet', '1'),
-    ('runs/spd/seed0', 'spd', '0'),
-    ('runs/spd', 'spd', None),
-    ('runs/nafnets2', 'nafnets2', None),
-    ('runs/restormer_derain_64', 'restormer_derain_64', None),
-])
+@pytest.mark.parametrize(
+    'path, group, seed',
+    [
+        ('runs/spd_seed12', 'spd', '12'),
+        ('runs/spd-seed-3', 'spd', '3'),
+        ('runs/nafnet.s1/', 'nafnet', '1'),
+        ('runs/spd/seed0', 'spd', '0'),
+        ('runs/spd', 'spd', None),
+        ('runs/nafnets2', 'nafnets2', None),
+        ('runs/restormer_derain_64', 'restormer_derain_64', None),
+    ],
+)
 def test_group_and_seed_by_name(path, group, seed):
     assert name_of(path) == (group, seed)
 
@@ -60,12 +63,16 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
 
 
 def test_validations_are_read_over_resumptions_and_after_a_kill(tmp_path):
-    for stamp, lines in (('1', [dict(loss=1, lr=0.1, iter=5, step=5), dict(PSNR=30, time=1, data_time=0, step=10)]),
-                         ('2', [{'PSNR': 31, 'step': 10}, {'Rain/PSNR': 20, 'SSIM': 0.5, 'step': 20}])):
+    for stamp, lines in (
+        ('1', [dict(loss=1, lr=0.1, iter=5, step=5), dict(PSNR=30, time=1, data_time=0, step=10)]),
+        ('2', [{'PSNR': 31, 'step': 10}, {'Rain/PSNR': 20, 'SSIM': 0.5, 'step': 20}]),
+    ):
         (tmp_path / stamp / 'vis_data').mkdir(parents=True)
         text = '\n'.join(map(json.dumps, lines))
         (tmp_path / stamp / 'vis_data/scalars.json').write_text(f'{text}\n{{"PSNR": 3')
     assert read_validated(str(tmp_path)) == {
-        10: {('validation', 'PSNR'): 31}, 20: {('Rain', 'PSNR'): 20, ('validation', 'SSIM'): 0.5}}
+        10: {('validation', 'PSNR'): 31},
+        20: {('Rain', 'PSNR'): 20, ('validation', 'SSIM'): 0.5},
+    }
     with pytest.raises(FileNotFoundError, match='holds no validation'):
         read_validated(str(tmp_path / '1'))

@@ -1,4 +1,5 @@
 """tools/cache_masks.py as users start it."""
+
 import os
 import runpy
 import subprocess
@@ -11,7 +12,7 @@ from PIL import Image
 
 TOOL = str(Path(__file__).resolve().parents[2] / 'tools' / 'cache_masks.py')
 
-SOURCES = '''
+SOURCES = """
 import torch
 from mmagic.registry import MODELS
 from mmsampriors.masks import ImageMasks
@@ -35,9 +36,9 @@ class OnlineMasks:
 
     def __init__(self, cache_dir):
         pass
-'''
+"""
 
-CONFIG = '''
+CONFIG = """
 custom_imports = dict(imports=['cache_masks_sources', 'mmsampriors.datasets.transforms'], allow_failed_imports=False)
 model = dict(type='SPDModel', spd=dict(masks=dict(type='ThresholdMasks', cache_dir='cache')))
 noise = dict(type='RandomNoise', keys=['img'], params=dict(noise_type=['gaussian'], noise_prob=[1],
@@ -46,7 +47,7 @@ pipeline = [dict(type='LoadImageFromFile', key='img'), dict(type='LoadImageFromF
             dict(type='Flip', keys=['img', 'gt']), dict(type='PackInputs')]
 train_dataloader = dict(dataset=dict(type='BasicImageDataset', data_root='data',
                                      data_prefix=dict(img='img', gt='gt'), pipeline=pipeline))
-'''
+"""
 
 
 @pytest.fixture
@@ -83,8 +84,18 @@ def run(folder, monkeypatch, capsys):
 
 def test_shards_and_torchrun_share_the_work_and_a_second_run_finds_it_done(folder, run):
     for shard, rank, size, count in [('0/2', 0, 1, 4), ('1/2', 0, 2, 2), ('1/2', 1, 2, 1)]:
-        line = run('config.py', '--shard', shard, '--device', 'cpu', '--batch-size', '2', RANK=str(rank),
-                   WORLD_SIZE=str(size), LOCAL_RANK=str(rank))
+        line = run(
+            'config.py',
+            '--shard',
+            shard,
+            '--device',
+            'cpu',
+            '--batch-size',
+            '2',
+            RANK=str(rank),
+            WORLD_SIZE=str(size),
+            LOCAL_RANK=str(rank),
+        )
         assert line == f'0 images had their masks, {count} got them now'
     assert len(list((folder / 'cache').rglob('*.masks'))) == 7
     assert run('config.py') == '7 images had their masks, 0 got them now'
@@ -92,20 +103,31 @@ def test_shards_and_torchrun_share_the_work_and_a_second_run_finds_it_done(folde
 
 def test_from_the_command_line(folder):
     environment = {**os.environ, 'PYTHONPATH': str(folder), 'OMP_NUM_THREADS': '1'}
-    result = subprocess.run([sys.executable, TOOL, 'config.py'], cwd=folder, capture_output=True, text=True,
-                            timeout=300, env=environment)
+    result = subprocess.run(
+        [sys.executable, TOOL, 'config.py'], cwd=folder, capture_output=True, text=True, timeout=300, env=environment
+    )
     assert result.returncode == 0, result.stderr
     assert result.stdout.endswith('0 images had their masks, 7 got them now\n')
     assert '7/7' in result.stderr and 'image/s' in result.stderr
 
 
-@pytest.mark.parametrize('arguments, error, message', [
-    (['config.py', '--cfg-options', 'model.spd.masks.type=OnlineMasks'], ValueError,
-     'model.spd.masks is OnlineMasks, which stores nothing'),
-    (['noisy.py', '--cfg-options', 'model.spd.masks.source=lq'], ValueError, "masks of source 'lq' cannot be stored"),
-    (['plain.py'], ValueError, r'plain\.py has no model\.spd'),
-    (['config.py', '--shard', '2/2'], SystemExit, '2'),
-])
+@pytest.mark.parametrize(
+    'arguments, error, message',
+    [
+        (
+            ['config.py', '--cfg-options', 'model.spd.masks.type=OnlineMasks'],
+            ValueError,
+            'model.spd.masks is OnlineMasks, which stores nothing',
+        ),
+        (
+            ['noisy.py', '--cfg-options', 'model.spd.masks.source=lq'],
+            ValueError,
+            "masks of source 'lq' cannot be stored",
+        ),
+        (['plain.py'], ValueError, r'plain\.py has no model\.spd'),
+        (['config.py', '--shard', '2/2'], SystemExit, '2'),
+    ],
+)
 def test_what_cannot_be_stored_is_refused(folder, run, arguments, error, message):
     with pytest.raises(error, match=message):
         run(*arguments)

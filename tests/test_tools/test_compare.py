@@ -1,4 +1,5 @@
 """tools/analysis_tools/compare.py, in this process."""
+
 import csv
 import importlib.util
 import json
@@ -35,12 +36,17 @@ def validated(run, *psnr):
     folder = Path(run) / '20260101_000000' / 'vis_data'
     folder.mkdir(parents=True)
     (folder / 'scalars.json').write_text(
-        '\n'.join(json.dumps(dict(PSNR=value, time=1, step=10 * index + 10)) for index, value in enumerate(psnr)))
+        '\n'.join(json.dumps(dict(PSNR=value, time=1, step=10 * index + 10)) for index, value in enumerate(psnr))
+    )
 
 
 def test_tests_of_seeds_are_compared(compare):
-    for run, values in (('plain_seed0', (30, 20)), ('plain_seed1', (31, 22)), ('spd_seed0', (30.5, 21)),
-                        ('spd_seed1', (31.5, 21))):
+    for run, values in (
+        ('plain_seed0', (30, 20)),
+        ('plain_seed1', (31, 22)),
+        ('spd_seed0', (30.5, 21)),
+        ('spd_seed1', (31.5, 21)),
+    ):
         save_test(run, *values, MAE=1)
     save_test('old', 29, 19)
     printed = compare('plain_seed0', 'plain_seed1', 'spd_seed0', 'spd_seed1', '--group', 'before SPD', 'old')
@@ -52,7 +58,10 @@ def test_tests_of_seeds_are_compared(compare):
     with open('work_dirs/compare/compare.csv') as file:
         spd = [line for line in csv.DictReader(file) if line['group'] == 'spd']
     assert [(line['test_set'], line['metric'], line['runs'], float(line['difference'])) for line in spd] == [
-        ('Rain', 'PSNR', '2', 0.5), ('Rain', 'SSIM', '2', 0), ('Snow', 'PSNR', '2', 0)]
+        ('Rain', 'PSNR', '2', 0.5),
+        ('Rain', 'SSIM', '2', 0),
+        ('Snow', 'PSNR', '2', 0),
+    ]
     assert min(Image.open('work_dirs/compare/compare.png').size) > 300
     written = sorted(path.name for path in Path('work_dirs/compare').iterdir())
     assert written == ['compare.csv', 'compare.md', 'compare.png']
@@ -69,10 +78,12 @@ def test_validations_are_compared_at_the_last_common_step(compare):
 def test_errors_name_the_run_and_the_way_out(compare, capsys):
     save_test('a', 30, 20)
     Path('b').mkdir()
-    for arguments, words in ((('a', 'b', 'c'), ('b holds no test_results.json', 'there is no folder c', '--val')),
-                             (('a', '--val'), ('a holds no validation', )),
-                             (('a', 'a'), ('a is named twice', )),
-                             (('a', '--metric', 'LPIPS'), ('no run has the metric LPIPS; there are PSNR, SSIM', ))):
+    for arguments, words in (
+        (('a', 'b', 'c'), ('b holds no test_results.json', 'there is no folder c', '--val')),
+        (('a', '--val'), ('a holds no validation',)),
+        (('a', 'a'), ('a is named twice',)),
+        (('a', '--metric', 'LPIPS'), ('no run has the metric LPIPS; there are PSNR, SSIM',)),
+    ):
         with pytest.raises(SystemExit) as error:
             compare(*arguments)
         assert all(word in str(error.value) for word in words), error.value

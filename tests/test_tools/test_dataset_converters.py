@@ -38,11 +38,14 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob('*.png'))}
 
 
-@pytest.mark.parametrize('maker, options', [
-    ('rain', ['--angle', -20, 20, '--density', 0.2]),
-    ('noise', ['--sigma', 0, 50, '--peak', 100]),
-    ('blur', ['--length', 10]),
-])
+@pytest.mark.parametrize(
+    'maker, options',
+    [
+        ('rain', ['--angle', -20, 20, '--density', 0.2]),
+        ('noise', ['--sigma', 0, 50, '--peak', 100]),
+        ('blur', ['--length', 10]),
+    ],
+)
 def test_makes_pairs_and_says_where(photographs, tmp_path, maker, options):
     done = run(maker, photographs, tmp_path / 'out', *options, '--seed', 5)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,5 @@
 """The real tools as processes: train, be killed, resume, test, export, load in stock mmagic, two processes."""
+
 import json
 import os
 import signal
@@ -14,8 +15,8 @@ import skimage.data
 import torch
 from PIL import Image
 
-from mmsampriors.datasets.degradations import BlurSettings, add_blur
-from mmsampriors.datasets.pairs import make_pairs
+from mmsampriors.data_preparation.degradations import BlurSettings, add_blur
+from mmsampriors.data_preparation.pairs import make_pairs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -64,7 +65,8 @@ def environment():
 def call(folder, *arguments):
     """Runs a tool of the checkout in the user's folder and returns what it printed."""
     done = subprocess.run(
-        list(map(str, arguments)), cwd=folder, env=environment(), capture_output=True, text=True, timeout=600)
+        list(map(str, arguments)), cwd=folder, env=environment(), capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout + done.stderr
 
@@ -76,8 +78,13 @@ def tool(name):
 @pytest.fixture(scope='module')
 def trained(folder):
     """A run that was killed with SIGKILL after a checkpoint, then resumed to its end."""
-    run = subprocess.Popen([*map(str, tool('train.py')), 'config.py', '--work-dir', 'run'],
-                           cwd=folder, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    run = subprocess.Popen(
+        [*map(str, tool('train.py')), 'config.py', '--work-dir', 'run'],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
     last, deadline = folder / 'run' / 'last_checkpoint', time.time() + 300
     while not last.exists() and run.poll() is None and time.time() < deadline:
         time.sleep(0.05)
@@ -88,8 +95,17 @@ def trained(folder):
     assert not (folder / 'run' / 'student.pth').exists()
     reached = int(Path(last.read_text()).stem.split('_')[1])
     steps = reached + 7
-    log = call(folder, *tool('train.py'), 'config.py', '--work-dir', 'run', '--resume', '--cfg-options',
-               f'train_cfg.max_iters={steps}', f'train_cfg.val_interval={steps}')
+    log = call(
+        folder,
+        *tool('train.py'),
+        'config.py',
+        '--work-dir',
+        'run',
+        '--resume',
+        '--cfg-options',
+        f'train_cfg.max_iters={steps}',
+        f'train_cfg.val_interval={steps}',
+    )
     assert f'resumed epoch: 0, iter: {reached}' in log
     return folder / 'run' / f'iter_{steps}.pth', log
 
@@ -110,8 +126,9 @@ def test_a_killed_run_resumes_and_exports(trained):
 
 def test_export_tool_writes_what_the_hook_wrote(folder, trained):
     call(folder, *tool('export_student.py'), 'config.py', trained[0], 'out/student.pth')
-    ours, theirs = (torch.load(folder / path, weights_only=True)['state_dict']
-                    for path in ('out/student.pth', 'run/student.pth'))
+    ours, theirs = (
+        torch.load(folder / path, weights_only=True)['state_dict'] for path in ('out/student.pth', 'run/student.pth')
+    )
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
@@ -127,8 +144,9 @@ test_evaluator = [[dict(type='PSNR')], [*_base_.robustness.deblur.evaluators[0],
 def test_student_and_refined_are_tested_on_all_sets(folder, trained):
     (folder / 'two_sets.py').write_text(TWO_SETS)
     make_pairs(folder / 'pairs' / 'target', folder / 'data' / 'robustness' / 'blur', add_blur, BlurSettings(length=10))
-    printed = call(folder, *tool('test.py'), 'two_sets.py', trained[0], '--refined', '--work-dir', 'test', '--out',
-                   'metrics.json')
+    printed = call(
+        folder, *tool('test.py'), 'two_sets.py', trained[0], '--refined', '--work-dir', 'test', '--out', 'metrics.json'
+    )
     results = json.loads((folder / 'test/test_results.json').read_text())['results']
     assert list(results) == ['student', 'refined'] and all(list(sets) == ['gopro', 'blur'] for sets in results.values())
     assert {'PSNR', 'SSIM', 'SegIoU', 'Masks_gt'} < set(results['student']['blur'])
@@ -136,7 +154,7 @@ def test_student_and_refined_are_tested_on_all_sets(folder, trained):
     flat = json.loads((folder / 'metrics.json').read_text())
     assert flat['PSNR'] == results['student']['gopro']['PSNR']
     assert flat['refined/blur/SegIoU'] == results['refined']['blur']['SegIoU']
-    table = printed[printed.index('test set  '):].splitlines()
+    table = printed[printed.index('test set  ') :].splitlines()
     assert table[2].split()[:3] == ['gopro', 'student', f'{flat["PSNR"]:.2f}']
     assert table[5].split()[:2] == ['blur', 'refined']
     assert len((folder / 'test/test_results.csv').read_text().splitlines()) == 5
@@ -166,6 +184,7 @@ assert sorted(ours) == ['mmsampriors', 'mmsampriors.compat', 'mmsampriors.versio
 def test_stock_mmagic_runs_the_student_bit_for_bit(folder, trained):
     from mmagic.registry import MODELS
     from mmengine.config import Config
+
     call(folder, sys.executable, '-c', f'import sys; sys.path.insert(0, {str(ROOT)!r})\n{STOCK}')
     assert Image.open(folder / 'restored' / '0.png').size == (80, 64)
     model = MODELS.build(Config.fromfile(str(folder / 'config.py')).model).eval()
@@ -187,8 +206,9 @@ def test_two_processes_train_both_stages_on_the_cpu_in_mixed_precision(folder):
     (folder / 'two_stages.py').write_text(TWO_STAGES)
     path = f'PATH={Path(sys.executable).parent}:{os.environ["PATH"]}'
     script = ROOT / 'tools' / 'dist_train.sh'
-    log = call(folder, 'env', path, f'PORT={free_port()}', 'bash', script, 'two_stages.py', 2, '--work-dir', 'dist',
-               '--amp')
+    log = call(
+        folder, 'env', path, f'PORT={free_port()}', 'bash', script, 'two_stages.py', 2, '--work-dir', 'dist', '--amp'
+    )
     assert 'GPU number: 2' in log and 'SegIoU: 0.' in log
     assert log.index('from iteration 0 on: refiner') < log.index('from iteration 3 on: student')
     state = torch.load(folder / 'dist' / 'iter_6.pth', weights_only=True)
@@ -205,9 +225,18 @@ def free_port():
 
 
 def test_errors_of_a_config_come_before_any_data(folder):
-    for option, message in (('spd.distill.loss_weight=0.9', 'has no effect'), ('model.spd.masks=', 'model.spd.masks is empty'),
-                            ('model.spd.mask=1', "unknown keys ['mask']")):
-        done = subprocess.run([*map(str, tool('train.py')), 'config.py', '--work-dir', 'bad', '--cfg-options', option],
-                              cwd=folder, env=environment(), capture_output=True, text=True, timeout=300)
+    for option, message in (
+        ('spd.distill.loss_weight=0.9', 'has no effect'),
+        ('model.spd.masks=', 'model.spd.masks is empty'),
+        ('model.spd.mask=1', "unknown keys ['mask']"),
+    ):
+        done = subprocess.run(
+            [*map(str, tool('train.py')), 'config.py', '--work-dir', 'bad', '--cfg-options', option],
+            cwd=folder,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
         assert done.returncode and message in done.stderr, done.stderr[-2000:]
     assert not (folder / 'bad').exists()

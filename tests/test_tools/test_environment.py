@@ -1,4 +1,5 @@
 """tools/environment.sh in a copy of the checkout, with a stand-in for pip that writes down what it is asked for."""
+
 import os
 import shutil
 import signal
@@ -11,13 +12,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BASH = shutil.which('bash')
-PIP = '''
+PIP = """
 import os, pathlib, sys, time
 with open(os.environ['PIP_LOG'], 'a') as log:
     print(*sys.argv[1:], file=log)
 time.sleep(float(os.environ.get('PIP_SECONDS', 0)))
 sys.exit(int(os.environ.get('PIP_EXIT', 0)))
-'''
+"""
 
 
 class Checkout:
@@ -45,8 +46,15 @@ class Checkout:
     def start(self, **env) -> subprocess.Popen:
         """Starts a script that does what ours do: source environment.sh, then use PYTHON."""
         script = 'set -euo pipefail; source "$0/tools/environment.sh"; echo "uses $PYTHON for $ROOT"'
-        return subprocess.Popen([BASH, '-c', script, str(self.root)], cwd=self.root.parent, env={**self.env, **env},
-                                text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+        return subprocess.Popen(
+            [BASH, '-c', script, str(self.root)],
+            cwd=self.root.parent,
+            env={**self.env, **env},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
     def run(self, **env) -> tuple[int, str]:
         process = self.start(**env)
@@ -68,7 +76,9 @@ def test_second_call_starts_no_pip(checkout):
     assert code == 0, output
     assert '[2/3]' in output and '[3/3]' in output
     install, editable = checkout.asked()
-    assert install == f'install --no-compile -r {checkout.root}/requirements.txt -r {checkout.root}/requirements/lite.txt'
+    assert (
+        install == f'install --no-compile -r {checkout.root}/requirements.txt -r {checkout.root}/requirements/lite.txt'
+    )
     assert editable.endswith(f'--editable {checkout.root}') and '--no-deps' in editable
 
     again = checkout.run()
@@ -173,8 +183,9 @@ def test_names_that_start_nothing_and_other_versions_are_passed_over(checkout, t
     for name in ('python3.11', 'python3.12'):
         (folder / name).write_text(f'#!{BASH}\necho "{name}: command not found" >&2\nexit 127\n')
         (folder / name).chmod(0o755)
-    (folder / 'python3').write_text(f'#!{BASH}\n[ "$2" != venv ] || {{ echo "making $3"; exit 1; }}\n'
-                                    f'exec "{sys.executable}" "$@"\n')
+    (folder / 'python3').write_text(
+        f'#!{BASH}\n[ "$2" != venv ] || {{ echo "making $3"; exit 1; }}\nexec "{sys.executable}" "$@"\n'
+    )
     (folder / 'python3').chmod(0o755)
     code, output = checkout.run(PATH=str(folder))
     assert code != 0

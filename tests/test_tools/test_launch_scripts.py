@@ -1,4 +1,5 @@
 """The scripts that start several processes, with a stand-in for what they start."""
+
 import os
 import subprocess
 from pathlib import Path
@@ -18,20 +19,26 @@ def launched(tmp_path):
     def run(script, *arguments, **environment):
         ours = ('NNODES', 'NODE_RANK', 'MASTER_ADDR', 'PORT')
         kept = {name: value for name, value in os.environ.items() if name not in ours}
-        done = subprocess.run(['bash', TOOLS / script, *arguments], capture_output=True, text=True, check=True,
-                              env={**kept, 'PATH': f'{tmp_path}:{os.environ["PATH"]}', **environment})
+        done = subprocess.run(
+            ['bash', TOOLS / script, *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**kept, 'PATH': f'{tmp_path}:{os.environ["PATH"]}', **environment},
+        )
         return done.stdout.splitlines()
 
     return run
 
 
-@pytest.mark.parametrize('script, files', [('dist_train.sh', ['config.py']),
-                                           ('dist_test.sh', ['config.py', 'iter_1.pth'])])
+@pytest.mark.parametrize(
+    'script, files', [('dist_train.sh', ['config.py']), ('dist_test.sh', ['config.py', 'iter_1.pth'])]
+)
 def test_one_machine_and_several(launched, script, files):
     alone = launched(script, *files, '4', '--work-dir', 'a folder')
     assert alone[:2] == ['-m', 'torch.distributed.run'] and '--nproc_per_node=4' in alone
     assert {'--nnodes=1', '--node_rank=0', '--master_addr=127.0.0.1'} <= set(alone)
-    assert alone[-4 - len(files):] == [*files, '--launcher', 'pytorch', '--work-dir', 'a folder']
+    assert alone[-4 - len(files) :] == [*files, '--launcher', 'pytorch', '--work-dir', 'a folder']
     second = launched(script, *files, '8', NNODES='2', NODE_RANK='1', MASTER_ADDR='10.1.1.1', PORT='29123')
     assert {'--nnodes=2', '--node_rank=1', '--master_addr=10.1.1.1', '--master_port=29123'} <= set(second)
     assert '--nproc_per_node=8' in second

@@ -1,4 +1,5 @@
 """The converters of published data sets, in this process, on small stand-ins."""
+
 import importlib
 from pathlib import Path
 
@@ -74,11 +75,13 @@ def test_dfwb(prepare):
 def test_what_is_missing_is_named(prepare, capsys):
     write('raw/train/GOPR1/sharp/000047.png')
     write('raw/DIV2K/0001.png')
-    for arguments, message in ((('gopro', 'nowhere'), r'no \*/sharp/\* in nowhere'),
-                               (('gopro', 'raw'), '1 blurred images are absent, such as raw/train/GOPR1/blur'),
-                               (('sidd', '--train', 'raw'), r'no \*\*/\*_NOISY_\*.PNG in raw'),
-                               (('sidd', '--val', 'raw'), 'no ValidationNoisyBlocksSrgb.mat in raw'),
-                               (('dfwb', 'raw'), 'no Flickr2K, WaterlooED, BSD400 in raw')):
+    for arguments, message in (
+        (('gopro', 'nowhere'), r'no \*/sharp/\* in nowhere'),
+        (('gopro', 'raw'), '1 blurred images are absent, such as raw/train/GOPR1/blur'),
+        (('sidd', '--train', 'raw'), r'no \*\*/\*_NOISY_\*.PNG in raw'),
+        (('sidd', '--val', 'raw'), 'no ValidationNoisyBlocksSrgb.mat in raw'),
+        (('dfwb', 'raw'), 'no Flickr2K, WaterlooED, BSD400 in raw'),
+    ):
         with pytest.raises(SystemExit, match=message):
             prepare(*arguments)
     Path('ValidationNoisyBlocksSrgb.mat').write_bytes(b'half a file')

@@ -1,4 +1,5 @@
 """The pictures of the degradations in the docs."""
+
 import importlib.util
 from pathlib import Path
 

@@ -1,4 +1,5 @@
 """The quickstart, with a few steps: interrupted, resumed, and looked at."""
+
 import json
 import os
 import signal
@@ -18,9 +19,23 @@ pytestmark = pytest.mark.slow
 
 def start(out):
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '-1'}
-    command = [sys.executable, '-W', 'ignore', ROOT / 'tools' / 'quickstart.py', '--out', out, '--first', '60',
-               '--refiner', '4', '--then', '4']
-    return subprocess.Popen(map(str, command), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [
+        sys.executable,
+        '-W',
+        'ignore',
+        ROOT / 'tools' / 'quickstart.py',
+        '--out',
+        out,
+        '--first',
+        '60',
+        '--refiner',
+        '4',
+        '--then',
+        '4',
+    ]
+    return subprocess.Popen(
+        map(str, command), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def test_quickstart_is_killed_and_goes_on(tmp_path):

@@ -2,29 +2,47 @@
 
 Prints a table of means and standard deviations over seeds, with the differences to the first run or group in brackets,
 and writes it as compare.md and compare.csv, with a plot, compare.png. Runs whose names differ only in the seed at their
-end (spd_seed0 and spd_seed1, or spd/seed0 and spd/seed1) are one group; --group names groups by hand. The deviation of
-a difference is that over pairs of runs of the same seed.
+end (spd_seed0 and spd_seed1, or spd/seed0 and spd/seed1) are one group; --group names groups by hand. The limits of a
+difference are its 95 % interval over pairs of runs of the same seed.
 """
+
 import argparse
-import os
 import os.path as osp
 import sys
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__)))))
 
-from mmsampriors.reports import (compare_runs, csv_text, gather, markdown_table, read_tested,  # noqa: E402
-                                 read_validated, show_value, write_whole)
+from mmsampriors.files import write_whole  # noqa: E402
+from mmsampriors.reports import (  # noqa: E402
+    compare_runs,
+    csv_text,
+    draw_differences,
+    draw_validations,
+    gather,
+    markdown_table,
+    read_tested,
+    read_validated,
+    show_value,
+)
 from mmsampriors.reports.runs import name_of  # noqa: E402
-from mmsampriors.visualization.comparison import draw_differences, draw_validations  # noqa: E402
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('runs', metavar='RUN', nargs='*', help='work folder of a run')
-    parser.add_argument('--group', metavar=('NAME', 'RUN'), nargs='+', action='append', default=[],
-                        help='a name and the work folders of its runs; may be repeated')
-    parser.add_argument('--val', action='store_true', help='compare the validations of the trainings, at the last step '
-                        'that all have, instead of the tests')
+    parser.add_argument(
+        '--group',
+        metavar=('NAME', 'RUN'),
+        nargs='+',
+        action='append',
+        default=[],
+        help='a name and the work folders of its runs; may be repeated',
+    )
+    parser.add_argument(
+        '--val',
+        action='store_true',
+        help='compare the validations of the trainings, at the last step that all have, instead of the tests',
+    )
     parser.add_argument('--metric', nargs='+', help='only these metrics')
     parser.add_argument('--out', default='work_dirs/compare', help='folder of the results')
     args = parser.parse_args()
@@ -45,8 +63,10 @@ def runs_of(args):
         return runs, None
     steps = set.intersection(*(set(run.values) for run in runs))
     if not steps:
-        raise ValueError('the runs have no validated step in common:\n' +
-                         '\n'.join(f'  {run.work_dir}: {", ".join(map(str, run.values))}' for run in runs))
+        raise ValueError(
+            'the runs have no validated step in common:\n'
+            + '\n'.join(f'  {run.work_dir}: {", ".join(map(str, run.values))}' for run in runs)
+        )
     curves = {}
     for run in runs:
         curves.setdefault(run.group, []).append(run.values)
@@ -66,37 +86,39 @@ def table_of(cells):
     """The table in markdown: a line a measure, and a column a group."""
     groups = {cell.group: len(cell.values) for cell in cells}
     header = ['test set', 'metric', *(f'{group} (n={count})' for group, count in groups.items())]
-    lines = [cells[start:start + len(groups)] for start in range(0, len(cells), len(groups))]
+    lines = [cells[start : start + len(groups)] for start in range(0, len(cells), len(groups))]
     return markdown_table(header, [[line[0].test_set, line[0].metric, *map(show, line)] for line in lines])
 
 
 def show(cell):
     """Mean ± deviation, and in brackets the difference to the first group."""
-    text = _with_deviation(cell.metric, cell.level)
+    text = show_value(cell.metric, cell.level.mean)
+    if cell.level.std is not None:
+        text += f' ± {show_value(cell.metric, cell.level.std)}'
     if cell.difference is None:
         return text
-    sign = '+' if cell.difference.mean >= 0 else ''
-    return f'{text} ({sign}{_with_deviation(cell.metric, cell.difference)})'
+    mean, *limits = (value if value is None else _signed(cell.metric, value) for value in cell.difference)
+    return f'{text} ({mean})' if None in limits else f'{text} ({mean} [{", ".join(limits)}])'
 
 
-def _with_deviation(metric, measured):
-    mean = show_value(metric, measured.mean)
-    return mean if measured.std is None else f'{mean} ± {show_value(metric, measured.std)}'
+def _signed(metric, value):
+    return ('+' if value >= 0 else '') + show_value(metric, value)
 
 
 def write_results(out, title, cells, curves):
     """``compare.md``, ``compare.csv`` and ``compare.png``."""
-    header = ['test_set', 'metric', 'group', 'runs', 'mean', 'std', 'difference', 'difference_std']
-    lines = [[cell.test_set, cell.metric, cell.group, len(cell.values), *cell.level, *(cell.difference or (None, None))]
-             for cell in cells]
+    header = ['test_set', 'metric', 'group', 'runs', 'mean', 'std', 'difference', 'low', 'high']
+    lines = [
+        [cell.test_set, cell.metric, cell.group, len(cell.values), *cell.level, *(cell.difference or (None,) * 3)]
+        for cell in cells
+    ]
     write_whole(osp.join(out, 'compare.csv'), csv_text(header, lines))
     write_whole(osp.join(out, 'compare.md'), f'{title}\n\n{table_of(cells)}\n')
-    part = osp.join(out, 'compare.part.png')
+    path = osp.join(out, 'compare.png')
     if curves is None:
-        draw_differences(cells, part)
+        draw_differences(cells, path)
     else:
-        draw_validations(list(dict.fromkeys((cell.test_set, cell.metric) for cell in cells)), curves, part)
-    os.replace(part, osp.join(out, 'compare.png'))
+        draw_validations(list(dict.fromkeys((cell.test_set, cell.metric) for cell in cells)), curves, path)
 
 
 def main():

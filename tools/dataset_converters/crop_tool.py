@@ -1,12 +1,13 @@
 """What the converters of published data sets have in common."""
+
 import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from mmsampriors.datasets.crops import cut_crops  # noqa: E402
-from mmsampriors.datasets.pairs import PairError  # noqa: E402
+from mmsampriors.data_preparation.crops import cut_crops  # noqa: E402
+from mmsampriors.data_preparation.pairs import PairError  # noqa: E402
 
 
 def prepare(images, out, **settings):

@@ -1,4 +1,5 @@
 """Makes the test sets of configs/_base_/robustness.py from one folder of photographs."""
+
 import argparse
 import os
 import sys
@@ -6,15 +7,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from mmsampriors.datasets.degradations import ROBUSTNESS  # noqa: E402
-from mmsampriors.datasets.pairs import PairError, make_pairs  # noqa: E402
+from mmsampriors.data_preparation.degradations import ROBUSTNESS  # noqa: E402
+from mmsampriors.data_preparation.pairs import PairError, make_pairs  # noqa: E402
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('source', metavar='PHOTOGRAPHS', help='folder of photographs; subfolders too')
-    parser.add_argument('out', metavar='OUT', nargs='?', default='data/robustness',
-                        help='folder to make, OUT/SET/{input,target}')
+    parser.add_argument(
+        'out', metavar='OUT', nargs='?', default='data/robustness', help='folder to make, OUT/SET/{input,target}'
+    )
     parser.add_argument('--task', nargs='+', choices=list(ROBUSTNESS), default=list(ROBUSTNESS), help='which test sets')
     parser.add_argument('--seed', type=int, default=0, help='another seed makes other pairs')
     return parser.parse_args()

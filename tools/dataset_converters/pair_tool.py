@@ -1,4 +1,5 @@
 """What the rain, noise and blur makers have in common: their command line."""
+
 import argparse
 import inspect
 import os
@@ -8,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from mmsampriors.datasets.pairs import PairError, make_pairs  # noqa: E402
+from mmsampriors.data_preparation.pairs import PairError, make_pairs  # noqa: E402
 
 
 def main(degrade, settings_type):
@@ -39,15 +40,23 @@ def build_parser(degrade, settings_type) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=f'{inspect.getdoc(degrade).splitlines()[0]} Makes pairs in the layout of mmagic from any folder '
         'of photographs. A stopped run goes on when it is started again.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     parser.add_argument('source', metavar='PHOTOGRAPHS', help='folder of photographs; subfolders too')
     parser.add_argument('out', metavar='OUT', help='folder to make: OUT/input/NAME.png and OUT/target/NAME.png')
     for item in fields(settings_type):
-        parser.add_argument(f'--{item.name}', type=float, nargs='+', default=item.default, metavar='NUMBER',
-                            help=f'{item.metadata["description"]}; one number, or lowest and highest')
+        parser.add_argument(
+            f'--{item.name}',
+            type=float,
+            nargs='+',
+            default=item.default,
+            metavar='NUMBER',
+            help=f'{item.metadata["description"]}; one number, or lowest and highest',
+        )
     parser.add_argument('--seed', type=_whole_number(0), default=0, help='another seed makes other pairs')
-    parser.add_argument('--workers', type=_whole_number(1), default=os.cpu_count(),
-                        help='threads; they change nothing in the result')
+    parser.add_argument(
+        '--workers', type=_whole_number(1), default=os.cpu_count(), help='threads; they change nothing in the result'
+    )
     return parser
 
 

@@ -1,6 +1,7 @@
 """Gathers the photographs of DIV2K, Flickr2K, WED and BSD400 for Gaussian denoising: crops of 512 pixels that overlap
 by 96; what has a side of 800 pixels or less stays whole.
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -17,8 +18,12 @@ def photographs_of(source, sets):
     missing = [name for name in sets if not (source / name).is_dir()]
     if missing:
         sys.exit(f'error: there is no {", ".join(missing)} in {source}; --sets takes fewer of them')
-    return {f'{name}-{path.stem}': {'{}.png': path} for name in sets for path in files_in(source / name, '*')
-            if path.suffix.lower() in SUFFIXES}
+    return {
+        f'{name}-{path.stem}': {'{}.png': path}
+        for name in sets
+        for path in files_in(source / name, '*')
+        if path.suffix.lower() in SUFFIXES
+    }
 
 
 def main():

@@ -3,6 +3,7 @@
 Takes GOPRO_Large as its authors release it, {train,test}/SEQUENCE/{blur,blur_gamma,sharp}, or as Restormer's repository
 links it, {train,test}/{input,target}.
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -28,8 +29,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('source', metavar='GOPRO', help='folder with train/ and test/')
     parser.add_argument('out', metavar='OUT', nargs='?', default='data/gopro', help='default: data/gopro')
-    parser.add_argument('--blur', choices=['blur', 'blur_gamma'], default='blur',
-                        help='which of the two blurred versions; publications since MPRNet measure on blur (default)')
+    parser.add_argument(
+        '--blur',
+        choices=['blur', 'blur_gamma'],
+        default='blur',
+        help='which of the two blurred versions; publications since MPRNet measure on blur (default)',
+    )
     args = parser.parse_args()
     for split, size in (('train', SIZE), ('test', 0)):
         prepare(pairs_of(Path(args.source) / split, args.blur), Path(args.out) / split, size=size, overlap=OVERLAP)

@@ -1,6 +1,7 @@
 """Brings SIDD to the layout of mmagic's configs: train in crops of 512 pixels that overlap by 128, and the blocks to
 validate on out of their .mat files.
 """
+
 import argparse
 import sys
 import zlib
@@ -12,7 +13,7 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 from tqdm import tqdm
 
-from mmsampriors.reports import write_whole
+from mmsampriors.files import write_whole
 
 SIZE, OVERLAP = 512, 128
 BLOCKS = dict(noisy=('ValidationNoisyBlocksSrgb', 'NOISY'), gt=('ValidationGtBlocksSrgb', 'GT'))
@@ -25,8 +26,9 @@ def pairs_of(folder):
     missing = [path for path in clean.values() if not path.exists()]
     if missing:
         sys.exit(f'error: {len(missing)} clean images are absent, such as {missing[0]}')
-    return {path.stem.replace('_NOISY_', '_'): {'noisy/{}_NOISY.png': path, 'gt/{}_GT.png': clean[path]}
-            for path in noisy}
+    return {
+        path.stem.replace('_NOISY_', '_'): {'noisy/{}_NOISY.png': path, 'gt/{}_GT.png': clean[path]} for path in noisy
+    }
 
 
 def export_blocks(folder, out):
@@ -45,10 +47,12 @@ def export_blocks(folder, out):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--train', metavar='FOLDER',
-                        help='SIDD-Medium sRGB: ID_NOISY_SRGB_010.PNG and so on, in subfolders')
-    parser.add_argument('--val', metavar='FOLDER',
-                        help='holds ' + ' and '.join(f'{name}.mat' for name, _ in BLOCKS.values()))
+    parser.add_argument(
+        '--train', metavar='FOLDER', help='SIDD-Medium sRGB: ID_NOISY_SRGB_010.PNG and so on, in subfolders'
+    )
+    parser.add_argument(
+        '--val', metavar='FOLDER', help='holds ' + ' and '.join(f'{name}.mat' for name, _ in BLOCKS.values())
+    )
     parser.add_argument('--out', default='data/SIDD', help='default: data/SIDD')
     args = parser.parse_args()
     if not args.train and not args.val:

@@ -1,4 +1,5 @@
 """Draws docs/degradations_{rain,blur,noise}.jpg: what the makers of rain, blur and noise make of a photograph."""
+
 import argparse
 import io
 import sys
@@ -10,9 +11,9 @@ import numpy as np  # noqa: E402
 import skimage.data  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from mmsampriors.datasets.degradations import BlurSettings, add_blur, add_noise, add_rain  # noqa: E402
-from mmsampriors.datasets.degradations.blur import shake_kernel  # noqa: E402
-from mmsampriors.reports import write_whole  # noqa: E402
+from mmsampriors.data_preparation.degradations import BlurSettings, add_blur, add_noise, add_rain  # noqa: E402
+from mmsampriors.data_preparation.degradations.blur import shake_kernel  # noqa: E402
+from mmsampriors.files import write_whole  # noqa: E402
 
 #: Part of a photograph that scikit-image ships: name, top, left; SIDE pixels a side.
 PHOTOGRAPHS = dict(rain=('coffee', 40, 110), blur=('astronaut', 0, 110), noise=('chelsea', 20, 90))
@@ -23,43 +24,53 @@ MAX_BYTES = 190_000
 RAIN = dict(angle=15, length=25, width=1.5, density=0.12, brightness=0.6, veiling=0)
 #: Kind to function to caption to settings; two rows of four.
 PANELS = dict(
-    rain=(add_rain, {
-        'photograph': None,
-        'density 0.12': RAIN,
-        'density 0.5': dict(RAIN, density=0.5),
-        'brightness 0.9': dict(RAIN, brightness=0.9),
-        'angle -50': dict(RAIN, angle=-50),
-        'length 80': dict(RAIN, length=80),
-        'width 3': dict(RAIN, width=3),
-        'veiling 0.5': dict(RAIN, veiling=0.5),
-    }),
-    blur=(add_blur, {
-        'photograph': None,
-        'length 10': dict(length=10, turn=100),
-        'length 25': dict(length=25, turn=100),
-        'length 50': dict(length=50, turn=100),
-        'length 25, another path': dict(length=25, turn=100),
-        'turn 0 (straight)': dict(length=25, turn=0),
-        'turn 200': dict(length=25, turn=200),
-        'turn 400': dict(length=25, turn=400),
-    }),
-    noise=(add_noise, {
-        'photograph': None,
-        'sigma 15': dict(sigma=15),
-        'sigma 25': dict(sigma=25),
-        'sigma 50': dict(sigma=50),
-        'sigma 75': dict(sigma=75),
-        'peak 200 (Poisson)': dict(sigma=0, peak=200),
-        'peak 30 (Poisson)': dict(sigma=0, peak=30),
-        'sigma 10, peak 60': dict(sigma=10, peak=60),
-    }))
+    rain=(
+        add_rain,
+        {
+            'photograph': None,
+            'density 0.12': RAIN,
+            'density 0.5': dict(RAIN, density=0.5),
+            'brightness 0.9': dict(RAIN, brightness=0.9),
+            'angle -50': dict(RAIN, angle=-50),
+            'length 80': dict(RAIN, length=80),
+            'width 3': dict(RAIN, width=3),
+            'veiling 0.5': dict(RAIN, veiling=0.5),
+        },
+    ),
+    blur=(
+        add_blur,
+        {
+            'photograph': None,
+            'length 10': dict(length=10, turn=100),
+            'length 25': dict(length=25, turn=100),
+            'length 50': dict(length=50, turn=100),
+            'length 25, another path': dict(length=25, turn=100),
+            'turn 0 (straight)': dict(length=25, turn=0),
+            'turn 200': dict(length=25, turn=200),
+            'turn 400': dict(length=25, turn=400),
+        },
+    ),
+    noise=(
+        add_noise,
+        {
+            'photograph': None,
+            'sigma 15': dict(sigma=15),
+            'sigma 25': dict(sigma=25),
+            'sigma 50': dict(sigma=50),
+            'sigma 75': dict(sigma=75),
+            'peak 200 (Poisson)': dict(sigma=0, peak=200),
+            'peak 30 (Poisson)': dict(sigma=0, peak=30),
+            'sigma 10, peak 60': dict(sigma=10, peak=60),
+        },
+    ),
+)
 COLUMNS = 4
 
 
 def crop_of(kind) -> np.ndarray:
     """The part of a photograph that one kind of degradation is shown on, (SIDE, SIDE, 3), float32 in [0, 1]."""
     name, top, left = PHOTOGRAPHS[kind]
-    return getattr(skimage.data, name)()[top:top + SIDE, left:left + SIDE, :3].astype(np.float32) / 255
+    return getattr(skimage.data, name)()[top : top + SIDE, left : left + SIDE, :3].astype(np.float32) / 255
 
 
 def panels_of(kind) -> dict:
@@ -109,8 +120,9 @@ def as_jpeg(figure) -> bytes:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--out', default=str(Path(__file__).resolve().parents[2] / 'docs'),
-                        help='folder of the pictures')
+    parser.add_argument(
+        '--out', default=str(Path(__file__).resolve().parents[2] / 'docs'), help='folder of the pictures'
+    )
     args = parser.parse_args()
     for kind in PANELS:
         path = Path(args.out) / f'degradations_{kind}.jpg'

@@ -8,6 +8,8 @@ model = dict(
         enc_blk_nums=[1, 1, 2],
         middle_blk_num=1,
         dec_blk_nums=[1, 1, 1],
-        _scope_='mmagic'),
+        _scope_='mmagic',
+    ),
     pixel_loss=dict(type='PSNRLoss', _scope_='mmagic'),
-    data_preprocessor=dict(type='DataPreprocessor', mean=[0., 0., 0.], std=[255., 255., 255.], _scope_='mmagic'))
+    data_preprocessor=dict(type='DataPreprocessor', mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0], _scope_='mmagic'),
+)

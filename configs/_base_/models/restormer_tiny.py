@@ -13,6 +13,8 @@ model = dict(
         bias=False,
         LayerNorm_type='WithBias',
         dual_pixel_task=False,
-        _scope_='mmagic'),
+        _scope_='mmagic',
+    ),
     pixel_loss=dict(type='L1Loss', loss_weight=1.0, reduction='mean', _scope_='mmagic'),
-    data_preprocessor=dict(type='DataPreprocessor', mean=[0., 0., 0.], std=[255., 255., 255.], _scope_='mmagic'))
+    data_preprocessor=dict(type='DataPreprocessor', mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0], _scope_='mmagic'),
+)

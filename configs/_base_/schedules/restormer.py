@@ -22,14 +22,16 @@ train_pipeline = [
         color_type='color',
         channel_order='rgb',
         imdecode_backend='cv2',
-        _scope_='mmagic'),
+        _scope_='mmagic',
+    ),
     dict(
         type='LoadImageFromFile',
         key='gt',
         color_type='color',
         channel_order='rgb',
         imdecode_backend='cv2',
-        _scope_='mmagic'),
+        _scope_='mmagic',
+    ),
     dict(type='SetValues', dictionary=dict(scale=1), _scope_='mmagic'),
     dict(type='PadToPatch', _scope_='mmagic'),
     dict(type='ProgressivePairedRandomCrop', _scope_='mmagic'),
@@ -37,7 +39,7 @@ train_pipeline = [
     dict(type='Flip', keys=['img', 'gt'], flip_ratio=0.5, direction='horizontal', _scope_='mmagic'),
     dict(type='Flip', keys=['img', 'gt'], flip_ratio=0.5, direction='vertical', _scope_='mmagic'),
     dict(type='RandomTransposeHW', keys=['img', 'gt'], transpose_ratio=0.5, _scope_='mmagic'),
-    dict(type='PackInputs', _scope_='mmagic')
+    dict(type='PackInputs', _scope_='mmagic'),
 ]
 val_pipeline = [train_pipeline[0], train_pipeline[1], dict(type='PackInputs', _scope_='mmagic')]
 
@@ -51,15 +53,18 @@ train_dataloader = dict(
         batch_sizes=[8, 5, 4, 2, 1, 1],
         patch_sizes=[128, 160, 192, 256, 320, 384],
         iters=[92_000, 64_000, 48_000, 36_000, 36_000, 24_000],
-        _scope_='mmagic'),
-    dataset=dict(type='BasicImageDataset', pipeline=train_pipeline, _scope_='mmagic'))
+        _scope_='mmagic',
+    ),
+    dataset=dict(type='BasicImageDataset', pipeline=train_pipeline, _scope_='mmagic'),
+)
 
 val_dataloader = dict(
     num_workers=4,
     persistent_workers=False,
     drop_last=False,
     sampler=dict(type='DefaultSampler', shuffle=False, _scope_='mmagic'),
-    dataset=dict(type='BasicImageDataset', pipeline=val_pipeline, _scope_='mmagic'))
+    dataset=dict(type='BasicImageDataset', pipeline=val_pipeline, _scope_='mmagic'),
+)
 # RGB; deraining is judged on Y. Without a prefix: default_hooks.checkpoint of mmagic saves the best by the name PSNR.
 val_evaluator = dict(type='Evaluator', metrics=[dict(type='PSNR'), dict(type='SSIM')], _scope_='mmagic')
 val_cfg = dict(type='MultiValLoop', _scope_='mmagic')
@@ -70,8 +75,10 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=3e-4, weight_decay=1e-4, betas=(0.9, 0.999)),
     clip_grad=dict(max_norm=0.01),
-    _scope_='mmagic')
+    _scope_='mmagic',
+)
 
 # Constant for 92,000 iterations, then a cosine down to 1e-6.
 param_scheduler = dict(
-    type='CosineAnnealingLR', by_epoch=False, begin=92_000, end=300_000, T_max=208_000, eta_min=1e-6, _scope_='mmagic')
+    type='CosineAnnealingLR', by_epoch=False, begin=92_000, end=300_000, T_max=208_000, eta_min=1e-6, _scope_='mmagic'
+)

@@ -6,8 +6,7 @@ train_pipeline = [
     for step in _base_.train_pipeline
 ]
 val_pipeline = [
-    {**step, 'color_type': 'grayscale'} if step['type'] == 'LoadImageFromFile' else step
-    for step in _base_.val_pipeline
+    {**step, 'color_type': 'grayscale'} if step['type'] == 'LoadImageFromFile' else step for step in _base_.val_pipeline
 ]
 
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
@@ -15,4 +14,6 @@ val_dataloader = dict(
     dataset=dict(
         metainfo=dict(dataset_type='BSD68', task_name='denoising'),
         data_prefix=dict(img='BSD68', gt='BSD68'),
-        pipeline=val_pipeline))
+        pipeline=val_pipeline,
+    )
+)

@@ -8,7 +8,7 @@ train_pipeline = [
     dict(type='SetValues', dictionary=dict(scale=1), _scope_='mmagic'),
     dict(type='PairedRandomCrop', gt_patch_size=64, _scope_='mmagic'),
     dict(type='Flip', keys=['img', 'gt'], flip_ratio=0.5, direction='horizontal', _scope_='mmagic'),
-    dict(type='PackInputs', _scope_='mmagic')
+    dict(type='PackInputs', _scope_='mmagic'),
 ]
 test_pipeline = [train_pipeline[0], train_pipeline[1], dict(type='PackInputs', _scope_='mmagic')]
 
@@ -21,7 +21,9 @@ train_dataloader = dict(
         metainfo=dict(dataset_type='tiny', task_name='restoration'),
         data_prefix=dict(img='input', gt='target'),
         pipeline=train_pipeline,
-        _scope_='mmagic'))
+        _scope_='mmagic',
+    ),
+)
 val_dataloader = dict(
     num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=False, _scope_='mmagic'),
@@ -30,7 +32,9 @@ val_dataloader = dict(
         metainfo=dict(dataset_type='tiny', task_name='restoration'),
         data_prefix=dict(img='input', gt='target'),
         pipeline=test_pipeline,
-        _scope_='mmagic'))
+        _scope_='mmagic',
+    ),
+)
 val_evaluator = [dict(type='PSNR', _scope_='mmagic'), dict(type='SSIM', _scope_='mmagic')]
 test_dataloader, test_evaluator = val_dataloader, val_evaluator
 
@@ -41,11 +45,13 @@ test_cfg = dict(type='MultiTestLoop', _scope_='mmagic')
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-4),
-    clip_grad=dict(max_norm=1.),
-    _scope_='mmagic')
+    clip_grad=dict(max_norm=1.0),
+    _scope_='mmagic',
+)
 param_scheduler = dict(type='CosineAnnealingLR', by_epoch=False, T_max=400, eta_min=1e-6, _scope_='mmagic')
 
 default_hooks = dict(
     logger=dict(interval=20, log_metric_by_epoch=False),
-    checkpoint=dict(interval=100, max_keep_ckpts=2, save_best='PSNR', rule='greater', out_dir=None))
+    checkpoint=dict(interval=100, max_keep_ckpts=2, save_best='PSNR', rule='greater', out_dir=None),
+)
 randomness = dict(seed=0)

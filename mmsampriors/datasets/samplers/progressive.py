@@ -1,8 +1,8 @@
 """Patches that grow and batches that shrink while the training goes on."""
+
 import bisect
 import itertools
 
-import mmsampriors.compat  # noqa: F401  (before mmagic)
 import torch
 from mmagic.registry import DATA_SAMPLERS
 
@@ -41,9 +41,11 @@ def patch_size_of(results: dict) -> int:
     """
     index = results.get('sample_idx')
     if not isinstance(index, SampleIndex):
-        raise TypeError("progressive transforms take the patch size from results['sample_idx'], a SampleIndex; found "
-                        f"{type(index).__name__}. Set train_dataloader.batch_sampler to dict(type="
-                        "'ProgressiveBatchSampler', ...), or use transforms with a fixed patch size.")
+        raise TypeError(
+            "progressive transforms take the patch size from results['sample_idx'], a SampleIndex; found "
+            f'{type(index).__name__}. Set train_dataloader.batch_sampler to dict(type='
+            "'ProgressiveBatchSampler', ...), or use transforms with a fixed patch size."
+        )
     return index.patch_size
 
 
@@ -68,13 +70,17 @@ class ProgressiveBatchSampler:
     def __init__(self, sampler, batch_size: int, *, batch_sizes: list[int], patch_sizes: list[int], iters: list[int]):
         _check_stages(batch_sizes=batch_sizes, patch_sizes=patch_sizes, iters=iters)
         if batch_size != batch_sizes[0]:
-            raise ValueError(f'train_dataloader.batch_size is {batch_size}, but batch_sampler.batch_sizes starts with '
-                             f'{batch_sizes[0]}. Set both to the batch size of the first stage; the batch sampler '
-                             'decides, and mmengine scales the learning rate by batch_size.')
+            raise ValueError(
+                f'train_dataloader.batch_size is {batch_size}, but batch_sampler.batch_sizes starts with '
+                f'{batch_sizes[0]}. Set both to the batch size of the first stage; the batch sampler '
+                'decides, and mmengine scales the learning rate by batch_size.'
+            )
         missing = [name for name in ('size', 'seed', 'shuffle', 'rank', 'world_size') if not hasattr(sampler, name)]
         if missing:
-            raise TypeError(f'ProgressiveBatchSampler needs sampler=dict(type=\'InfiniteSampler\'); found '
-                            f'{type(sampler).__name__} without {", ".join(missing)}')
+            raise TypeError(
+                f"ProgressiveBatchSampler needs sampler=dict(type='InfiniteSampler'); found "
+                f'{type(sampler).__name__} without {", ".join(missing)}'
+            )
         if not sampler.size:
             raise ValueError('the training set is empty: check data_root and data_prefix of train_dataloader.dataset')
         self.sampler = sampler
@@ -100,8 +106,11 @@ class ProgressiveBatchSampler:
         generator = torch.Generator()
         generator.manual_seed(self.sampler.seed)
         while True:
-            order = torch.randperm(self.sampler.size, generator=generator) if self.sampler.shuffle else \
-                torch.arange(self.sampler.size)
+            order = (
+                torch.randperm(self.sampler.size, generator=generator)
+                if self.sampler.shuffle
+                else torch.arange(self.sampler.size)
+            )
             yield from order.tolist()
 
     def __len__(self):

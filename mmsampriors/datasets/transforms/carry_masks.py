@@ -1,5 +1,5 @@
 """Moves masks as upstream's transforms move images, by watching what they did."""
-import mmsampriors.compat  # noqa: F401  (before mmagic)
+
 import numpy as np
 from mmagic.datasets.transforms import Crop, FixedCrop, Flip, PairedRandomCrop, RandomTransposeHW
 from mmagic.registry import TRANSFORMS
@@ -26,8 +26,9 @@ class CarryMasks(BaseTransform):
     def __init__(self, transform):
         self.wrapped = TRANSFORMS.build(transform) if isinstance(transform, dict) else transform
         if not can_carry(type(self.wrapped)):
-            raise TypeError(f'masks can follow {", ".join(kind.__name__ for kind in CARRIERS)}, found '
-                            f'{type(self.wrapped).__name__}')
+            raise TypeError(
+                f'masks can follow {", ".join(kind.__name__ for kind in CARRIERS)}, found {type(self.wrapped).__name__}'
+            )
         self.carry = next(carry for kind, carry in CARRIERS.items() if isinstance(self.wrapped, kind))
 
     @property
@@ -82,8 +83,10 @@ def _crop(crop, results):
     results = crop(results)
     boxes = {tuple(results[f'{key}_crop_bbox']) for key in crop.keys}
     if len(boxes) > 1:
-        raise ValueError(f'{type(crop).__name__} cut {crop.keys} at different places {sorted(boxes)}; PairedRandomCrop '
-                         'cuts them alike')
+        raise ValueError(
+            f'{type(crop).__name__} cut {crop.keys} at different places {sorted(boxes)}; PairedRandomCrop '
+            'cuts them alike'
+        )
     left, top, width, height = boxes.pop()
     results['masks'] = results['masks'].crop(top, left, height, width)
     return results
@@ -95,9 +98,15 @@ def _pad(pad, results):
     after = results['gt'].shape[:2]
     if after != before:
         rows, columns = (mirror_to(np.indices(before)[axis], max(after)) for axis in (0, 1))
-        results['masks'] = results['masks'].take(rows[:after[0], 0], columns[0, :after[1]])
+        results['masks'] = results['masks'].take(rows[: after[0], 0], columns[0, : after[1]])
     return results
 
 
-CARRIERS = {Flip: _flip, RandomTransposeHW: _transpose, PairedRandomCrop: _paired_crop, Crop: _crop, FixedCrop: _crop,
-            PadToPatch: _pad}
+CARRIERS = {
+    Flip: _flip,
+    RandomTransposeHW: _transpose,
+    PairedRandomCrop: _paired_crop,
+    Crop: _crop,
+    FixedCrop: _crop,
+    PadToPatch: _pad,
+}

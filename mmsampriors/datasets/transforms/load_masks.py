@@ -1,5 +1,5 @@
 """Stored masks enter and leave a pipeline."""
-import mmsampriors.compat  # noqa: F401  (before mmagic)
+
 from mmagic.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
@@ -31,8 +31,10 @@ class LoadMasks(BaseTransform):
             raise ValueError(f'stored masks are for single images; {self.key}_path holds {len(path)} frames')
         masks = self.store.load(path)
         if masks.size != results['gt'].shape[:2]:
-            raise ValueError(f'the masks of {path} are of {masks.size}, its ground truth has '
-                             f'{results["gt"].shape[:2]} pixels; masks must have the size of the ground truth')
+            raise ValueError(
+                f'the masks of {path} are of {masks.size}, its ground truth has '
+                f'{results["gt"].shape[:2]} pixels; masks must have the size of the ground truth'
+            )
         results['masks'] = masks
         return results
 
@@ -59,9 +61,11 @@ class PackMasks(BaseTransform):
     def transform(self, results: dict) -> dict:
         masks = results.pop('masks')
         if masks.size != results['gt'].shape[:2]:
-            raise ValueError(f'at the end of the pipeline the masks of {results.get("gt_path")} are of {masks.size}, '
-                             f'the ground truth has {results["gt"].shape[:2]} pixels: a transform moved one without '
-                             'the other')
+            raise ValueError(
+                f'at the end of the pipeline the masks of {results.get("gt_path")} are of {masks.size}, '
+                f'the ground truth has {results["gt"].shape[:2]} pixels: a transform moved one without '
+                'the other'
+            )
         packed = self.pack(results)
         packed['data_samples'].set_field(masks, 'masks')
         return packed

@@ -1,5 +1,5 @@
 """Makes images large enough for the patch that is about to be cut out of them."""
-import mmsampriors.compat  # noqa: F401  (before mmagic)
+
 import numpy as np
 from mmagic.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
@@ -29,8 +29,10 @@ class PadToPatch(BaseTransform):
         patch_size = patch_size_of(results)
         sizes = {results[f'{key}_path']: results[key].shape[:2] for key in self.keys}
         if len(set(sizes.values())) > 1:
-            raise ValueError('the images of a pair must have the same height and width; found ' +
-                             ', '.join(f'{path}: {height}x{width}' for path, (height, width) in sizes.items()))
+            raise ValueError(
+                'the images of a pair must have the same height and width; found '
+                + ', '.join(f'{path}: {height}x{width}' for path, (height, width) in sizes.items())
+            )
         for key in self.keys:
             results[key] = mirror_to(results[key], patch_size)
         return results

@@ -1,5 +1,5 @@
 """The crop of a training whose patches grow."""
-import mmsampriors.compat  # noqa: F401  (before mmagic)
+
 from mmagic.datasets.transforms import PairedRandomCrop
 from mmagic.registry import TRANSFORMS
 
@@ -29,6 +29,8 @@ class ProgressivePairedRandomCrop(PairedRandomCrop):
         try:
             return super().transform(results)
         except ValueError as error:
-            raise ValueError(f'{error} (pair of {results[f"{self.lq_key}_path"]} and '
-                             f'{results[f"{self.gt_key}_path"]}, patch size {self.gt_patch_size}; PadToPatch in the '
-                             'pipeline before this crop extends images that are smaller)') from error
+            raise ValueError(
+                f'{error} (pair of {results[f"{self.lq_key}_path"]} and '
+                f'{results[f"{self.gt_key}_path"]}, patch size {self.gt_patch_size}; PadToPatch in the '
+                'pipeline before this crop extends images that are smaller)'
+            ) from error

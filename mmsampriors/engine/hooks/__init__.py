@@ -11,7 +11,15 @@ from .spd_schedule_hook import SPDScheduleHook
 from .spd_visualization_hook import SPDVisualizationHook
 
 __all__ = [
-    'CheckpointActivationsHook', 'CompileHook', 'ExactResumeHook', 'ExportStudentHook', 'FiniteLossHook',
-    'MaskCacheHook', 'MaskCoverageHook', 'RefinedPSNRHook', 'RefinerGainHook', 'SPDScheduleHook',
-    'SPDVisualizationHook'
+    'CheckpointActivationsHook',
+    'CompileHook',
+    'ExactResumeHook',
+    'ExportStudentHook',
+    'FiniteLossHook',
+    'MaskCacheHook',
+    'MaskCoverageHook',
+    'RefinedPSNRHook',
+    'RefinerGainHook',
+    'SPDScheduleHook',
+    'SPDVisualizationHook',
 ]

@@ -1,4 +1,5 @@
 """Less memory for more computation."""
+
 from functools import partial
 from typing import Iterator
 
@@ -41,13 +42,17 @@ def checkpoint_blocks(model: nn.Module):
         # SPF's features enter by a hook, which is gone by the backward pass: the block that they enter stays whole.
         blocks = [block for block in blocks_of(network) if entry not in block.modules()]
         if not blocks:
-            raise ValueError(f'{type(network).__name__} has no blocks whose activations could be dropped (modules of '
-                             'modules in an nn.Sequential or nn.ModuleList): take CheckpointActivationsHook out of '
-                             'custom_hooks')
+            raise ValueError(
+                f'{type(network).__name__} has no blocks whose activations could be dropped (modules of '
+                'modules in an nn.Sequential or nn.ModuleList): take CheckpointActivationsHook out of '
+                'custom_hooks'
+            )
         for block in blocks:
             if any(isinstance(module, _BatchNorm) for module in block.modules()):
-                raise ValueError(f'{type(network).__name__} has batch normalizations, which would count each image '
-                                 'twice: take CheckpointActivationsHook out of custom_hooks')
+                raise ValueError(
+                    f'{type(network).__name__} has batch normalizations, which would count each image '
+                    'twice: take CheckpointActivationsHook out of custom_hooks'
+                )
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 

@@ -1,4 +1,5 @@
 """torch.compile where it pays and where it can."""
+
 import torch
 from mmagic.registry import HOOKS
 from mmengine.hooks import Hook
@@ -21,8 +22,9 @@ class CompileHook(Hook):
     def __init__(self, **options):
         self.options = options
         if not hasattr(torch.nn.Module, 'compile'):
-            raise RuntimeError(f'CompileHook needs torch 2.2 or later, found {torch.__version__}: take it out of '
-                               'custom_hooks')
+            raise RuntimeError(
+                f'CompileHook needs torch 2.2 or later, found {torch.__version__}: take it out of custom_hooks'
+            )
 
     def before_train(self, runner):
         # SPF enters the refiner's first feature map by a hook. Unless told, dynamo takes a network that it compiled

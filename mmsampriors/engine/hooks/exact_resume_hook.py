@@ -1,7 +1,7 @@
 """Runs that can be killed."""
+
 import random
 
-import mmsampriors.compat  # noqa: F401  (before mmagic)
 import numpy as np
 import torch
 from mmagic.registry import HOOKS
@@ -37,8 +37,10 @@ class ExactResumeHook(Hook):
         """Lets the loop draw from a loader that starts where the run does."""
         loop = runner.train_loop
         if not hasattr(loop, 'dataloader_iterator'):
-            runner.logger.warning(f'{type(loop).__name__} trains by epochs, and a resumed run is exact by iterations '
-                                  "only: for that set train_cfg=dict(type='IterBasedTrainLoop', max_iters=...)")
+            runner.logger.warning(
+                f'{type(loop).__name__} trains by epochs, and a resumed run is exact by iterations '
+                "only: for that set train_cfg=dict(type='IterBasedTrainLoop', max_iters=...)"
+            )
             return
         self._settle_seed(runner)
         _caution_about_windows(runner)
@@ -76,9 +78,11 @@ def _caution_about_windows(runner):
     for hook in runner.hooks:
         saves = isinstance(hook, CheckpointHook) and not hook.by_epoch and hook.interval > 0
         if saves and hook.interval % window:
-            runner.logger.warning(f'checkpoints every {hook.interval} iterations fall within steps of {window} '
-                                  'iterations (accumulative_counts), whose gradients they do not hold: a run that is '
-                                  'resumed from one loses them. Set default_hooks.checkpoint.interval to a multiple')
+            runner.logger.warning(
+                f'checkpoints every {hook.interval} iterations fall within steps of {window} '
+                'iterations (accumulative_counts), whose gradients they do not hold: a run that is '
+                'resumed from one loses them. Set default_hooks.checkpoint.interval to a multiple'
+            )
 
 
 class _Resumed:

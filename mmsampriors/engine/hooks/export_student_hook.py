@@ -1,4 +1,5 @@
 """Exports the student while it trains."""
+
 import glob
 import os
 import os.path as osp

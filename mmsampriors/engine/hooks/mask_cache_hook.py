@@ -1,5 +1,5 @@
 """Stored masks, with no change to the inherited config."""
-import mmsampriors.compat  # noqa: F401  (before mmagic)
+
 import torch
 from mmagic.registry import HOOKS
 from mmengine.dist import barrier, get_dist_info
@@ -24,6 +24,7 @@ class MaskCacheHook(Hook):
         neutral (list[str]): Names of transforms, besides the known ones, that keep every pixel in its place.
             Default: ().
     """
+
     priority = 'VERY_HIGH'
 
     def __init__(self, batch_size: int = 1, neutral: list = ()):
@@ -36,8 +37,14 @@ class MaskCacheHook(Hook):
         dataset = runner.train_loop.dataloader.dataset
         carry_masks(dataset, source, self.neutral)  # first: what is refused is refused before hours of work
         restore = restorer_of(runner.cfg, source, dataset)
-        filled = fill_masks(dataset, source, restore, shard=get_dist_info(), batch_size=self.batch_size,
-                            device=next(runner.model.parameters()).device)
+        filled = fill_masks(
+            dataset,
+            source,
+            restore,
+            shard=get_dist_info(),
+            batch_size=self.batch_size,
+            device=next(runner.model.parameters()).device,
+        )
         barrier()
         print_log(f'stored masks: {filled.ready} images had them, {filled.computed} got them now', 'current')
         restart_workers(runner.train_loop)

@@ -1,5 +1,5 @@
 """Whether masks cover the images."""
-import mmsampriors.compat  # noqa: F401  (before mmagic)
+
 from mmagic.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -23,8 +23,11 @@ class MaskCoverageHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        if model.latest_masks is None or isinstance(model.masks, NoMasks) or not self.every_n_train_iters(
-                runner, self.interval):
+        if (
+            model.latest_masks is None
+            or isinstance(model.masks, NoMasks)
+            or not self.every_n_train_iters(runner, self.interval)
+        ):
             return
         runner.message_hub.update_scalar('train/spd.coverage', coverage(model.latest_masks))
         history = runner.message_hub.get_scalar('train/spd.coverage')
@@ -35,5 +38,6 @@ class MaskCoverageHook(Hook):
         runner.logger.warning(
             f'masks cover {share:.1%} of the pixels on average (spd.coverage), so the refiner sees hardly more than '
             'the image. Ways out: larger patches; masks of the ground truth (model.spd.masks.source=gt); a segmenter '
-            'that keeps more masks (for SAMMasks lower engine.pred_iou_thresh and engine.stability_score_thresh, or raise '
-            'engine.points_per_side)')
+            'that keeps more masks (for SAMMasks lower engine.pred_iou_thresh and engine.stability_score_thresh, or '
+            'raise engine.points_per_side)'
+        )

@@ -1,7 +1,7 @@
 """How much better the refined images are, at each validation."""
+
 import copy
 
-import mmsampriors.compat  # noqa: F401  (before mmagic)
 import torch
 from mmagic.evaluation import PSNR
 from mmagic.registry import HOOKS
@@ -48,7 +48,7 @@ class RefinedPSNRHook(Hook):
 
     def after_val_epoch(self, runner, metrics=None):
         self.refined.close()
-        scores = [[1., student, refined] for student, refined in self.scores]
+        scores = [[1.0, student, refined] for student, refined in self.scores]
         sums = torch.tensor(scores).view(len(scores), 3).sum(0)  # a rank may have none
         all_reduce(sums)
         count, student, refined = sums.tolist()

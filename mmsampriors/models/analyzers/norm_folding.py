@@ -1,4 +1,5 @@
 """Frozen networks without their batch normalizations."""
+
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 

@@ -1,4 +1,5 @@
 """What the analyzers share: the statistics of the images that they were trained on."""
+
 import torch
 from torch import Tensor, nn
 

@@ -1,4 +1,5 @@
 """SAM's own image encoder as the analyzer."""
+
 import math
 from typing import Optional
 
@@ -39,7 +40,8 @@ class SAMEncoderAnalyzer(nn.Module):
         height, width = images.shape[-2:]
         scale = side / max(height, width)
         resized = F.interpolate(
-            self.normalize(images), (round(height * scale), round(width * scale)), mode='bilinear', antialias=True)
+            self.normalize(images), (round(height * scale), round(width * scale)), mode='bilinear', antialias=True
+        )
         padded = F.pad(resized, (0, side - resized.shape[3], 0, side - resized.shape[2]))
         features = self.encoder(padded)
         rows, columns = (math.ceil(length * features.shape[-1] / side) for length in resized.shape[2:])

@@ -1,4 +1,5 @@
 """VGG-19, the semantic analyzer that the paper names."""
+
 from typing import Dict
 
 from mmagic.registry import MODELS
@@ -11,7 +12,14 @@ from .weights import RANDOM, download, load_weights_file, warn_random
 
 # Index of the activation after each convolution in torchvision's vgg19().features.
 RELU = {
-    'relu1_2': 3, 'relu2_2': 8, 'relu3_2': 13, 'relu3_4': 17, 'relu4_2': 22, 'relu4_4': 26, 'relu5_2': 31, 'relu5_4': 35
+    'relu1_2': 3,
+    'relu2_2': 8,
+    'relu3_2': 13,
+    'relu3_4': 17,
+    'relu4_2': 22,
+    'relu4_4': 26,
+    'relu5_2': 31,
+    'relu5_4': 35,
 }
 
 
@@ -44,7 +52,7 @@ class VGGAnalyzer(nn.Module):
             _load_features(features, load_weights_file(weights, 'model.spd.analyzer.weights'), weights)
         self.normalize = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
         # In-place activations would change features that a loss still needs.
-        layers = [nn.ReLU() if isinstance(module, nn.ReLU) else module for module in features[:RELU[layer] + 1]]
+        layers = [nn.ReLU() if isinstance(module, nn.ReLU) else module for module in features[: RELU[layer] + 1]]
         self.features = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -62,9 +70,13 @@ class VGGAnalyzer(nn.Module):
 def _load_features(features: nn.Module, state: Dict[str, Tensor], path: str):
     """The classifier is most of a VGG-19 and of no use here: a file without it will do."""
     found = {key: state.get(f'features.{key}') for key in features.state_dict()}
-    wrong = [f'features.{key}' for key, value in features.state_dict().items()
-             if found[key] is None or found[key].shape != value.shape]
+    wrong = [
+        f'features.{key}'
+        for key, value in features.state_dict().items()
+        if found[key] is None or found[key].shape != value.shape
+    ]
     if wrong:
-        raise ValueError(f"{path} is no state dict of torchvision's vgg19: it lacks {wrong[:3]}, or has them in "
-                         'another shape')
+        raise ValueError(
+            f"{path} is no state dict of torchvision's vgg19: it lacks {wrong[:3]}, or has them in another shape"
+        )
     features.load_state_dict(found)

@@ -1,4 +1,5 @@
 """Loading the weights of an analyzer, with errors that say the way out."""
+
 import os.path as osp
 from typing import Callable, Dict
 
@@ -25,8 +26,9 @@ def load_weights_file(path: str, key: str) -> Dict[str, Tensor]:
     try:
         state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:
-        raise ValueError(f'{key} names {path}, which cannot be read as weights ({error}): it may be cut off; get it '
-                         'again') from error
+        raise ValueError(
+            f'{key} names {path}, which cannot be read as weights ({error}): it may be cut off; get it again'
+        ) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f'{key} names {path}, which is not a state dict of tensors')
     return state
@@ -37,7 +39,8 @@ def warn_random(name: str):
     print_log(
         f'{name} has RANDOM weights: its features mean nothing, and so does SGR. This is for tests only.',
         logger='current',
-        level=30)
+        level=30,
+    )
 
 
 def download(fetch: Callable[[], Dict[str, Tensor]], name: str, key: str) -> Dict[str, Tensor]:
@@ -45,6 +48,8 @@ def download(fetch: Callable[[], Dict[str, Tensor]], name: str, key: str) -> Dic
     try:
         return fetch()
     except (OSError, RuntimeError) as error:
-        raise RuntimeError(f'the weights of {name} could not be downloaded ({error}). Download them elsewhere and name '
-                           f'the file in {key}, or use an analyzer that needs no download: '
-                           "model.spd.analyzer.type='EfficientNetAnalyzer'") from error
+        raise RuntimeError(
+            f'the weights of {name} could not be downloaded ({error}). Download them elsewhere and name '
+            f'the file in {key}, or use an analyzer that needs no download: '
+            "model.spd.analyzer.type='EfficientNetAnalyzer'"
+        ) from error

@@ -1,4 +1,5 @@
 """SGR: semantic-guided relation [paper, "SGR"]; the relations are [ours] (METHOD.md)."""
+
 from typing import Dict
 
 import torch
@@ -21,11 +22,12 @@ class SGRLoss(nn.Module):
         min_area (float): Regions that cover less than this many cells of the feature grid count for nothing.
     """
 
-    def __init__(self, loss_weight: float = 0.1, region: bool = True, pixel: bool = True, min_area: float = 1.):
+    def __init__(self, loss_weight: float = 0.1, region: bool = True, pixel: bool = True, min_area: float = 1.0):
         super().__init__()
         if not (region or pixel):
-            raise ValueError('spd.sgr has region=False and pixel=False, so it would do nothing: set one of them, or '
-                             'spd.sgr=None')
+            raise ValueError(
+                'spd.sgr has region=False and pixel=False, so it would do nothing: set one of them, or spd.sgr=None'
+            )
         self.loss_weight, self.region, self.pixel, self.min_area = loss_weight, region, pixel, min_area
 
     def forward(self, restored: Tensor, refined: Tensor, regions: Regions) -> Dict[str, Tensor]:

@@ -1,4 +1,5 @@
 """SPD: the loss that distils the refined image into the student [paper, "SPD"]; its form is [ours]."""
+
 from typing import Callable, Optional
 
 import torch
@@ -20,7 +21,7 @@ class SPDLoss(nn.Module):
         pixel_loss (dict, optional): Config of a pixel loss to use instead. Defaults to None: the squared distance.
     """
 
-    def __init__(self, loss_weight: float = 1., pixel_loss: Optional[dict] = None):
+    def __init__(self, loss_weight: float = 1.0, pixel_loss: Optional[dict] = None):
         super().__init__()
         self.loss_weight = loss_weight
         self.pixel_loss = MODELS.build(pixel_loss) if pixel_loss else None
@@ -58,6 +59,6 @@ def pull_per_difference(restored: Tensor, gt: Tensor, loss: Callable) -> Tensor:
     """
     with torch.enable_grad():
         restored = restored.detach().requires_grad_()
-        pull, = torch.autograd.grad(loss(restored, gt), restored)
+        (pull,) = torch.autograd.grad(loss(restored, gt), restored)
     pull, difference = (one.flatten(1).norm(dim=1) for one in (pull, (restored - gt).detach()))
-    return (pull / difference).nan_to_num(0., posinf=0.)[:, None, None, None]
+    return (pull / difference).nan_to_num(0.0, posinf=0.0)[:, None, None, None]

@@ -1,4 +1,5 @@
 """What a mask source is to the model."""
+
 from typing import List, Sequence
 
 from torch import Tensor

@@ -1,4 +1,5 @@
 """Felzenszwalb's graph-based segmentation: an embedded segmenter that needs no weights."""
+
 import torch
 from mmagic.registry import MODELS
 from skimage.segmentation import felzenszwalb
@@ -20,10 +21,12 @@ class FelzenszwalbMasks(MaskSource):
         min_size (int): Smallest region in pixels.
     """
 
-    caution = ("masks are Felzenszwalb's segments, which know no objects: fine to try things out. For a real run take SAM, "
-               "e.g. model.spd.masks.segmenter=dict(type='SAMMasks', model_type='vit_h')")
+    caution = (
+        "masks are Felzenszwalb's segments, which know no objects: fine to try things out. For a real run take SAM, "
+        "e.g. model.spd.masks.segmenter=dict(type='SAMMasks', model_type='vit_h')"
+    )
 
-    def __init__(self, scale: float = 100., sigma: float = 0.8, min_size: int = 32):
+    def __init__(self, scale: float = 100.0, sigma: float = 0.8, min_size: int = 32):
         self.settings = dict(scale=scale, sigma=sigma, min_size=min_size)
 
     def provenance(self):

@@ -1,4 +1,5 @@
 """No masks at all: what remains is self-distillation, the rival that shows what SAM contributes."""
+
 from mmagic.registry import MODELS
 
 from mmsampriors.masks import ImageMasks

@@ -1,4 +1,5 @@
 """Masks of the Segment Anything Model."""
+
 import inspect
 from typing import Optional
 
@@ -15,11 +16,11 @@ HOW = ('sam', 'compile', 'images_per_batch', 'max_bytes')
 
 @MODELS.register_module()
 class SAMMasks(MaskSource):
-    """"Segment everything" by segment-anything's ``Sam``, through this project's batched engine.
+    """ "Segment everything" by segment-anything's ``Sam``, through this project's batched engine.
 
     Args:
-        model_type (str): ``vit_h``, ``vit_l``, ``vit_b``, one that :func:`mmsampriors.masks.register_sam` made known, or
-            ``tiny``, the small one that travels with the package and is no replacement for Meta's.
+        model_type (str): ``vit_h``, ``vit_l``, ``vit_b``, one that :func:`mmsampriors.masks.register_sam` made known,
+            or ``tiny``, the small one that travels with the package and is no replacement for Meta's.
         checkpoint (str, optional): A local file. Defaults to None: Meta's, downloaded once, or the embedded weights.
         engine (dict, optional): Arguments of :class:`mmsampriors.masks.MaskEngine`; ``dtype`` by its name. Those that
             are not named have the engine's defaults, or for ``tiny`` the thresholds that suit its lower scores.
@@ -31,13 +32,21 @@ class SAMMasks(MaskSource):
         known = inspect.signature(MaskEngine).parameters
         unknown = sorted(set(self.engine_cfg) - (set(known) - {'sam'}))
         if unknown:
-            raise ValueError(f'spd.masks.engine has unknown keys {unknown}; MaskEngine takes {sorted(set(known) - {"sam"})}')
+            raise ValueError(
+                f'spd.masks.engine has unknown keys {unknown}; MaskEngine takes {sorted(set(known) - {"sam"})}'
+            )
         self._engine = None
 
     @property
     def caution(self):
-        return ("masks are those of sam_tiny, which is no replacement for Meta's SAM: for a real run take "
-                "model_type='vit_h'") if self.model_type == 'tiny' else ''
+        return (
+            (
+                "masks are those of sam_tiny, which is no replacement for Meta's SAM: for a real run take "
+                "model_type='vit_h'"
+            )
+            if self.model_type == 'tiny'
+            else ''
+        )
 
     def prepare(self):
         """Builds the SAM, once."""

@@ -1,10 +1,12 @@
 """Masks that are on disk, and travel with the samples through the train pipeline (``MaskCacheHook``)."""
+
 from functools import cached_property
 from typing import Optional
 
 from mmagic.registry import MODELS
 
-from mmsampriors.masks import LabelMaps, sha256_of
+from mmsampriors.files import sha256_of
+from mmsampriors.masks import LabelMaps
 
 from .base import MaskSource
 
@@ -26,16 +28,16 @@ class CachedMasks(MaskSource):
     stored = True
     SOURCES = ('gt', 'lq', 'restored')
 
-    def __init__(self,
-                 segmenter: dict,
-                 source: str = 'gt',
-                 cache_dir: str = 'data/spd_masks',
-                 restorer: Optional[str] = None):
+    def __init__(
+        self, segmenter: dict, source: str = 'gt', cache_dir: str = 'data/spd_masks', restorer: Optional[str] = None
+    ):
         if source not in self.SOURCES:
             raise ValueError(f'spd.masks.source must be one of {self.SOURCES}, found {source!r}')
         if (source == 'restored') != (restorer is not None):
-            raise ValueError("spd.masks.restorer, a checkpoint, goes with spd.masks.source='restored' and with no other; "
-                             f'found source={source!r}, restorer={restorer!r}')
+            raise ValueError(
+                "spd.masks.restorer, a checkpoint, goes with spd.masks.source='restored' and with no other; "
+                f'found source={source!r}, restorer={restorer!r}'
+            )
         self.segmenter = MODELS.build(segmenter)
         if self.segmenter.stored:
             raise ValueError(f'spd.masks.segmenter must segment images, and {segmenter["type"]} keeps masks itself')
@@ -90,7 +92,9 @@ class LabelMapMasks(MaskSource):
     def segment(self, images, paths=()):
         """The label maps of whole images, for validation; ``paths`` are their files."""
         if len(paths) != len(images):
-            raise ValueError(f'label maps are found by the names of the images: expected {len(images)} paths, found '
-                             f'{len(paths)} (img_path is missing in the samples)')
+            raise ValueError(
+                f'label maps are found by the names of the images: expected {len(images)} paths, found '
+                f'{len(paths)} (img_path is missing in the samples)'
+            )
         store = LabelMaps(**self.arguments)
         return [store.load(path).to(images.device) for path in paths]

@@ -1,5 +1,5 @@
 """DnCNN, the example of a network from outside mmagic: registering it is all that it needs."""
-import mmsampriors.compat  # noqa: F401  (before mmagic)
+
 from mmagic.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn

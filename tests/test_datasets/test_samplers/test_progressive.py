@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from mmengine.dataset import BaseDataset, ConcatDataset, InfiniteSampler, RepeatDataset
 from torch.utils.data import DataLoader
 
-import mmsampriors.compat  # noqa: F401
 from mmsampriors.datasets.samplers.progressive import ProgressiveBatchSampler, SampleIndex, patch_size_of
 
 stages = st.lists(st.tuples(st.integers(1, 5), st.integers(8, 64), st.integers(1, 6)), min_size=1, max_size=4)
@@ -26,7 +25,8 @@ def sampler_of(size, seed=0, shuffle=True, rank=0, world_size=1):
 def progressive(sampler, plan):
     batch_sizes, patch_sizes, iters = map(list, zip(*plan))
     return ProgressiveBatchSampler(
-        sampler, batch_sizes[0], batch_sizes=batch_sizes, patch_sizes=patch_sizes, iters=iters)
+        sampler, batch_sizes[0], batch_sizes=batch_sizes, patch_sizes=patch_sizes, iters=iters
+    )
 
 
 def take(batches, count):
@@ -64,12 +64,25 @@ def test_two_ranks_are_disjoint_and_together_the_stream_of_one_process(plan, see
 
 def test_restormer_plan_changes_at_the_published_iterations():
     batches = ProgressiveBatchSampler(
-        sampler_of(13_711), 8, batch_sizes=[8, 5, 4, 2, 1, 1], patch_sizes=[128, 160, 192, 256, 320, 384],
-        iters=[92_000, 64_000, 48_000, 36_000, 36_000, 24_000])
+        sampler_of(13_711),
+        8,
+        batch_sizes=[8, 5, 4, 2, 1, 1],
+        patch_sizes=[128, 160, 192, 256, 320, 384],
+        iters=[92_000, 64_000, 48_000, 36_000, 36_000, 24_000],
+    )
     assert len(batches) == 300_000
-    for iteration, batch_size, patch_size in [(0, 8, 128), (91_999, 8, 128), (92_000, 5, 160), (155_999, 5, 160),
-                                              (156_000, 4, 192), (204_000, 2, 256), (240_000, 1, 320),
-                                              (276_000, 1, 384), (299_999, 1, 384), (400_000, 1, 384)]:
+    for iteration, batch_size, patch_size in [
+        (0, 8, 128),
+        (91_999, 8, 128),
+        (92_000, 5, 160),
+        (155_999, 5, 160),
+        (156_000, 4, 192),
+        (204_000, 2, 256),
+        (240_000, 1, 320),
+        (276_000, 1, 384),
+        (299_999, 1, 384),
+        (400_000, 1, 384),
+    ]:
         stage = batches.stage_of(iteration)
         assert (batches.batch_sizes[stage], batches.patch_sizes[stage]) == (batch_size, patch_size)
 
@@ -109,12 +122,15 @@ def test_plain_index_is_refused_with_the_way_out():
         patch_size_of(dict(sample_idx=3))
 
 
-@pytest.mark.parametrize('change, message', [
-    (dict(batch_sizes=[2]), 'every stage needs'),
-    (dict(patch_sizes=[0, 8]), 'patch_sizes must be whole numbers'),
-    (dict(iters=[1.5, 2]), 'iters must be whole numbers'),
-    (dict(batch_size=4), 'batch_size is 4.*starts with 2'),
-])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(batch_sizes=[2]), 'every stage needs'),
+        (dict(patch_sizes=[0, 8]), 'patch_sizes must be whole numbers'),
+        (dict(iters=[1.5, 2]), 'iters must be whole numbers'),
+        (dict(batch_size=4), 'batch_size is 4.*starts with 2'),
+    ],
+)
 def test_wrong_plans_are_refused(change, message):
     settings = dict(batch_size=2, batch_sizes=[2, 1], patch_sizes=[8, 16], iters=[5, 5])
     with pytest.raises(ValueError, match=message):

@@ -3,7 +3,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import mmsampriors.compat  # noqa: F401
 from mmsampriors.datasets.samplers import SampleIndex
 from mmsampriors.datasets.transforms import PadToPatch
 from mmsampriors.datasets.transforms.pad_to_patch import mirror_to

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-import mmsampriors.compat  # noqa: F401
 from mmsampriors.datasets.samplers import SampleIndex
 from mmsampriors.datasets.transforms import ProgressivePairedRandomCrop
 
@@ -9,8 +8,14 @@ from mmsampriors.datasets.transforms import ProgressivePairedRandomCrop
 def pair(height=40, width=60, scale=1, patch_size=24):
     """A pair whose every pixel says where it was: (row, column) of the ground truth's grid."""
     gt = np.stack(np.mgrid[:height, :width], axis=-1)
-    return dict(sample_idx=SampleIndex(3, patch_size), scale=scale, img=gt[::scale, ::scale], gt=gt,
-                img_path='input/a.png', gt_path='target/a.png')
+    return dict(
+        sample_idx=SampleIndex(3, patch_size),
+        scale=scale,
+        img=gt[::scale, ::scale],
+        gt=gt,
+        img_path='input/a.png',
+        gt_path='target/a.png',
+    )
 
 
 @pytest.mark.parametrize('patch_size', [16, 24, 40])

@@ -1,4 +1,3 @@
-import mmsampriors.compat  # noqa: F401, I001
 import copy
 from types import SimpleNamespace
 
@@ -16,14 +15,16 @@ from mmsampriors.models import Phase
 
 NETWORKS = dict(
     nafnet=dict(
-        type='NAFNet', img_channels=3, mid_channels=4, enc_blk_nums=[2, 1], middle_blk_num=1, dec_blk_nums=[1, 1]),
+        type='NAFNet', img_channels=3, mid_channels=4, enc_blk_nums=[2, 1], middle_blk_num=1, dec_blk_nums=[1, 1]
+    ),
     restormer=dict(
         type='Restormer',
         dim=8,
         num_blocks=[1, 1, 1, 1],
         num_refinement_blocks=1,
         heads=[1, 1, 1, 1],
-        ffn_expansion_factor=1.),
+        ffn_expansion_factor=1.0,
+    ),
     swinir=dict(
         type='SwinIRNet',
         upscale=1,
@@ -34,7 +35,9 @@ NETWORKS = dict(
         num_heads=[2, 2],
         mlp_ratio=1,
         upsampler='',
-        drop_path_rate=0.5))
+        drop_path_rate=0.5,
+    ),
+)
 BLOCKS = dict(nafnet=('NAFBlock', 6), restormer=('TransformerBlock', 8), swinir=('RSTB', 2))
 
 
@@ -52,7 +55,6 @@ class EntryInABlock(nn.Module):
 
 
 class Residual(nn.Module):
-
     def __init__(self, body):
         super().__init__()
         self.body = body
@@ -67,9 +69,10 @@ def checkpointed(model):
     return copied
 
 
-def build(model_cfg, generator, phase=Phase(True, True, 1.)):
+def build(model_cfg, generator, phase=Phase(True, True, 1.0)):
     model = MODELS.build(
-        model_cfg(dict(masks=dict(type='NoMasks'), analyzer=None, sgr=None), generator=generator)).double()
+        model_cfg(dict(masks=dict(type='NoMasks'), analyzer=None, sgr=None), generator=generator)
+    ).double()
     nn.init.normal_(model.spf.project.weight)
     model.train().enter(phase)
     return model
@@ -88,7 +91,7 @@ def gradients(model):
     return {name: parameter.grad for name, parameter in model.named_parameters()}
 
 
-@pytest.mark.parametrize('phase', [Phase(True, True, 1.), Phase(False, True, 0.), Phase(True, False, 1.)])
+@pytest.mark.parametrize('phase', [Phase(True, True, 1.0), Phase(False, True, 0.0), Phase(True, False, 1.0)])
 @pytest.mark.parametrize('name', NETWORKS)
 def test_gradients_are_the_same(model_cfg, monkeypatch, name, phase):
     # The losses are in single precision otherwise.
@@ -157,10 +160,13 @@ def test_features_that_enter_a_block_are_there_in_the_backward_pass(model_cfg, m
         torch.testing.assert_close(found[key], gradient)
 
 
-@pytest.mark.parametrize('network, reason', [
-    (nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU()), 'Sequential has no blocks'),
-    (nn.Sequential(Residual(nn.BatchNorm2d(3))), 'would count each image twice'),
-])
+@pytest.mark.parametrize(
+    'network, reason',
+    [
+        (nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU()), 'Sequential has no blocks'),
+        (nn.Sequential(Residual(nn.BatchNorm2d(3))), 'would count each image twice'),
+    ],
+)
 def test_networks_without_blocks_or_with_counts_are_refused(model_cfg, network, reason):
     model = build(model_cfg, NETWORKS['nafnet'])
     model.generator = network

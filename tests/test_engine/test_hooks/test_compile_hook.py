@@ -1,4 +1,3 @@
-import mmsampriors.compat  # noqa: F401, I001
 import copy
 from types import SimpleNamespace
 
@@ -30,7 +29,7 @@ def test_compiled_networks_train_as_they_do_otherwise(model_cfg, inject):
     spd = dict(spf=dict(type='SPFUnit', channels=4, inject=inject), analyzer=None, sgr=None)
     plain = MODELS.build(model_cfg(spd, generator=dict(type='TwoConvolutions')))
     nn.init.normal_(plain.spf.project.weight)
-    plain.train().enter(Phase(True, True, 1.))
+    plain.train().enter(Phase(True, True, 1.0))
     compiled, names = copy.deepcopy(plain), list(plain.state_dict())
     hook, runner = CompileHook(backend='eager'), SimpleNamespace(model=compiled)
     hook.before_train(runner)
@@ -38,7 +37,8 @@ def test_compiled_networks_train_as_they_do_otherwise(model_cfg, inject):
     for _ in range(3):
         gt = torch.rand(2, 3, 16, 24)
         samples = DataSample.stack(
-            [DataSample(gt_img=image, metainfo=dict(img_output_channel_order='RGB')) for image in gt])
+            [DataSample(gt_img=image, metainfo=dict(img_output_channel_order='RGB')) for image in gt]
+        )
         inputs = gt + 0.1 * torch.randn_like(gt)
         losses = [model(inputs, samples, mode='loss') for model in (plain, compiled)]
         for model, parts in zip((plain, compiled), losses):

@@ -1,5 +1,5 @@
 """What the processes of ``test_processes.py`` do not show."""
-import mmsampriors.compat  # noqa: F401, I001
+
 from types import SimpleNamespace
 
 import pytest
@@ -12,8 +12,15 @@ from mmsampriors.engine import ExactResumeHook
 def runner_of(loop, hooks=(), window=2, iteration=0):
     warnings = []
     return SimpleNamespace(
-        train_loop=loop, train_dataloader=loop.dataloader, hooks=hooks, iter=iteration, seed=3, warnings=warnings,
-        optim_wrapper=SimpleNamespace(_accumulative_counts=window), logger=SimpleNamespace(warning=warnings.append))
+        train_loop=loop,
+        train_dataloader=loop.dataloader,
+        hooks=hooks,
+        iter=iteration,
+        seed=3,
+        warnings=warnings,
+        optim_wrapper=SimpleNamespace(_accumulative_counts=window),
+        logger=SimpleNamespace(warning=warnings.append),
+    )
 
 
 def loader_of(samples):

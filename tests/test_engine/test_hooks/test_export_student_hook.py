@@ -1,4 +1,3 @@
-import mmsampriors.compat  # noqa: F401, I001
 import copy
 from pathlib import Path
 
@@ -28,7 +27,7 @@ class ScriptedPSNR(PSNR):
 def scripted(runner_cfg):
     """A function that runs as many validations as there are scores, one after each iteration."""
 
-    def run(scores, hooks=(dict(type='ExportStudentHook'), ), **others):
+    def run(scores, hooks=(dict(type='ExportStudentHook'),), **others):
         SCORES[:] = scores
         cfg = runner_cfg(max_iters=len(scores), hooks=hooks, **others)
         cfg['train_cfg']['val_interval'] = 1
@@ -56,9 +55,12 @@ def assert_student_of(path, checkpoint):
 
 
 def test_the_last_and_the_best_student_are_exported_and_the_outdated_best_goes(scripted):
-    cfg, runner, folder = scripted([20., 30., 25.])
+    cfg, runner, folder = scripted([20.0, 30.0, 25.0])
     assert students(folder) == [
-        'student.pth', 'student.py', 'student_best_PSNR_iter_2.pth', 'student_best_PSNR_iter_2.py'
+        'student.pth',
+        'student.py',
+        'student_best_PSNR_iter_2.pth',
+        'student_best_PSNR_iter_2.py',
     ]
     assert_student_of(folder / 'student.pth', folder / 'iter_3.pth')
     assert_student_of(folder / 'student_best_PSNR_iter_2.pth', folder / 'iter_2.pth')
@@ -76,32 +78,32 @@ def resumed(scores, cfg, checkpoint):
 
 
 def test_after_a_resume_the_best_export_is_still_that_of_the_best_checkpoint(scripted):
-    cfg, _, folder = scripted([30., 20.])
+    cfg, _, folder = scripted([30.0, 20.0])
     best = folder / 'best_PSNR_iter_1.pth'
-    resumed([10.], cfg, folder / 'iter_2.pth')
+    resumed([10.0], cfg, folder / 'iter_2.pth')
     assert students(folder)[2:] == ['student_best_PSNR_iter_1.pth', 'student_best_PSNR_iter_1.py']
     assert_student_of(folder / 'student_best_PSNR_iter_1.pth', best)
     assert_student_of(folder / 'student.pth', folder / 'iter_3.pth')
 
 
 def test_a_killed_export_is_made_up_for_from_the_best_checkpoint(scripted):
-    cfg, _, folder = scripted([30., 20.])
+    cfg, _, folder = scripted([30.0, 20.0])
     (folder / 'student_best_PSNR_iter_1.pth').unlink()
-    resumed([10.], cfg, folder / 'iter_2.pth')
+    resumed([10.0], cfg, folder / 'iter_2.pth')
     assert_student_of(folder / 'student_best_PSNR_iter_1.pth', folder / 'best_PSNR_iter_1.pth')
 
 
 def test_another_run_in_the_same_folder_leaves_no_outdated_export(scripted):
-    _, _, folder = scripted([30., 20.])
+    _, _, folder = scripted([30.0, 20.0])
     old = state(folder / 'student_best_PSNR_iter_1.pth')
-    scripted([30., 20.], randomness=dict(seed=7))
+    scripted([30.0, 20.0], randomness=dict(seed=7))
     new = state(folder / 'student_best_PSNR_iter_1.pth')
     assert_student_of(folder / 'student_best_PSNR_iter_1.pth', folder / 'best_PSNR_iter_1.pth')
     assert any(not torch.equal(value, old[name]) for name, value in new.items())
 
 
 def test_nothing_is_left_half_written(scripted):
-    _, _, folder = scripted([30.])
+    _, _, folder = scripted([30.0])
     assert not list(folder.rglob('*.part'))
 
 
@@ -125,10 +127,11 @@ class SeenHook(Hook):
 def test_averaged_weights_are_validated_saved_and_exported(scripted, tmp_path, model_cfg):
     start = MODELS.build(model_cfg())
     torch.save(dict(state_dict=start.state_dict()), tmp_path / 'start.pth')
-    cfg, runner, folder = scripted([20., 30., 25.], hooks=[
-        dict(type='EMAHook', momentum=0.3), dict(type='ExportStudentHook'),
-        dict(type='SeenHook')
-    ], load_from=str(tmp_path / 'start.pth'))
+    cfg, runner, folder = scripted(
+        [20.0, 30.0, 25.0],
+        hooks=[dict(type='EMAHook', momentum=0.3), dict(type='ExportStudentHook'), dict(type='SeenHook')],
+        load_from=str(tmp_path / 'start.pth'),
+    )
     seen = next(hook for hook in runner.hooks if isinstance(hook, SeenHook))
     raw = [state(folder / f'iter_{number}.pth', 'ema_state_dict') for number in (1, 2, 3)]
     name, average = 'generator.intro.weight', None
@@ -142,5 +145,7 @@ def test_averaged_weights_are_validated_saved_and_exported(scripted, tmp_path, m
     assert torch.equal(seen.last['intro.weight'], raw[-1][f'module.{name}']), 'training goes on from the raw weights'
     assert_student_of(folder / 'student.pth', folder / 'iter_3.pth')
     assert_student_of(folder / 'student_best_PSNR_iter_2.pth', folder / 'iter_2.pth')
-    assert runner.model.analyzer is next(
-        hook for hook in runner.hooks if isinstance(hook, EMAHook)).ema_model.module.analyzer
+    assert (
+        runner.model.analyzer
+        is next(hook for hook in runner.hooks if isinstance(hook, EMAHook)).ema_model.module.analyzer
+    )

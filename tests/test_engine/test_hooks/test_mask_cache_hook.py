@@ -1,5 +1,4 @@
 """MaskCacheHook in a real Runner."""
-import mmsampriors.compat  # noqa: F401, I001  (before mmagic)
 
 import os
 import sys
@@ -24,12 +23,13 @@ PIPELINE = [
     dict(type='SetValues', dictionary=dict(scale=1)),
     dict(type='Flip', keys=['img', 'gt'], flip_ratio=0.5),
     dict(type='PairedRandomCrop', gt_patch_size=8),
-    dict(type='PackInputs')
+    dict(type='PackInputs'),
 ]
 
 
 class Source:
     """A stored mask source as the model has it; counts the images that it segments."""
+
     stored, source, name = True, 'gt', 'one'
 
     def __init__(self, cache_dir):
@@ -68,23 +68,32 @@ def folder(tmp_path):
 def train(folder, masks, workers=0, by_epoch=False, persistent=False, **hook):
     init_default_scope('mmagic')
     model = Model(masks)
-    dataset = dict(type='BasicImageDataset', data_root=str(folder), data_prefix=dict(img='img', gt='gt'),
-                   pipeline=PIPELINE)
+    dataset = dict(
+        type='BasicImageDataset', data_root=str(folder), data_prefix=dict(img='img', gt='gt'), pipeline=PIPELINE
+    )
     sampler = dict(type='DefaultSampler' if by_epoch else 'InfiniteSampler', shuffle=True)
     runner = Runner(
-        model, str(folder / 'work'),
-        train_dataloader=dict(batch_size=2, num_workers=workers, persistent_workers=persistent, dataset=dataset,
-                              sampler=sampler),
+        model,
+        str(folder / 'work'),
+        train_dataloader=dict(
+            batch_size=2, num_workers=workers, persistent_workers=persistent, dataset=dataset, sampler=sampler
+        ),
         train_cfg=dict(by_epoch=True, max_epochs=2) if by_epoch else dict(by_epoch=False, max_iters=6),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)), default_scope='mmagic', randomness=dict(seed=3),
-        custom_hooks=[MaskCacheHook(**hook)], log_level='ERROR', experiment_name=os.urandom(8).hex(),
-        default_hooks=dict(logger=None, checkpoint=None))
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        default_scope='mmagic',
+        randomness=dict(seed=3),
+        custom_hooks=[MaskCacheHook(**hook)],
+        log_level='ERROR',
+        experiment_name=os.urandom(8).hex(),
+        default_hooks=dict(logger=None, checkpoint=None),
+    )
     runner.train()
     return model
 
 
-@pytest.mark.parametrize('workers, by_epoch, persistent', [(0, False, False), (1, False, False), (1, False, True),
-                                                           (1, True, False)])
+@pytest.mark.parametrize(
+    'workers, by_epoch, persistent', [(0, False, False), (1, False, False), (1, False, True), (1, True, False)]
+)
 def test_the_model_sees_the_same_images_with_masks(folder, workers, by_epoch, persistent):
     plain = train(folder, None, workers, by_epoch, persistent)
     masked = train(folder, Source(folder / 'cache'), workers, by_epoch, persistent)

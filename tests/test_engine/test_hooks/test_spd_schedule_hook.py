@@ -1,4 +1,3 @@
-import mmsampriors.compat  # noqa: F401, I001
 import copy
 from types import SimpleNamespace
 
@@ -11,7 +10,7 @@ from mmengine.registry import HOOKS, OPTIM_WRAPPERS
 from mmengine.runner import Runner
 
 import mmsampriors.engine  # noqa: F401
-from mmsampriors.engine.clipping import ClipByOwner
+from mmsampriors.engine.optim.clipping import ClipByOwner
 
 
 @HOOKS.register_module(force=True)
@@ -43,7 +42,9 @@ def test_joint_schedule_ramps_logs_and_trains_both(runner_cfg):
     schedule = dict(type='JointSchedule', begin=0.25, end=0.75)
     _, witness = train(
         runner_cfg(
-            schedule=schedule, hooks=[dict(type='Witness')], val_cfg=None, val_dataloader=None, val_evaluator=None))
+            schedule=schedule, hooks=[dict(type='Witness')], val_cfg=None, val_dataloader=None, val_evaluator=None
+        )
+    )
     assert [logged['spd.stage'] for logged in witness.logged] == [0] * 4
     assert [logged['spd.lambda1'] for logged in witness.logged] == pytest.approx([0, 0, 0.25, 0.5])
     assert [logged['spd.lambda2'] for logged in witness.logged] == pytest.approx([0, 0, 0.05, 0.1])
@@ -60,7 +61,8 @@ def test_joint_schedule_ramps_logs_and_trains_both(runner_cfg):
 def test_two_stage_switches_in_the_middle_of_a_run(runner_cfg, optim):
     cfg = runner_cfg(schedule=dict(type='TwoStageSchedule', refiner=0.5), hooks=[dict(type='Witness')], max_iters=4)
     cfg['optim_wrapper'] = dict(
-        optim, type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3), clip_grad=dict(max_norm=0.1))
+        optim, type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3), clip_grad=dict(max_norm=0.1)
+    )
     runner, witness = train(cfg)
     assert [logged['spd.stage'] for logged in witness.logged] == [1, 1, 2, 2]
     assert [logged['spd.lambda1'] for logged in witness.logged] == [0, 0, 0.5, 0.5]
@@ -79,8 +81,10 @@ def test_a_warmup_comes_first_and_the_refiner_begins_with_what_the_student_learn
     assert [logged['spd.lambda1'] for logged in witness.logged] == [0, 0, 0, 0.5]
     assert moved(witness.weights[0], witness.weights[2]) == {'generator'}
     assert moved(witness.weights[3], witness.weights[4]) == {'generator'}
-    student, refiner = ({name.partition('.')[2]: value for name, value in weights.items() if name.startswith(owner)}
-                        for owner, weights in (('generator.', witness.weights[2]), ('refiner.', witness.weights[3])))
+    student, refiner = (
+        {name.partition('.')[2]: value for name, value in weights.items() if name.startswith(owner)}
+        for owner, weights in (('generator.', witness.weights[2]), ('refiner.', witness.weights[3]))
+    )
     # One step of Adam away.
     assert max((refiner[name] - value).abs().max() for name, value in student.items()) < 1e-2
     first = runner.model.first_student.state_dict()
@@ -94,7 +98,8 @@ def without_validation(cfg):
 def test_a_stage_begins_with_a_window_of_accumulation(runner_cfg):
     """A switch within a window would leave half a step: gradients of one stage that are never used."""
     cfg = without_validation(
-        runner_cfg(schedule=dict(type='TwoStageSchedule', refiner=0.5), hooks=[dict(type='Witness')], max_iters=6))
+        runner_cfg(schedule=dict(type='TwoStageSchedule', refiner=0.5), hooks=[dict(type='Witness')], max_iters=6)
+    )
     cfg['optim_wrapper']['accumulative_counts'] = 2
     _, witness = train(cfg)
     assert [logged['spd.stage'] for logged in witness.logged] == [1, 1, 1, 1, 2, 2]
@@ -115,7 +120,7 @@ def test_a_stage_in_which_no_refiner_would_train_is_refused(runner_cfg, share, w
 class ScaledOptimWrapper(OptimWrapper):
     """Scales the loss as AmpOptimWrapper does, which needs a GPU."""
 
-    loss_scaler = SimpleNamespace(get_scale=lambda: 1024.)
+    loss_scaler = SimpleNamespace(get_scale=lambda: 1024.0)
 
     def backward(self, loss, **kwargs):
         super().backward(loss * 1024, **kwargs)
@@ -134,21 +139,34 @@ def test_gradient_norms_are_logged_without_the_factors_of_scaler_and_accumulatio
 def test_student_and_refiner_may_learn_at_their_own_rates(runner_cfg):
     cfg = without_validation(runner_cfg(hooks=[dict(type='Witness')], max_iters=1))
     cfg['optim_wrapper'] = dict(
-        type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1), clip_grad=dict(max_norm=0.1),
-        paramwise_cfg=dict(custom_keys={'refiner.': dict(lr_mult=0.), 'spf.': dict(lr_mult=0.5)}))
+        type='OptimWrapper',
+        optimizer=dict(type='SGD', lr=0.1),
+        clip_grad=dict(max_norm=0.1),
+        paramwise_cfg=dict(custom_keys={'refiner.': dict(lr_mult=0.0), 'spf.': dict(lr_mult=0.5)}),
+    )
     runner, witness = train(cfg)
     rates = {id(group['params'][0]): group['lr'] for group in runner.optim_wrapper.param_groups}
     found = {(name.split('.')[0], rates[id(parameter)]) for name, parameter in runner.model.named_parameters()}
-    assert found == {('generator', 0.1), ('refiner', 0.), ('spf', 0.05)}
+    assert found == {('generator', 0.1), ('refiner', 0.0), ('spf', 0.05)}
     assert moved(*witness.weights) == {'generator', 'spf'}
     assert isinstance(runner.optim_wrapper.clip_func, ClipByOwner)
 
 
-@pytest.mark.parametrize('change, way_out', [
-    (dict(custom_hooks=[dict(type='SPDScheduleHook'),
-                        dict(type='ExponentialMovingAverageHook', module_keys='generator_ema')]), "type='EMAHook'"),
-    (dict(compile=True), "type='CompileHook'"),
-])
+@pytest.mark.parametrize(
+    'change, way_out',
+    [
+        (
+            dict(
+                custom_hooks=[
+                    dict(type='SPDScheduleHook'),
+                    dict(type='ExponentialMovingAverageHook', module_keys='generator_ema'),
+                ]
+            ),
+            "type='EMAHook'",
+        ),
+        (dict(compile=True), "type='CompileHook'"),
+    ],
+)
 def test_upstreams_ways_that_fail_with_spd_are_refused_with_those_that_work(runner_cfg, change, way_out):
     with pytest.raises(ValueError, match=way_out):
         Runner.from_cfg(Config({**runner_cfg(), **change})).train()
@@ -187,10 +205,13 @@ def test_a_resumed_run_enters_the_stage_it_left(runner_cfg):
     work_dir = cfg['work_dir']
     cfg['default_hooks']['checkpoint']['interval'] = 3
     train(cfg)
-    _, witness = train({
-        **cfg, 'load_from': f'{work_dir}/iter_3.pth',
-        'resume': True,
-        'experiment_name': cfg['experiment_name'] + 'again'
-    })
+    _, witness = train(
+        {
+            **cfg,
+            'load_from': f'{work_dir}/iter_3.pth',
+            'resume': True,
+            'experiment_name': cfg['experiment_name'] + 'again',
+        }
+    )
     assert [logged['spd.stage'] for logged in witness.logged] == [2]
     assert moved(*witness.weights) == {'generator'}

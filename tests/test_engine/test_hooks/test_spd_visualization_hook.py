@@ -1,4 +1,3 @@
-import mmsampriors.compat  # noqa: F401, I001
 from pathlib import Path
 
 import cv2
@@ -46,10 +45,8 @@ def test_panels_show_lq_restored_masks_refined_and_gt_in_true_colours(runner_cfg
     for step in cfg['val_dataloader']['dataset']['pipeline'][:2]:
         step['channel_order'] = order
     cfg['visualizer'] = dict(
-        type='ConcatImageVisualizer',
-        vis_backends=[dict(type='LocalVisBackend')],
-        fn_key='gt_path',
-        img_keys=['gt_img'])
+        type='ConcatImageVisualizer', vis_backends=[dict(type='LocalVisBackend')], fn_key='gt_path', img_keys=['gt_img']
+    )
     cfg['train_cfg']['val_interval'] = 2
     runner = Runner.from_cfg(Config(cfg))
     runner.train()
@@ -81,6 +78,6 @@ def test_a_real_panel_is_drawn_and_leaves_the_validation_as_it_was(runner_cfg):
         runner.register_hook(Scores(scores))
         runner.val()
     assert scores[0] == scores[1] and scores[0]['PSNR'] > 5
-    written, = Path(cfg['work_dir']).rglob('spd_*.png')
+    (written,) = Path(cfg['work_dir']).rglob('spd_*.png')
     panel = rgb(written)
     assert panel.shape[1] > 3 * panel.shape[0] > 300 and panel.std() > 20

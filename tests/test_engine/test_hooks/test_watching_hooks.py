@@ -1,5 +1,5 @@
 """The hooks that watch a run: what they log, when they warn, what they stop."""
-import mmsampriors.compat  # noqa: F401, I001
+
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +20,7 @@ from mmsampriors.models import NoMasks, Phase
 from mmsampriors.models.regions import coverage
 from mmsampriors.models.spd_model import decibels_gained
 
-JOINT, BEFORE = Phase(True, True, 1.), Phase(True, True, 0.)
+JOINT, BEFORE = Phase(True, True, 1.0), Phase(True, True, 0.0)
 
 
 def psnr(image, gt):
@@ -37,7 +37,7 @@ def test_decibels_gained_is_the_mean_difference_of_psnr():
 
 def masks_of(share, size=20):
     mask = torch.zeros(2, size, size, dtype=torch.bool)
-    mask[:, :round(share * size)] = True  # the second covers the same pixels again
+    mask[:, : round(share * size)] = True  # the second covers the same pixels again
     return ImageMasks.from_masks(mask)
 
 
@@ -49,17 +49,26 @@ def test_coverage_counts_each_pixel_once_and_images_alike():
 def runner():
     """What the hooks ask of a runner; ``warnings`` holds what was logged."""
     model = SimpleNamespace(
-        phase=JOINT, refiner_gain=torch.tensor(0.5), latest_masks=[masks_of(0.5)], masks=object(),
-        state_dict=lambda: {'generator.weight': torch.ones(2), 'steps': torch.tensor(3)})
+        phase=JOINT,
+        refiner_gain=torch.tensor(0.5),
+        latest_masks=[masks_of(0.5)],
+        masks=object(),
+        state_dict=lambda: {'generator.weight': torch.ones(2), 'steps': torch.tensor(3)},
+    )
     warnings = []
     return SimpleNamespace(
-        model=model, iter=0, warnings=warnings, logger=SimpleNamespace(warning=warnings.append), hooks=[],
-        message_hub=MessageHub(f'watching_{id(model)}'))
+        model=model,
+        iter=0,
+        warnings=warnings,
+        logger=SimpleNamespace(warning=warnings.append),
+        hooks=[],
+        message_hub=MessageHub(f'watching_{id(model)}'),
+    )
 
 
 def steps(hook, runner, count, **outputs):
     for _ in range(count):
-        hook.after_train_iter(runner, runner.iter, dict(), outputs or dict(loss=torch.tensor(1.)))
+        hook.after_train_iter(runner, runner.iter, dict(), outputs or dict(loss=torch.tensor(1.0)))
         runner.iter += 1
 
 
@@ -70,20 +79,20 @@ def test_a_refiner_that_is_no_better_is_warned_of_once_when_distillation_sets_in
     assert not runner.warnings
     runner.model.phase = JOINT
     steps(hook, runner, 20)
-    warning, = runner.warnings
+    (warning,) = runner.warnings
     assert '-0.100 dB over the last 3 readings' in warning and 'model.spd.schedule.begin' in warning
     assert len(runner.message_hub.get_scalar('train/spd.gain').data[0]) == 20
 
 
 def test_a_refiner_that_has_become_better_is_not(runner):
     hook = RefinerGainHook(interval=1, readings=3)
-    runner.model.refiner_gain, runner.model.phase = torch.tensor(-9.), BEFORE
+    runner.model.refiner_gain, runner.model.phase = torch.tensor(-9.0), BEFORE
     steps(hook, runner, 20)
     runner.model.refiner_gain = torch.tensor(0.01)
     steps(hook, runner, 3)
     runner.model.phase = JOINT
     steps(hook, runner, 20)
-    runner.model.refiner_gain = torch.tensor(-9.)  # what happens later is seen in the log
+    runner.model.refiner_gain = torch.tensor(-9.0)  # what happens later is seen in the log
     steps(hook, runner, 20)
     assert not runner.warnings
 
@@ -97,7 +106,7 @@ def test_few_masks_are_warned_of_once_and_on_average(runner):
     assert not runner.warnings
     runner.model.latest_masks = [masks_of(0.05)]
     steps(hook, runner, 9)
-    warning, = runner.warnings
+    (warning,) = runner.warnings
     assert 'masks cover 5.0% of the pixels' in warning and 'model.spd.masks.source=gt' in warning
 
 
@@ -109,7 +118,7 @@ def test_masks_that_nobody_asked_for_are_not_missed(runner):
 
 def test_weights_that_are_not_finite_are_not_saved(runner):
     hook, runner.hooks = FiniteLossHook(), [CheckpointHook(interval=3, by_epoch=False)]
-    runner.model.state_dict = lambda: {'generator.weight': torch.tensor([1., float('nan')])}
+    runner.model.state_dict = lambda: {'generator.weight': torch.tensor([1.0, float('nan')])}
     runner.message_hub.update_info('last_ckpt', 'work/iter_3.pth')
     steps(hook, runner, 2)
     message = 'iteration 3: 1 weights.*generator.weight.*before is work/iter_3.pth.*lr='
@@ -141,9 +150,7 @@ def test_a_run_tells_psnr_of_both_and_stops_where_its_loss_is_no_number(runner_c
     monkeypatch.setattr(spd_visualization_hook, 'draw_panel', lambda rows: np.zeros((8, 8, 3), np.uint8))
     kinds = ('SPDVisualizationHook', 'RefinedPSNRHook', 'FiniteLossHook', 'PoisonHook')
     cfg = runner_cfg(hooks=[dict(type=kind) for kind in kinds])
-    cfg['custom_hooks'] += [
-        dict(type='RefinerGainHook', interval=1), dict(type='MaskCoverageHook', interval=1)
-    ]
+    cfg['custom_hooks'] += [dict(type='RefinerGainHook', interval=1), dict(type='MaskCoverageHook', interval=1)]
     for loader in ('train_dataloader', 'val_dataloader'):
         for step in cfg[loader]['dataset']['pipeline'][:2]:
             step['channel_order'] = 'bgr'
@@ -162,7 +169,7 @@ def test_a_run_tells_psnr_of_both_and_stops_where_its_loss_is_no_number(runner_c
     images = 4
     # Training goes on after validation, with two iterations.
     assert len(PoisonHook.refined) == images + 2, 'each image is refined once for all hooks'
-    metrics, = PoisonHook.metrics
+    (metrics,) = PoisonHook.metrics
     assert set(metrics) == {'PSNR', 'refined/PSNR', 'refined/gain'}
     assert metrics['refined/gain'] == pytest.approx(metrics['refined/PSNR'] - metrics['PSNR'], abs=1e-4)
     scalars = {name: buffer.current() for name, buffer in runner.message_hub.log_scalars.items()}
@@ -175,11 +182,19 @@ def refined_psnr(cfg, checkpoint):
     """By way of ``--refined``: a model that predicts refined images, and mmagic's metric."""
     cfg['model']['test_cfg'] = dict(refined=True)
     unused = ('train_cfg', 'train_dataloader', 'optim_wrapper', 'val_cfg', 'val_dataloader', 'val_evaluator')
-    tester = Runner.from_cfg(Config({
-        **cfg, **dict.fromkeys(unused), 'custom_hooks': [dict(type='PoisonHook')],
-        'load_from': str(checkpoint), 'experiment_name': cfg['experiment_name'] + 'refined',
-        'test_dataloader': cfg['val_dataloader'], 'test_evaluator': cfg['val_evaluator'],
-        'test_cfg': dict(type='MultiTestLoop')
-    }))
+    tester = Runner.from_cfg(
+        Config(
+            {
+                **cfg,
+                **dict.fromkeys(unused),
+                'custom_hooks': [dict(type='PoisonHook')],
+                'load_from': str(checkpoint),
+                'experiment_name': cfg['experiment_name'] + 'refined',
+                'test_dataloader': cfg['val_dataloader'],
+                'test_evaluator': cfg['val_evaluator'],
+                'test_cfg': dict(type='MultiTestLoop'),
+            }
+        )
+    )
     tester.test()
     return PoisonHook.metrics[-1]['PSNR']

@@ -1,4 +1,3 @@
-import mmsampriors.compat  # noqa: F401, I001
 import cv2
 import pytest
 import skimage.data
@@ -21,7 +20,7 @@ def photograph(name, side=224):
     image = getattr(skimage.data, name)()
     short = min(image.shape[:2])
     top, left = (image.shape[0] - short) // 2, (image.shape[1] - short) // 2
-    image = cv2.resize(image[top:top + short, left:left + short], (side, side), interpolation=cv2.INTER_AREA)
+    image = cv2.resize(image[top : top + short, left : left + short], (side, side), interpolation=cv2.INTER_AREA)
     return torch.from_numpy(image).permute(2, 0, 1)[None] / 255
 
 
@@ -32,8 +31,10 @@ def test_the_embedded_weights_know_imagenet(network, name, classes):
     assert network(images).argmax().item() in classes
 
 
-@pytest.mark.parametrize('stage, channels, stride', [(0, 16, 2), (1, 24, 4), (2, 40, 8), (3, 80, 16), (4, 112, 16),
-                                                     (5, 192, 32), (6, 320, 32)])
+@pytest.mark.parametrize(
+    'stage, channels, stride',
+    [(0, 16, 2), (1, 24, 4), (2, 40, 8), (3, 80, 16), (4, 112, 16), (5, 192, 32), (6, 320, 32)],
+)
 @torch.no_grad()
 def test_features_are_those_of_the_network_at_each_stage(network, stage, channels, stride):
     analyzer, images = EfficientNetAnalyzer(stage=stage).eval(), photograph('chelsea', 96)
@@ -62,14 +63,20 @@ def test_gradient_reaches_the_images_of_a_frozen_analyzer():
 
 def test_random_weights_are_said_aloud(monkeypatch):
     said = []
-    monkeypatch.setattr('mmsampriors.models.analyzers.weights.print_log',
-                        lambda message, **kwargs: said.append(message))
+    monkeypatch.setattr(
+        'mmsampriors.models.analyzers.weights.print_log', lambda message, **kwargs: said.append(message)
+    )
     EfficientNetAnalyzer(weights='random')
     assert 'RANDOM' in said[0]
 
 
-@pytest.mark.parametrize('wrong, message', [(dict(stage=7), 'spd.analyzer.stage must be 0 to 6, found 7'),
-                                            (dict(weights='jft'), "spd.analyzer.weights.*found 'jft'")])
+@pytest.mark.parametrize(
+    'wrong, message',
+    [
+        (dict(stage=7), 'spd.analyzer.stage must be 0 to 6, found 7'),
+        (dict(weights='jft'), "spd.analyzer.weights.*found 'jft'"),
+    ],
+)
 def test_wrong_settings_are_refused_by_name(wrong, message):
     with pytest.raises(ValueError, match=message):
         EfficientNetAnalyzer(**wrong)

@@ -1,4 +1,3 @@
-import mmsampriors.compat  # noqa: F401, I001
 from urllib.error import URLError
 
 import pytest
@@ -36,8 +35,10 @@ def test_a_file_of_weights_gives_the_activations_of_torchvisions_network(network
     torch.testing.assert_close(analyzer(images), network.features[:27]((images - mean) / std))
 
 
-@pytest.mark.parametrize('layer, channels, stride', [('relu1_2', 64, 1), ('relu2_2', 128, 2), ('relu3_4', 256, 4),
-                                                     ('relu4_4', 512, 8), ('relu5_4', 512, 16)])
+@pytest.mark.parametrize(
+    'layer, channels, stride',
+    [('relu1_2', 64, 1), ('relu2_2', 128, 2), ('relu3_4', 256, 4), ('relu4_4', 512, 8), ('relu5_4', 512, 16)],
+)
 @torch.no_grad()
 def test_layers_end_with_their_activation(layer, channels, stride):
     analyzer = VGGAnalyzer(layer=layer, weights='random')
@@ -70,17 +71,18 @@ def test_a_truncated_file_is_named(weights_file, tmp_path):
         VGGAnalyzer(weights=str(path))
 
 
-@pytest.mark.parametrize('content, message', [
-    (dict(state_dict=dict()), 'is not a state dict of tensors'),
-    ([1, 2], 'is not a state dict of tensors'),
-    ({
-        'conv.weight': torch.zeros(2)
-    }, "no state dict of torchvision's vgg19: it lacks"),
-    ({
-        f'features.{key}': torch.zeros(2)
-        for key in make_layers(cfgs['E']).state_dict()
-    }, 'or has them in another shape'),
-])
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (dict(state_dict=dict()), 'is not a state dict of tensors'),
+        ([1, 2], 'is not a state dict of tensors'),
+        ({'conv.weight': torch.zeros(2)}, "no state dict of torchvision's vgg19: it lacks"),
+        (
+            {f'features.{key}': torch.zeros(2) for key in make_layers(cfgs['E']).state_dict()},
+            'or has them in another shape',
+        ),
+    ],
+)
 def test_other_content_is_named(content, message, tmp_path):
     path = tmp_path / 'other.pth'
     torch.save(content, path)
@@ -89,9 +91,8 @@ def test_other_content_is_named(content, message, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'failure', [URLError('no route to host'),
-                RuntimeError('invalid hash value'),
-                ConnectionResetError('reset')])
+    'failure', [URLError('no route to host'), RuntimeError('invalid hash value'), ConnectionResetError('reset')]
+)
 def test_a_failed_download_says_the_way_out(monkeypatch, failure):
 
     def fetch(*args, **kwargs):
@@ -99,8 +100,8 @@ def test_a_failed_download_says_the_way_out(monkeypatch, failure):
 
     monkeypatch.setattr(VGG19_Weights, 'get_state_dict', fetch)
     with pytest.raises(
-            RuntimeError, match='VGG-19 could not be downloaded.*model.spd.analyzer.weights'
-            '.*EfficientNetAnalyzer'):
+        RuntimeError, match='VGG-19 could not be downloaded.*model.spd.analyzer.weights.*EfficientNetAnalyzer'
+    ):
         VGGAnalyzer()
 
 

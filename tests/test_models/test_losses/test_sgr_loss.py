@@ -1,4 +1,3 @@
-import mmsampriors.compat  # noqa: F401, I001
 import itertools
 
 import pytest
@@ -17,7 +16,7 @@ def cosine(a, b):
     return (a @ b / (a.norm() * b.norm())).item()
 
 
-def naive(restored, refined, masks, size, min_area=1.):
+def naive(restored, refined, masks, size, min_area=1.0):
     """METHOD.md, SGR, by loops in float64: (region, pixel) losses. The image is a whole number of cells."""
     step = size[0] // restored.shape[2], size[1] // restored.shape[3]
     regions, pixels = [], []
@@ -30,10 +29,10 @@ def naive(restored, refined, masks, size, min_area=1.):
         p1, p2 = ([(f * grid).sum((1, 2)) / grid.sum() for grid in grids] for f in (f1, f2))
         pairs = list(itertools.combinations(range(len(grids)), 2))
         difference = [abs(cosine(p1[j], p1[k]) - cosine(p2[j], p2[k])) for j, k in pairs]
-        regions.append(sum(difference) / len(difference) if difference else 0.)
+        regions.append(sum(difference) / len(difference) if difference else 0.0)
         cells = list(zip(f1.flatten(1).T, f2.flatten(1).T))
         difference = [abs(cosine(u1, p) - cosine(u2, p)) for p in p2 for u1, u2 in cells]
-        pixels.append(sum(difference) / len(difference) if difference else 0.)
+        pixels.append(sum(difference) / len(difference) if difference else 0.0)
     return sum(regions) / len(regions), sum(pixels) / len(pixels)
 
 
@@ -49,14 +48,20 @@ def random_masks(count, height, width, generator=None):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.lists(st.integers(0, 4), min_size=1, max_size=3), st.integers(1, 4), st.integers(1, 4), st.integers(2, 5),
-    st.sampled_from([1, 2, 4]), st.sampled_from([0.3, 1., 2.5]), st.integers(0, 2**16))
+    st.lists(st.integers(0, 4), min_size=1, max_size=3),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.integers(2, 5),
+    st.sampled_from([1, 2, 4]),
+    st.sampled_from([0.3, 1.0, 2.5]),
+    st.integers(0, 2**16),
+)
 def test_agrees_with_loops_over_masks_and_positions(counts, h, w, channels, step, min_area, seed):
     generator = torch.Generator().manual_seed(seed)
     size = (h * step, w * step)
     masks = [random_masks(count, *size, generator) for count in counts]
     restored, refined = torch.randn(2, len(counts), channels, h, w, generator=generator)
-    losses = relate(SGRLoss(loss_weight=1., min_area=min_area), restored, refined, masks, size)
+    losses = relate(SGRLoss(loss_weight=1.0, min_area=min_area), restored, refined, masks, size)
     expected = naive(restored, refined, masks, size, min_area)
     assert losses['loss_region'].item() == pytest.approx(expected[0], abs=2e-5)
     assert losses['loss_pixel'].item() == pytest.approx(expected[1], abs=2e-5)
@@ -73,7 +78,7 @@ def total(losses):
 
 def test_weight_scales_and_switches_choose():
     case = random_case([4, 3])
-    both, double = relate(SGRLoss(loss_weight=1.), *case), relate(SGRLoss(loss_weight=2.), *case)
+    both, double = relate(SGRLoss(loss_weight=1.0), *case), relate(SGRLoss(loss_weight=2.0), *case)
     assert set(both) == {'loss_region', 'loss_pixel'}
     for name in both:
         torch.testing.assert_close(double[name], 2 * both[name])
@@ -151,8 +156,13 @@ def test_relations_do_not_depend_on_the_order_of_masks():
     restored, refined, masks, size = random_case([6])
     order, loss = torch.randperm(len(masks[0])), relate(SGRLoss(), restored, refined, masks, size)
     of_image = masks[0]
-    shuffled = ImageMasks(of_image.masks[order], of_image.scores[order], of_image.stability[order],
-                          of_image.boxes[order], of_image.areas[order])
+    shuffled = ImageMasks(
+        of_image.masks[order],
+        of_image.scores[order],
+        of_image.stability[order],
+        of_image.boxes[order],
+        of_image.areas[order],
+    )
     for name, other in relate(SGRLoss(), restored, refined, [shuffled], size).items():
         torch.testing.assert_close(other, loss[name])
 
@@ -189,8 +199,8 @@ def test_half_precision_features_are_pooled_in_single_precision(dtype, grid):
     restored = (torch.randn(1, 16, grid, grid) + 3).to(dtype)
     refined = (restored.float() + 0.3 * torch.randn(1, 16, grid, grid)).to(dtype)
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        losses = relate(SGRLoss(loss_weight=1.), restored.requires_grad_(), refined, masks, size)
-    step = relate(SGRLoss(loss_weight=1.), restored.detach().float(), refined.float(), masks, size)
+        losses = relate(SGRLoss(loss_weight=1.0), restored.requires_grad_(), refined, masks, size)
+    step = relate(SGRLoss(loss_weight=1.0), restored.detach().float(), refined.float(), masks, size)
     for name in losses:
         assert losses[name].dtype == torch.float32
         torch.testing.assert_close(losses[name], step[name], rtol=1e-5, atol=1e-7)
@@ -208,15 +218,15 @@ def test_opposite_vectors_are_as_far_apart_as_can_be(relation):
     vector = unit(torch.randn(1, 1, 4), 2)
     if relation is region_relations:
         ours, theirs = torch.cat([vector, vector], 1), torch.cat([vector, -vector], 1)
-        loss = relation(ours, theirs, torch.tensor([2.]))
+        loss = relation(ours, theirs, torch.tensor([2.0]))
     else:
         feature = vector.view(1, 4, 1)
-        loss = relation(-feature, feature, vector, torch.tensor([1.]))
+        loss = relation(-feature, feature, vector, torch.tensor([1.0]))
     assert loss.item() == pytest.approx(2)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 3), st.integers(0, 2), st.sampled_from([0., 1e-3, 1., 1e4]), st.integers(0, 2**16))
+@given(st.integers(1, 3), st.integers(0, 2), st.sampled_from([0.0, 1e-3, 1.0, 1e4]), st.integers(0, 2**16))
 def test_unit_is_normalize(channels, dim, scale, seed):
     vectors = scale * torch.randn(3, channels, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     expected = torch.nn.functional.normalize(vectors, dim=dim)

@@ -1,4 +1,3 @@
-import mmsampriors.compat  # noqa: F401, I001
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -29,5 +28,5 @@ def test_nothing_is_as_large_as_features_of_every_mask():
     regions = Regions(masks, torch.empty(images, 3, 4 * side, 4 * side))
     with Sizes() as sizes:
         sum(SGRLoss()(restored.requires_grad_(), refined, regions).values()).backward()
-    stacked_masks = images * count * (4 * side)**2
+    stacked_masks = images * count * (4 * side) ** 2
     assert sizes.largest == stacked_masks < images * count * channels * side**2

@@ -1,4 +1,3 @@
-import mmsampriors.compat  # noqa: F401, I001
 import pytest
 import torch
 from hypothesis import given, settings
@@ -28,8 +27,11 @@ def pixel_loss(name):
 
 @settings(deadline=None, max_examples=30)
 @given(
-    name=st.sampled_from(STUDENTS), weight=st.sampled_from([0.5, 1., 3.]), seed=st.integers(0, 99),
-    shape=st.tuples(st.integers(1, 3), st.sampled_from([1, 3]), st.integers(1, 9), st.integers(1, 9)))
+    name=st.sampled_from(STUDENTS),
+    weight=st.sampled_from([0.5, 1.0, 3.0]),
+    seed=st.integers(0, 99),
+    shape=st.tuples(st.integers(1, 3), st.sampled_from([1, 3]), st.integers(1, 9), st.integers(1, 9)),
+)
 def test_a_difference_pulls_as_hard_as_one_from_the_ground_truth(name, weight, seed, shape):
     restored, refined, gt = images(*shape, seed=seed)
     student, loss = pixel_loss(name), MODELS.build(dict(type='SPDLoss', loss_weight=weight))
@@ -43,7 +45,7 @@ def test_a_difference_pulls_as_hard_as_one_from_the_ground_truth(name, weight, s
 @pytest.mark.parametrize('name', ['MSELoss', 'PSNRLoss'])
 def test_a_squared_loss_and_it_pull_towards_the_mixture(name):
     restored, refined, gt = images(2, 3, 8, 9)
-    student, loss = pixel_loss(name), MODELS.build(dict(type='SPDLoss', loss_weight=3.))
+    student, loss = pixel_loss(name), MODELS.build(dict(type='SPDLoss', loss_weight=3.0))
     both = gradient(restored, lambda image: student(image, gt) + loss(image, refined, gt, student))
     mixture = (gt + 3 * refined) / 4
     alone = gradient(restored, lambda image: student(image, gt))
@@ -69,7 +71,7 @@ def test_works_where_gradients_are_off_and_leaves_the_students_graph_alone():
 
 def test_a_loss_of_its_own_replaces_the_distance():
     restored, refined, gt = images(2, 3, 8, 9)
-    loss = MODELS.build(dict(type='SPDLoss', loss_weight=2., pixel_loss=dict(type='MSELoss')))
+    loss = MODELS.build(dict(type='SPDLoss', loss_weight=2.0, pixel_loss=dict(type='MSELoss')))
     torch.testing.assert_close(loss(restored, refined, gt, None), 2 * (restored - refined).square().mean())
 
 

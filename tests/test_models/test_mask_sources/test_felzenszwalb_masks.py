@@ -1,4 +1,3 @@
-import mmsampriors.compat  # noqa: F401, I001
 import copy
 
 import numpy as np
@@ -18,11 +17,11 @@ def images():
 
 
 def test_masks_are_the_labels_of_scikit_image_largest_first(images):
-    source = MODELS.build(dict(type='FelzenszwalbMasks', scale=50., sigma=0.5, min_size=20))
+    source = MODELS.build(dict(type='FelzenszwalbMasks', scale=50.0, sigma=0.5, min_size=20))
     found = source.segment(images)
     assert len(found) == 2
     for image, masks in zip(images, found):
-        labels = felzenszwalb(image.permute(1, 2, 0).double().numpy(), scale=50., sigma=0.5, min_size=20)
+        labels = felzenszwalb(image.permute(1, 2, 0).double().numpy(), scale=50.0, sigma=0.5, min_size=20)
         assert len(masks) == len(np.unique(labels)) >= 3
         assert (masks.masks.sum(0) == 1).all()
         for mask in masks.masks:
@@ -43,4 +42,4 @@ def test_is_a_tool_and_not_a_module(images):
     assert not isinstance(source, torch.nn.Module) and not source.stored
     assert copy.deepcopy(source) is source
     assert source.prepare() is None
-    assert source.provenance() == dict(type='FelzenszwalbMasks', scale=100., sigma=0.8, min_size=7)
+    assert source.provenance() == dict(type='FelzenszwalbMasks', scale=100.0, sigma=0.8, min_size=7)

@@ -1,4 +1,3 @@
-import mmsampriors.compat  # noqa: F401, I001
 import pytest
 import torch
 from mmagic.registry import MODELS

@@ -1,4 +1,5 @@
 """SAMMasks runs segment-anything's real Sam; SAMEncoderAnalyzer its image encoder."""
+
 import pytest
 import torch
 from mmagic.registry import MODELS
@@ -6,19 +7,19 @@ from segment_anything.modeling import Sam
 from skimage import data
 
 from mmsampriors.masks import SAM_BUILDERS, register_sam
-from mmsampriors.masks.tiny import tiny_architecture
+from mmsampriors.masks.sam.tiny import tiny_architecture
 
 
 @pytest.fixture
 def random_sam(monkeypatch):
     """A registered Sam with random weights: its masks mean nothing, its path is the real one."""
-    monkeypatch.setattr('mmsampriors.masks.builders.SAM_BUILDERS', dict(SAM_BUILDERS))
+    monkeypatch.setattr('mmsampriors.masks.sam.builders.SAM_BUILDERS', dict(SAM_BUILDERS))
     sam = tiny_architecture().eval()
     register_sam('random_sam', lambda checkpoint=None: sam)
     return sam
 
 
-ALL = dict(points_per_side=4, pred_iou_thresh=0., stability_score_thresh=0., box_nms_thresh=1.)
+ALL = dict(points_per_side=4, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.0)
 
 
 def test_masks_come_from_the_real_sam(random_sam):
@@ -55,7 +56,7 @@ def test_precision_is_given_by_name(random_sam):
 
 
 def test_unknown_engine_setting_is_refused():
-    with pytest.raises(ValueError, match="unknown keys .*points_per_row"):
+    with pytest.raises(ValueError, match='unknown keys .*points_per_row'):
         MODELS.build(dict(type='SAMMasks', engine=dict(points_per_row=3)))
 
 

@@ -1,4 +1,5 @@
 """Mask sources on disk, as the model sees them."""
+
 import numpy as np
 import pytest
 import torch
@@ -19,19 +20,23 @@ def test_cached_masks_segment_whole_images_in_validation():
 
 def test_the_store_knows_what_the_masks_are_made_of(tmp_path):
     (tmp_path / 'student.pth').write_bytes(b'abc')
-    cached = MODELS.build(dict(
-        type='CachedMasks', segmenter=FELZENSZWALB, source='restored', restorer=str(tmp_path / 'student.pth')))
+    cached = MODELS.build(
+        dict(type='CachedMasks', segmenter=FELZENSZWALB, source='restored', restorer=str(tmp_path / 'student.pth'))
+    )
     settings = build_store(cached.store(str(tmp_path))).settings
     assert settings['source'] == 'restored' and settings['restorer'].startswith('ba7816bf')
     assert settings['segmenter'] == MODELS.build(FELZENSZWALB).provenance()
 
 
-@pytest.mark.parametrize('bad, message', [
-    (dict(source='input'), "one of .*'gt', 'lq', 'restored'"),
-    (dict(source='restored'), 'goes with'),
-    (dict(restorer='x.pth'), 'goes with'),
-    (dict(segmenter=dict(type='LabelMapMasks', folder='x')), 'must segment images'),
-])
+@pytest.mark.parametrize(
+    'bad, message',
+    [
+        (dict(source='input'), "one of .*'gt', 'lq', 'restored'"),
+        (dict(source='restored'), 'goes with'),
+        (dict(restorer='x.pth'), 'goes with'),
+        (dict(segmenter=dict(type='LabelMapMasks', folder='x')), 'must segment images'),
+    ],
+)
 def test_contradictions_are_refused(bad, message):
     with pytest.raises(ValueError, match=message):
         MODELS.build({**dict(type='CachedMasks', segmenter=FELZENSZWALB), **bad})
@@ -42,7 +47,7 @@ def test_label_maps_are_found_by_name(tmp_path):
     labels[:, 5:] = 3
     Image.fromarray(labels).save(tmp_path / 'a.png')
     source = MODELS.build(dict(type='LabelMapMasks', folder=str(tmp_path)))
-    masks, = source.segment(torch.rand(1, 3, 6, 8), ['elsewhere/a.jpg'])
+    (masks,) = source.segment(torch.rand(1, 3, 6, 8), ['elsewhere/a.jpg'])
     assert [int(area) for area in masks.areas] == [30, 18]
     assert torch.equal(masks.masks[1], torch.from_numpy(labels == 3))
     with pytest.raises(ValueError, match='expected 1 paths, found 0'):

@@ -1,0 +1,373 @@
+"""Times the mask engine against segment-anything's own generator, on the same images in the same process.
+
+Prints one JSON object a line (a table without ``--json``). ``ratio`` is the stock generator's time over the engine's;
+``median``, ``min`` and ``max`` are the engine's seconds an image. Weights are random where no checkpoint is given:
+then the predicted-IoU threshold is set so that a share of the prompts survives (``--survive``), the stability threshold
+at the median of those, and rows say so. Stock is slow on CPU: it is timed on ``--stock-prompts`` of the grid's prompts
+and its decoder's time, which is linear in them, scaled up; rows say that too. Each repeat times stock with each
+``--points-per-batch`` and then the engines, so that a machine whose speed varies treats them alike; stock's best batch
+counts, by its median.
+
+    python .dev_scripts/benchmarks/mask_engine.py --json --models small vit_b                            # two CPU cores
+    python .dev_scripts/benchmarks/mask_engine.py --json --models vit_b vit_h --device cuda --images 8 \
+        --stock-prompts 1024 --points-per-batch 64 256 1024 --dtypes float32 bfloat16 --fast                           # one GPU
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from segment_anything import SamAutomaticMaskGenerator, SamPredictor, sam_model_registry
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from skimage import data
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from mmsampriors.masks import MaskEngine, build_sam  # noqa: E402  (the checkout, installed or not)
+from mmsampriors.masks.sam.encoder import encode_images  # noqa: E402
+from mmsampriors.masks.sam.filters import stability_scores  # noqa: E402
+from mmsampriors.masks.sam.frames import LogitResizer, to_encoder  # noqa: E402
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--models', nargs='+', default=['small', 'vit_b'], help='small, or what build_sam knows')
+    parser.add_argument(
+        '--checkpoints',
+        nargs='*',
+        default=[],
+        metavar='MODEL=FILE',
+        help='trained weights, used with --thresholds; the others get random ones',
+    )
+    parser.add_argument(
+        '--thresholds',
+        nargs=2,
+        type=float,
+        default=[0.88, 0.95],
+        help='predicted IoU and stability, for trained weights',
+    )
+    parser.add_argument('--points-per-side', nargs='+', type=int, default=[32, 16])
+    parser.add_argument('--survive', nargs='+', type=float, default=[0.1, 0.5])
+    parser.add_argument('--dtypes', nargs='+', default=['float32'])
+    parser.add_argument('--fast', action='store_true', help='also MaskEngine.fast, on the same images')
+    parser.add_argument('--images', type=int, default=1, help='a batch')
+    parser.add_argument('--size', nargs=2, type=int, default=[321, 481], metavar=('H', 'W'))
+    parser.add_argument('--stock-prompts', type=int, default=256)
+    parser.add_argument(
+        '--points-per-batch', nargs='+', type=int, default=[2, 16, 64], help='of stock; the best counts'
+    )
+    parser.add_argument('--repeats', type=int, default=3)
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--json', action='store_true')
+    return parser.parse_args()
+
+
+def small_sam() -> Sam:
+    """7.7M parameters at 256 pixels: a ViT of width 192 and depth 6, SAM's usual decoder, 16 x 16 image tokens."""
+    return Sam(
+        image_encoder=ImageEncoderViT(
+            depth=6,
+            embed_dim=192,
+            img_size=256,
+            mlp_ratio=4,
+            norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+            num_heads=3,
+            patch_size=16,
+            qkv_bias=True,
+            use_rel_pos=True,
+            global_attn_indexes=(2, 5),
+            window_size=7,
+            out_chans=256,
+        ),
+        prompt_encoder=PromptEncoder(
+            embed_dim=256, image_embedding_size=(16, 16), input_image_size=(256, 256), mask_in_chans=16
+        ),
+        mask_decoder=MaskDecoder(
+            num_multimask_outputs=3,
+            transformer=TwoWayTransformer(depth=2, embedding_dim=256, mlp_dim=2048, num_heads=8),
+            transformer_dim=256,
+            iou_head_depth=3,
+            iou_head_hidden_dim=256,
+        ),
+    )
+
+
+def get_sam(name: str, checkpoints: dict, device: str) -> Sam:
+    torch.manual_seed(0)
+    if name in checkpoints:
+        sam = build_sam(name, checkpoints[name])
+    else:
+        sam = small_sam() if name == 'small' else sam_model_registry[name]()
+        # Stock filters by predicted IoU only where the threshold is positive.
+        sam.mask_decoder.iou_prediction_head.layers[-1].bias.data += 1
+        for mlp in sam.mask_decoder.output_hypernetworks_mlps:
+            mlp.layers[-1].weight.data *= 100  # logits beyond the two cuts of the stability score
+    return sam.eval().requires_grad_(False).to(device)
+
+
+def get_images(count: int, size: list) -> list:
+    """(3, H, W), uint8, photographs that come with scikit-image."""
+    photographs = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket()]
+    images = []
+    for i in range(count):
+        image = torch.from_numpy(np.roll(photographs[i % 4], 40 * (i // 4), 1).copy()).permute(2, 0, 1)[None].float()
+        images.append(F.interpolate(image, size, mode='bilinear', antialias=True)[0].round().byte())
+    return images
+
+
+@torch.no_grad()
+def random_thresholds(sam: Sam, images: list, points_per_side: int, survive: float) -> dict:
+    """Thresholds that let a share of the prompts pass with one mask or more, and half of their masks after that."""
+    engine, size = MaskEngine(sam, points_per_side), tuple(images[0].shape[1:])
+    image = images[0].float().to(sam.device)
+    state = engine.image_state(sam.image_encoder(to_encoder([image], sam, engine.resolution)))
+    points = engine.grid[:: max(1, len(engine.grid) // 64)]
+    scores, prompts = engine.decoder.decode(state, engine.prompt_embeddings(points, [size]))
+    threshold = scores.amax(1).quantile(1 - survive).item()
+    some = (scores > threshold).any(1).nonzero().flatten()[:32]
+    selected = engine.decoder.select(state, prompts, some, state.grid)
+    logits = engine.decoder.masks(state, selected, scores[some] > threshold)
+    resizer = LogitResizer(tuple(logits.shape[1:]), engine.resolution, size, logits.device)
+    stability = stability_scores(resizer(logits), sam.mask_threshold, 1.0)
+    return dict(pred_iou_thresh=threshold, stability_score_thresh=stability.nanmedian().item(), box_nms_thresh=0.7)
+
+
+class Clock:
+    """Seconds of calls, the device's queue included."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+    def __call__(self, run) -> float:
+        self._wait()
+        start = time.perf_counter()
+        run()
+        self._wait()
+        return time.perf_counter() - start
+
+    def _wait(self) -> None:
+        if self.device != 'cpu':
+            torch.cuda.synchronize()
+
+
+class EncodedPredictor(SamPredictor):
+    """Keeps the image that :meth:`encode` was given, so that what comes after the encoder is timed alone."""
+
+    def encode(self, image: np.ndarray) -> None:
+        super().set_image(image)
+
+    def set_image(self, *args, **kwargs) -> None:
+        pass
+
+    def reset_image(self) -> None:
+        pass
+
+
+class Stock:
+    """The stock generator on some prompts of its grid, with several sizes of its batches of prompts."""
+
+    def __init__(self, sam: Sam, images: list, thresholds: dict, args, points_per_side: int) -> None:
+        self.arrays = [image.permute(1, 2, 0).contiguous().numpy() for image in images]
+        self.predictor = EncodedPredictor(sam)
+        self.generators = {
+            n: SamAutomaticMaskGenerator(sam, points_per_side, n, **thresholds) for n in args.points_per_batch
+        }
+        grid = next(iter(self.generators.values())).point_grids[0]
+        self.total, self.timed = len(grid), min(args.stock_prompts, len(grid))
+        chosen = grid[np.random.default_rng(0).permutation(len(grid))[: self.timed]]
+        for generator in self.generators.values():
+            generator.point_grids, generator.predictor = [chosen], self.predictor
+        self.encoder, self.decoder = [], {n: [] for n in self.generators}
+
+    def time(self, clock: Clock) -> None:
+        """Once more; seconds an image for the whole grid come to ``encoder`` and ``decoder``."""
+        encoder, decoder = 0.0, dict.fromkeys(self.generators, 0.0)
+        for array in self.arrays:
+            encoder += clock(lambda: self.predictor.encode(array))
+            for n, generator in self.generators.items():
+                decoder[n] += clock(lambda: generator.generate(array))
+        self.encoder.append(encoder / len(self.arrays))
+        for n, seconds in decoder.items():
+            self.decoder[n].append(seconds / len(self.arrays) * self.total / self.timed)
+
+    @property
+    def best(self) -> int:
+        """Prompts a batch with the shortest median."""
+        return min(self.decoder, key=lambda n: statistics.median(self.decoder[n]))
+
+
+class Timed:
+    """One setting of the engine: seconds an image of the encoder and of everything, and the masks found."""
+
+    def __init__(self, engine: MaskEngine, images: list) -> None:
+        self.engine, self.images, self.encoder, self.times, self.found = engine, images, [], [], None
+        self.scaled = [image.float().to(engine.sam.device) for image in images]
+
+    def time(self, clock: Clock) -> None:
+        self.encoder.append(clock(self._encode) / len(self.images))
+        self.times.append(clock(self.generate) / len(self.images))
+
+    def generate(self) -> None:
+        self.found = self.engine.generate(self.images)
+
+    @torch.no_grad()
+    def _encode(self) -> None:
+        engine = self.engine
+        with torch.autocast(engine.sam.device.type, engine.dtype, enabled=engine.dtype != torch.float32):
+            encode_images(engine.sam.image_encoder, to_encoder(self.scaled, engine.sam, engine.resolution))
+
+
+def agreement(found: list, exact: list) -> float:
+    """Mean best IoU of masks, both directions, mean over images."""
+    values = []
+    for a, b in zip(found, exact):
+        if len(a) == 0 or len(b) == 0:
+            values.append(float(len(a) == len(b)))
+            continue
+        a, b = a.masks.flatten(1).float(), b.masks.flatten(1).float()
+        inter = a @ b.T
+        iou = inter / (a.sum(1)[:, None] + b.sum(1) - inter)
+        values.append((iou.amax(1).mean() + iou.amax(0).mean()).item() / 2)
+    return statistics.mean(values)
+
+
+@torch.no_grad()
+def floors(sam: Sam, images: list) -> dict:
+    """Multiply-adds in G: of the encoder, and a prompt of the stock decoder, the folded one and its upscaling."""
+
+    def product_flops(total, a, b, out_shape=None, **kwargs) -> int:  # of shapes
+        return 2 * a[0] * a[1] * a[2] * b[2]
+
+    def count(run) -> float:
+        # The counter does not know products that are added in place.
+        with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: product_flops}) as counter:
+            run()
+        return counter.get_total_flops() / 2e9
+
+    engine, prompts = MaskEngine(sam), 8
+    batch = to_encoder([images[0].float().to(sam.device)], sam, engine.resolution)
+    encoder = count(lambda: sam.image_encoder(batch))
+    state = engine.image_state(sam.image_encoder(batch))
+    sparse = engine.prompt_embeddings(engine.grid[:prompts], [tuple(images[0].shape[1:])])
+    scores, decoded = engine.decoder.decode(state, sparse)
+    dense = sam.prompt_encoder.no_mask_embed.weight[:, :, None, None].expand(prompts, -1, *state.grid)
+    stock = count(
+        lambda: sam.mask_decoder.predict_masks(
+            batch.new_zeros(1, dense.shape[1], *state.grid), sam.prompt_encoder.get_dense_pe(), sparse, dense
+        )
+    )
+    folded = count(lambda: engine.decoder.decode(state, sparse))
+    image, every = state.of_image(0), torch.arange(prompts, device=sam.device)
+    upscaling = count(
+        lambda: engine.decoder.masks(
+            image, engine.decoder.select(image, decoded, every, image.grid), torch.ones_like(scores).bool()
+        )
+    )
+    bytes_maps = 2 * decoded.maps[0].nbytes
+    return dict(
+        encoder=encoder,
+        stock=stock / prompts,
+        folded=folded / prompts,
+        upscaling=upscaling / prompts,
+        image_bytes=sum(p.nbytes for p in sam.parameters()),
+        prompt_bytes=bytes_maps,
+    )
+
+
+def hardware(device: str) -> str:
+    if device != 'cpu':
+        return f'{torch.cuda.get_device_name()}, torch {torch.__version__}'
+    return f'{platform.machine()} CPU, {torch.get_num_threads()} threads, torch {torch.__version__}'
+
+
+class Report:
+    """One line a row."""
+
+    def __init__(self, args) -> None:
+        self.as_json, self.hardware = args.json, hardware(args.device)
+
+    def __call__(self, name: str, values: list, unit: str, **more) -> None:
+        row = dict(name=name, median=statistics.median(values), min=min(values), max=max(values), unit=unit, **more)
+        if self.as_json:
+            print(json.dumps({**row, 'hardware': self.hardware}), flush=True)
+        else:
+            print(' '.join(f'{k}={v:.4g}' if isinstance(v, float) else f'{k}={v}' for k, v in row.items()), flush=True)
+
+
+def run_setting(args, report: Report, sam: Sam, images: list, name: str, points: int, thresholds: dict) -> None:
+    """All rows of one model, grid and pair of thresholds."""
+    clock, stock = Clock(args.device), Stock(sam, images, thresholds, args, points)
+    engines = {}
+    for dtype in args.dtypes:
+        options = dict(dtype=getattr(torch, dtype), **thresholds)
+        engines[dtype] = Timed(MaskEngine(sam, points, **options), images)
+        if args.fast:
+            engines[f'{dtype}/fast'] = Timed(MaskEngine.fast(sam, **options), images)
+    for engine in engines.values():
+        engine.generate()  # warms up
+    for _ in range(args.repeats):
+        stock.time(clock)
+        for engine in engines.values():
+            engine.time(clock)
+    encoder, decoder = statistics.median(stock.encoder), statistics.median(stock.decoder[stock.best])
+    more = {key: round(value, 4) for key, value in thresholds.items()}
+    report(
+        f'{name}/stock',
+        [encoder + time for time in stock.decoder[stock.best]],
+        's/image',
+        encoder=encoder,
+        decoder=decoder,
+        prompts_timed=stock.timed,
+        points_per_batch=stock.best,
+        **more,
+    )
+    for setting, engine in engines.items():
+        total, encoding = statistics.median(engine.times), statistics.median(engine.encoder)
+        report(
+            f'{name}/{setting}',
+            engine.times,
+            's/image',
+            ratio=(encoder + decoder) / total,
+            masks=sum(map(len, engine.found)),
+            encoder=encoding,
+            encoder_ratio=encoder / encoding,
+            decoder=total - encoding,
+            decoder_ratio=decoder / (total - encoding),
+            agreement_with_first=agreement(engine.found, engines[args.dtypes[0]].found),
+        )
+
+
+def main() -> None:
+    args = parse_args()
+    torch.set_num_threads(args.threads)
+    report, images = Report(args), get_images(args.images, args.size)
+    checkpoints = dict(item.split('=', 1) for item in args.checkpoints)
+    for model in args.models:
+        sam = get_sam(model, checkpoints, args.device)
+        for key, value in floors(sam, images).items():
+            report(f'floor/{model}/{key}', [value], 'bytes' if 'bytes' in key else 'GMAC')
+        for points in args.points_per_side:
+            name = f'mask_engine/{model}/{points}x{points}'
+            if model in checkpoints:
+                thresholds = dict(zip(('pred_iou_thresh', 'stability_score_thresh'), args.thresholds))
+                run_setting(args, report, sam, images, f'{name}/trained', points, thresholds)
+                continue
+            for survive in args.survive:
+                thresholds = random_thresholds(sam, images, points, survive)
+                run_setting(
+                    args, report, sam, images, f'{name}/random weights, {survive:.0%} survive', points, thresholds
+                )
+
+
+if __name__ == '__main__':
+    main()

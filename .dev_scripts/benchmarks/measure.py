@@ -1,0 +1,156 @@
+"""What the benchmarks of training and inference share: what is measured, how it is timed, and how it is printed."""
+
+import gc
+import json
+import logging
+import os
+import platform
+import statistics
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Dict, List, NamedTuple, Optional
+
+os.environ.setdefault('KINETO_LOG_LEVEL', '5')  # of the profiler, which is quiet then
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))  # a script in a checkout runs the checkout, whatever is installed
+
+import mmsampriors  # noqa: F401  (before mmagic, which it mends)
+
+# isort: split
+import torch  # noqa: E402
+from mmengine.config import Config  # noqa: E402
+from torch.profiler import ProfilerActivity, profile  # noqa: E402
+
+
+class Subject(NamedTuple):
+    """A config of ours and, where there is one, the stock config that it inherits."""
+
+    config: str
+    stock: Optional[str] = None
+
+
+SUBJECTS = {
+    'restormer': Subject('configs/spd/restormer_derain.py', 'mmagic::restormer/restormer_official_rain13k.py'),
+    'nafnet': Subject(
+        'configs/spd/nafnet_deblur.py', 'mmagic::nafnet/nafnet_c64eb11128mb1db1111_8xb8-lr1e-3-400k_gopro.py'
+    ),
+    'restormer-tiny': Subject('configs/spd/restormer_derain-tiny.py'),
+    'nafnet-tiny': Subject('configs/spd/nafnet_derain-tiny.py'),
+}
+
+
+def load_config(name: str) -> Config:
+    """The config of a subject."""
+    return Config.fromfile(str(ROOT / SUBJECTS[name].config))
+
+
+@dataclass
+class Task:
+    """What is timed, and what must be done before it each time and is not."""
+
+    run: Callable
+    before: Callable = lambda: None
+
+
+class Clock:
+    """Seconds of calls, the device's queue included."""
+
+    def __init__(self, device: str):
+        self.cuda = torch.device(device).type == 'cuda'
+
+    def __call__(self, task: Task) -> float:
+        task.before()
+        self._wait()
+        start = time.perf_counter()
+        task.run()
+        self._wait()
+        return time.perf_counter() - start
+
+    def _wait(self):
+        if self.cuda:
+            torch.cuda.synchronize()
+
+
+def interleaved(tasks: Dict[str, Task], clock: Clock, rounds: int) -> Dict[str, List[float]]:
+    """Seconds of each task in each round, after one that warms up; every other round goes backwards.
+
+    What else runs on the machine hurts all tasks alike, so that ratios within a round hold where seconds do not.
+    """
+    seconds = {name: [] for name in tasks}
+    for turn in range(rounds + 1):
+        for name in list(tasks)[:: 1 if turn % 2 else -1]:
+            taken = clock(tasks[name])
+            if turn:
+                seconds[name].append(taken)
+    return seconds
+
+
+def ratio(ours: List[float], theirs: List[float]) -> float:
+    """Median over the rounds of the ratio within a round."""
+    return statistics.median(a / b for a, b in zip(ours, theirs))
+
+
+def peak_bytes(task: Task, device: str) -> int:
+    """The most bytes of tensors at a time that a task adds to those that are there before it.
+
+    On a GPU by ``torch.cuda.max_memory_allocated``, on the CPU by the profiler's record of PyTorch's allocator, which
+    sees all tensors and not what a library takes for itself.
+    """
+    for do in (task.before, task.run, task.before):  # the optimizer's state is there from the second step on
+        do()
+    gc.collect()
+    if torch.device(device).type == 'cuda':
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        task.run()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        task.run()
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == '[memory]']
+    held = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak
+
+
+def bytes_of(module: torch.nn.Module) -> int:
+    """Of parameters and buffers."""
+    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
+
+
+def hardware(device: str) -> str:
+    if torch.device(device).type == 'cuda':
+        return f'{torch.cuda.get_device_name()}, torch {torch.__version__}'
+    return f'{platform.machine()} CPU, {torch.get_num_threads()} threads, torch {torch.__version__}'
+
+
+@contextmanager
+def quiet():
+    """Keeps mmengine's warnings, which go to the standard output, out of the rows."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+class Report:
+    """One line a row."""
+
+    def __init__(self, as_json: bool, device: str):
+        self.as_json, self.hardware = as_json, hardware(device)
+
+    def __call__(self, name: str, values: list, unit: str, **more):
+        row = dict(name=name, median=statistics.median(values), min=min(values), max=max(values), unit=unit, **more)
+        row = {key: float(f'{value:.5g}') if isinstance(value, float) else value for key, value in row.items()}
+        if self.as_json:
+            print(json.dumps({**row, 'hardware': self.hardware}), flush=True)
+        else:
+            print(' '.join(f'{key}={value}' for key, value in row.items()), flush=True)

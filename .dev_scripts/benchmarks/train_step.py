@@ -1,0 +1,425 @@
+"""Measures what a training step of SPD costs beside the plain mmagic step, and beside its own parts alone.
+
+Prints one JSON object a line (a table without ``--json``). All steps and parts take turns in one run, so that a busy
+machine hurts them alike; ``ratio`` is the median over the turns. Rows ``step/...`` compare with the plain step. Rows
+``parts of ...`` say how long the parts of a step take one after the other; their ratio is the step's time over that.
+Row ``loader`` compares the loader's rate with the joint step's. Memory is the peak of tensors: weights, the optimizer's
+state of what trains, and what the step adds. In ``joint, checkpointed`` CheckpointActivationsHook is at work.
+
+    python .dev_scripts/benchmarks/train_step.py --json                           # two CPU cores
+    python .dev_scripts/benchmarks/train_step.py --json --models nafnet --patch-sizes 256 --batch 8 --rounds 5 \
+        --workers 8 --device cuda --dtypes float32 bfloat16 --online tiny vit_b   # one GPU; then --models restormer, patches of 128
+"""
+
+import argparse
+import copy
+import tempfile
+from pathlib import Path
+
+# First: it puts the checkout on sys.path and mends mmagic.
+from measure import (  # isort: skip
+    SUBJECTS,
+    Clock,
+    Report,
+    Task,
+    bytes_of,
+    interleaved,
+    load_config,
+    peak_bytes,
+    quiet,
+    ratio,
+)
+
+import cv2
+import mask_cache
+import mask_engine
+import numpy as np
+import torch
+from mmagic.registry import MODELS
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.registry import init_default_scope
+from torch.utils.data import DataLoader, Dataset
+
+import mmsampriors.datasets.transforms  # noqa: F401
+import mmsampriors.models  # noqa: F401
+from mmsampriors.datasets.mask_pipeline import with_spd_masks
+from mmsampriors.engine.export import stock_model
+from mmsampriors.engine.hooks.checkpoint_activations_hook import blocks_of, checkpoint_blocks
+from mmsampriors.engine.hooks.spd_schedule_hook import drop_frozen_state
+from mmsampriors.engine.optim.clipping import ClipByOwner
+from mmsampriors.engine.optim.cpu_memory import keep_freed_memory
+from mmsampriors.masks import ImageFile, ImageMasks, MaskCache, MaskEngine, build_sam
+from mmsampriors.masks.sam.tiny import TINY_AUTOMATIC
+from mmsampriors.models import Phase, Regions
+from mmsampriors.models.mask_sources.base import MaskSource
+
+PHASES = {
+    'joint': Phase(student=True, refiner=True, ramp=1.0),
+    'refiner stage': Phase(student=False, refiner=True, ramp=0.0),
+    'student stage': Phase(student=True, refiner=False, ramp=1.0),
+}
+PARTS = {
+    'joint': ('student', 'spf', 'refiner', 'analyzer', 'sgr', 'optimizer of joint'),
+    'refiner stage': ('student forward', 'spf', 'refiner', 'optimizer of refiner stage'),
+    'student stage': (
+        'student',
+        'student forward',
+        'spf forward',
+        'refiner forward',
+        'analyzer',
+        'sgr',
+        'optimizer of student stage',
+    ),
+}
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--models', nargs='+', default=['nafnet', 'restormer'], choices=list(SUBJECTS))
+    parser.add_argument('--patch-sizes', nargs='+', type=int, default=[128])
+    parser.add_argument('--batch', type=int, default=1, help='images a step')
+    parser.add_argument('--dtypes', nargs='+', default=['float32'], help='float32, or one to autocast to')
+    parser.add_argument(
+        '--online',
+        nargs='*',
+        default=['tiny'],
+        metavar='SAM',
+        help='whose masks the online step takes: tiny, or small, vit_b, vit_h with random weights',
+    )
+    parser.add_argument('--rounds', type=int, default=3)
+    parser.add_argument('--images', type=int, default=4, help='photographs for the loader')
+    parser.add_argument('--workers', type=int, default=0, help='of the loader')
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--json', action='store_true')
+    return parser.parse_args()
+
+
+class Samples(Dataset):
+    """Noisy photographs with stored masks, without end."""
+
+    def __init__(self, root: Path, count: int, patch: int):
+        cache = MaskCache(root / 'cache', mask_cache.SETTINGS, data_root=root)
+        self.files = []
+        for index, image in enumerate(mask_engine.get_images(count, [321, 481])):
+            image = np.ascontiguousarray(image.permute(1, 2, 0).numpy()[..., ::-1])
+            files = {f'{key}_path': str(root / f'{key}{index}.png') for key in ('img', 'gt')}
+            noise = np.random.default_rng(index).normal(0, 25, image.shape)
+            cv2.imwrite(files['gt_path'], image)
+            cv2.imwrite(files['img_path'], np.clip(image + noise, 0, 255).astype(np.uint8))
+            cache.save(ImageFile(files['gt_path']), mask_cache.masks_of(image))
+            self.files.append(files)
+        store = dict(type='MaskCache', cache_dir=str(root / 'cache'), settings=mask_cache.SETTINGS, data_root=str(root))
+        crop = dict(gt_patch_size=patch)
+        pipeline = [{**step, **crop} if 'gt_patch_size' in step else step for step in mask_cache.PIPELINE]
+        self.pipeline = Compose(with_spd_masks(pipeline, store))
+
+    def __len__(self):
+        return 1_000_000
+
+    def __getitem__(self, index):
+        return self.pipeline(dict(self.files[index % len(self.files)]))
+
+
+class Autocast(OptimWrapper):
+    """mmengine's AmpOptimWrapper without its scaler, which neither float32 nor bfloat16 needs, and for any device."""
+
+    def __init__(self, context, **kwargs):
+        super().__init__(**kwargs)
+        self.context = context
+
+    def optim_context(self, model):
+        return self.context()
+
+
+class EngineMasks(MaskSource):
+    """Online masks of an engine that is there already."""
+
+    def __init__(self, engine: MaskEngine):
+        self.engine = engine
+
+    def segment(self, images, paths=()):
+        return self.engine.generate(images)
+
+
+class Bench:
+    """A plain model and an SPD model of one config, with a batch, on the device."""
+
+    def __init__(self, cfg, batch: dict, device: str, dtype: torch.dtype):
+        self.device, self.dtype, self.batch = torch.device(device), dtype, batch
+        self.plain = MODELS.build(stock_model(cfg.model)).to(device).train()
+        self.spd = MODELS.build(cfg.model).to(device).train()
+        self.stored_masks, self.first_student = self.spd.masks, self.spd.first_student
+        self.plain_wrapper, self.wrapper = (self._optimizer(cfg, model) for model in (self.plain, self.spd))
+        if self.wrapper.clip_grad_kwargs:
+            self.wrapper.clip_func = ClipByOwner(self.spd, self.wrapper.clip_func)
+        data = self.spd.data_preprocessor(copy.deepcopy(batch), True)
+        self.inputs, self.samples = data['inputs'], data['data_samples']
+        self.gt = self.samples.gt_img
+
+    def _optimizer(self, cfg, model):
+        optimizer = {**cfg.optim_wrapper.optimizer, 'lr': 1e-9}  # the images stay images
+        settings = {**cfg.optim_wrapper, 'type': Autocast, 'optimizer': optimizer, 'context': self.precision}
+        settings.pop('_scope_', None)
+        return build_optim_wrapper(model, settings)
+
+    def precision(self):
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    # ------------------------------------------------------------------------------------------------ whole steps
+
+    def plain_step(self) -> Task:
+        return self._step(self.plain, self.plain_wrapper, lambda: None)
+
+    def steps(self) -> dict:
+        """Task of each phase, and of the joint one with activations checkpointed."""
+        tasks = {phase: self.step(phase) for phase in PHASES}
+        return {**tasks, 'joint, checkpointed': self.step('joint', checkpointed=True)}
+
+    def step(self, phase: str, source: MaskSource = None, checkpointed: bool = False) -> Task:
+        """With the masks of the batch, or those of a source."""
+
+        def enter():
+            # JointSchedule keeps no student of before.
+            self.spd.first_student = None if phase == 'joint' else self.first_student
+            self.spd.enter(PHASES[phase])
+            self._checkpoint(checkpointed)
+            self.spd.masks = source or self.stored_masks
+            if source:
+                for sample in self.copied['data_samples']:
+                    del sample.masks
+
+        return self._step(self.spd, self.wrapper, enter)
+
+    def _checkpoint(self, wanted):
+        for block in (*blocks_of(self.spd.generator), *blocks_of(self.spd.refiner)):
+            vars(block).pop('forward', None)
+        if wanted:
+            checkpoint_blocks(self.spd)
+
+    def _step(self, model, wrapper, enter):
+
+        def before():
+            self.copied = copy.deepcopy(self.batch)  # masks are drawn once a sample
+            enter()
+
+        return Task(lambda: model.train_step(self.copied, wrapper), before)
+
+    # ------------------------------------------------------------------------------------------------ parts alone
+
+    def parts(self) -> dict:
+        """Task of each part, by the names of PARTS."""
+        spd, restored = self.spd, self.inputs.detach()
+        tasks = {
+            'student': self._network(spd.generator),
+            'student forward': self._forward(lambda: spd.generator(restored), 'refiner stage'),
+            'refiner': self._network(spd.refiner),
+            'refiner forward': self._forward(lambda: spd.refiner(restored), 'student stage'),
+            'spf': self._in_phase(lambda: self._fused().sum().backward()),
+            'spf forward': self._forward(self._fused, 'student stage'),
+            'masks': Task(lambda: [of_image.masks for of_image in self.fresh], self._enter('joint')),
+            'analyzer': self._in_phase(self._analyze),
+            'analyzer forward': self._in_phase(lambda: self._features(restored.clone().requires_grad_())),
+            'sgr': self._relations(self.samples.masks),
+        }
+        return {**tasks, **{f'optimizer of {phase}': self._optimize(phase) for phase in PHASES}}
+
+    def relations_of_64(self) -> Task:
+        """SGR's pooling and relations for 64 masks an image, forward."""
+        masks = [ImageMasks.from_masks(discs(64, *self.inputs.shape[-2:]).to(self.device)) for _ in self.inputs]
+        regions = self._stacked(masks)
+        ours, theirs = self._features(self.inputs).requires_grad_(), self._features(self.inputs + 0.1)
+        return Task(lambda: self.spd.sgr(ours, theirs, regions))
+
+    def _stacked(self, masks) -> Regions:
+        """As SPF leaves them to SGR."""
+        regions = Regions(masks, self.inputs)
+        regions.stacked  # made where it is first read
+        return regions
+
+    def _enter(self, phase):
+
+        def enter():
+            self.spd.enter(PHASES[phase])
+            self._checkpoint(False)
+            self.spd.zero_grad()
+            self.fresh = copy.deepcopy(self.samples.masks)
+
+        return enter
+
+    def _in_phase(self, run, phase='joint') -> Task:
+        return Task(run, self._enter(phase))
+
+    def _forward(self, run, phase) -> Task:
+
+        def forward():
+            with torch.no_grad(), self.precision():
+                run()
+
+        return self._in_phase(forward, phase)
+
+    def _network(self, network) -> Task:
+
+        def run():
+            with self.precision():
+                loss = self.spd.pixel_loss(network(self.inputs).float(), self.gt)
+            loss.backward()
+
+        return self._in_phase(run)
+
+    def _fused(self):
+        with self.precision():
+            return self.spd.spf(self.inputs, Regions(self.fresh, self.inputs))
+
+    def _features(self, images):
+        return self.spd.analyzer(self.spd.to_rgb(images, self.samples))
+
+    def _analyze(self):
+        ours = self._features(self.inputs.clone().requires_grad_())
+        with torch.no_grad():
+            theirs = self._features(self.gt)
+        ours.backward(theirs)
+
+    def _relations(self, masks) -> Task:
+        regions = self._stacked(copy.deepcopy(masks))
+        ours, theirs = self._features(self.inputs), self._features(self.gt)
+
+        def run():
+            sum(self.spd.sgr(ours.clone().requires_grad_(), theirs, regions).values()).backward()
+
+        return self._in_phase(run)
+
+    def _optimize(self, phase) -> Task:
+        self.spd.enter(PHASES[phase])
+        gradients = [
+            (parameter, torch.full_like(parameter, 1e-9))
+            for parameter in self.spd.parameters()
+            if parameter.requires_grad
+        ]
+
+        def before():
+            for parameter, gradient in gradients:
+                parameter.grad = gradient
+
+        def run():
+            self.wrapper.step()
+            self.wrapper.zero_grad()
+
+        return Task(run, before)
+
+
+def discs(count: int, height: int, width: int) -> torch.Tensor:
+    """(count, H, W), bool: discs of all sizes and places."""
+    random = np.random.default_rng(0)
+    y, x, radius = random.random((3, count, 1, 1))
+    y, x, radius = y * height, x * width, radius * min(height, width) / 2
+    rows, columns = np.mgrid[:height, :width]
+    return torch.from_numpy((rows - y) ** 2 + (columns - x) ** 2 <= (radius + 2) ** 2)
+
+
+def engine_of(name: str, device: str, dtype: torch.dtype, images: list) -> MaskEngine:
+    """The fast engine. Random weights pass a tenth of the prompts."""
+    if name == 'tiny':
+        return MaskEngine.fast(build_sam('tiny').to(device), dtype=dtype, **TINY_AUTOMATIC)
+    sam = mask_engine.get_sam(name, {}, device)
+    return MaskEngine.fast(sam, dtype=dtype, **mask_engine.random_thresholds(sam, images, 16, 0.1))
+
+
+def loader_seconds(samples: Samples, args, batches: int) -> list:
+    """Seconds a batch, after those that the workers had ready."""
+    loader = iter(DataLoader(samples, args.batch, num_workers=args.workers, collate_fn=pseudo_collate))
+    for _ in range(2 * args.workers + 1):
+        next(loader)
+    clock = Clock('cpu')
+    return [clock(Task(lambda: [next(loader) for _ in range(batches)])) / batches for _ in range(args.rounds)]
+
+
+def measure_steps(report: Report, bench: Bench, name: str, args) -> dict:
+    """Rows of time; returns the seconds of every task."""
+    steps = bench.steps()
+    images = [image.to(torch.uint8) for image in bench.batch['inputs']]
+    sources = {sam: EngineMasks(engine_of(sam, args.device, bench.dtype, images)) for sam in args.online}
+    online = {f'online, {sam}': bench.step('joint', source) for sam, source in sources.items()}
+    tasks = dict(plain=bench.plain_step(), **steps, **online, **bench.parts())
+    tasks['sgr of 64 masks, forward'] = bench.relations_of_64()
+    seconds = interleaved(tasks, Clock(args.device), args.rounds)
+    for task, values in seconds.items():
+        kind, more = ('step', {}) if task == 'plain' or task in steps or task in online else ('part', {})
+        if kind == 'step' and task != 'plain':
+            more = dict(ratio=ratio(values, seconds['plain']))
+        elif task.startswith('sgr of'):
+            more = dict(ratio=ratio(values, seconds['analyzer forward']), to='analyzer forward')
+        if task in online:
+            found = sources[task.split()[-1]].segment(bench.spd.to_rgb(bench.gt, bench.samples).clamp(0, 1))
+            more['masks'] = sum(map(len, found)) / len(found)
+        report(f'{name}/{kind}/{task}', values, 's', **more)
+    for phase, names in PARTS.items():
+        total = [sum(turn) for turn in zip(*(seconds[part] for part in names))]
+        report(f'{name}/parts of {phase}', total, 's', ratio=ratio(seconds[phase], total), parts=' + '.join(names))
+    return seconds
+
+
+def measure_memory(report: Report, bench: Bench, name: str, args):
+    """Rows of memory."""
+    tools = bytes_of(bench.spd.analyzer.build(bench.device)) if bench.spd.analyzer else 0
+    plain = None
+    for task, step in dict(plain=bench.plain_step(), **bench.steps()).items():
+        step.before()
+        drop_frozen_state(bench.wrapper.optimizer)  # as SPDScheduleHook does when a stage begins
+        model, wrapper = (bench.plain, bench.plain_wrapper) if task == 'plain' else (bench.spd, bench.wrapper)
+        added = peak_bytes(step, args.device)
+        states = wrapper.optimizer.state.values()
+        held = (
+            bytes_of(model)
+            + sum(tensor.nbytes for state in states for tensor in state.values() if isinstance(tensor, torch.Tensor))
+            + (0 if task == 'plain' else tools)
+        )
+        total = (held + added) / 1e6
+        plain = plain or total
+        report(f'{name}/peak memory/{task}', [total], 'MB', ratio=total / plain, added_by_step=added / 1e6)
+    relations, analyzer = (
+        peak_bytes(task, args.device) for task in (bench.relations_of_64(), bench.parts()['analyzer forward'])
+    )
+    report(
+        f'{name}/peak memory/sgr of 64 masks, forward',
+        [relations / 1e6],
+        'MB',
+        ratio=relations / analyzer,
+        to='analyzer forward',
+    )
+
+
+def main():
+    args = parse_args()
+    keep_freed_memory()  # as tools/train.py does
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    init_default_scope('mmagic')
+    report = Report(args.json, args.device)
+    for patch in args.patch_sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            samples = Samples(Path(folder), args.images, patch)
+            batch = pseudo_collate([samples[index] for index in range(args.batch)])
+            loading = loader_seconds(samples, args, batches=8)
+        counts = [len(sample.masks) for sample in copy.deepcopy(batch['data_samples'])]
+        report(f'masks a patch of {patch}', counts, 'masks')
+        for model in args.models:
+            for dtype in args.dtypes:
+                name = f'train_step/{model}/{patch}x{args.batch}/{dtype}'
+                with quiet():
+                    bench = Bench(load_config(model), batch, args.device, getattr(torch, dtype))
+                measure_memory(report, bench, name, args)
+                seconds = measure_steps(report, bench, name, args)
+                rates = [args.batch / value for value in loading]
+                report(
+                    f'{name}/loader, {args.workers} workers',
+                    rates,
+                    'samples/s',
+                    ratio=ratio(seconds['joint'], loading),
+                    to='joint',
+                )
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,1 @@
+"""What .dev_scripts/evidence.py is made of."""

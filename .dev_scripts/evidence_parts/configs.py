@@ -1,0 +1,241 @@
+"""The configs of the evidence: plain files for tools/train.py and tools/test.py, which anyone can run by hand."""
+
+import math
+from pathlib import Path
+from pprint import pformat
+
+from mmengine.config import Config
+
+from mmsampriors.data_preparation.degradations import ROBUSTNESS
+from mmsampriors.files import write_whole
+
+from .trainings import RESTORED, Training
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+#: Photographs that are restored at each validation.
+VALIDATED = 10
+SEGMENTERS = ('felzenszwalb', 'sam_tiny', 'sam_vit_b', 'sam_vit_l', 'sam_vit_h')
+MASKS = ('none', 'human', 'shuffled', *SEGMENTERS, *(name + RESTORED for name in SEGMENTERS))
+#: Pictures at each validation cost time and say nothing here.
+HOOKS = dict(
+    spd="[hook for hook in _base_.spd_hooks if hook['type'] != 'SPDVisualizationHook']",
+    plain="[hook for hook in _base_.spd_hooks if hook['type'] == 'ExactResumeHook']",
+)
+
+
+def base_spd() -> dict:
+    """The defaults of ``model.spd``."""
+    return Config.fromfile(CONFIGS / '_base_' / 'spd.py', import_custom_modules=False).spd.to_dict()
+
+
+def segmenter_of(name: str, checkpoint=None) -> dict:
+    """Config of the mask source that segments, of one of ``SEGMENTERS``."""
+    if name == 'felzenszwalb':
+        return base_spd()['masks']['segmenter']
+    return dict(type='SAMMasks', model_type=name.removeprefix('sam_'), checkpoint=checkpoint)
+
+
+def masks_of(name: str, out: Path, checkpoint=None) -> dict:
+    """Config of ``model.spd.masks``, where these are not those of restored images.
+
+    Args:
+        name (str): One of ``MASKS``.
+        out (Path): Folder of the evidence.
+        checkpoint (str, optional): Of Meta's SAM.
+    """
+    if name == 'none':
+        return dict(type='NoMasks', _scope_='mmagic')
+    if name in ('human', 'shuffled'):
+        return dict(type='LabelMapMasks', folder=str(out / 'segments' / name), _scope_='mmagic')
+    segmenter = name.removesuffix(RESTORED)
+    return dict(
+        type='CachedMasks',
+        segmenter=segmenter_of(segmenter, checkpoint),
+        source='gt',
+        cache_dir=str(out / 'masks' / segmenter),
+        _scope_='mmagic',
+    )
+
+
+def spd_of(training: Training, out: Path, checkpoint=None, start=None) -> dict:
+    """``model.spd`` of a training: the defaults, its masks and schedule, then its overrides."""
+    spd = base_spd()
+    spd['masks'] = masks_of(training.masks, out, checkpoint)
+    if training.segments_restored:
+        spd['masks'].update(source='restored', restorer=start, cache_dir=str(out / 'masks' / training.masks_name))
+    if training.student == 'refiner':
+        # Nothing is distilled. The share is below 1, as it must be, and takes all iterations.
+        spd.update(schedule=dict(type='TwoStageSchedule', refiner=1 - 1e-9), sgr=None, analyzer=None)
+    elif training.two_stage:
+        spd['schedule'] = dict(type='TwoStageSchedule', refiner=training.refiner_iters / training.iters)
+    else:
+        spd['schedule'] = dict(type='JointSchedule')
+    cfg = Config(dict(model=dict(spd=spd)))
+    # What a variant changes of the masks is nothing to training without them.
+    cfg.merge_from_dict(
+        {
+            key: value
+            for key, value in training.overrides
+            if training.masks != 'none' or not key.startswith('model.spd.masks')
+        }
+    )
+    return cfg.model.spd.to_dict()
+
+
+def write_training(path: Path, training: Training, out: Path, checkpoint=None, load_from=None):
+    """Writes the config of a training.
+
+    Args:
+        path (Path): The file.
+        training (Training): What is trained.
+        out (Path): Folder of the evidence, whose pairs are there.
+        checkpoint (str, optional): Of Meta's SAM.
+        load_from (str, optional): The student that it starts from, which restores where masks are of restored images.
+    """
+    preset = training.preset
+    model = dict(generator=preset.generators[training.model])
+    if training.distils:
+        model.update(type='SPDModel', spd=spd_of(training, out, checkpoint, load_from))
+    else:
+        model.update(type='BaseEditModel')
+    loader = dict(
+        num_workers=preset.workers,
+        persistent_workers=preset.workers > 0,
+        batch_size=preset.batch,
+        dataset=dict(
+            data_root=str(out / 'pairs' / 'train' / training.trained_on), pipeline=_train_pipeline(preset.patch)
+        ),
+    )
+    validated = out / 'pairs' / 'held_out' / training.trained_on
+    metrics = [dict(type='PSNR', **_protocol(training.task)), dict(type='SSIM', **_protocol(training.task))]
+    interval = max(1, training.iters // 10)
+    values = dict(
+        model=model,
+        train_dataloader=loader,
+        val_dataloader=dict(dataset=dict(data_root=str(validated), indices=VALIDATED)),
+        val_evaluator=metrics,
+        train_cfg=dict(max_iters=training.iters, val_interval=max(1, training.iters // 8)),
+        optim_wrapper=dict(optimizer=dict(lr=preset.learning_rates[training.model])),
+        param_scheduler=_scheduler(training),
+        default_hooks=dict(
+            logger=dict(interval=min(50, interval)),
+            checkpoint=dict(interval=max(1, training.iters // 4), save_best=None, max_keep_ckpts=-1),
+        ),
+        log_processor=dict(window_size=min(50, interval)),
+        env_cfg=dict(cudnn_benchmark=True),
+        randomness=dict(seed=training.seed),
+        load_from=load_from,
+    )
+    bases = ['spd.py', 'schedules/tiny.py', f'models/{training.model}_tiny.py']
+    _write(
+        path,
+        [f'mmsampriors::_base_/{base}' for base in bases],
+        values,
+        custom_hooks=HOOKS['spd' if training.distils else 'plain'],
+    )
+
+
+def write_test(path: Path, training: Training, out: Path, images: Path, part: str, judge: str, checkpoint=None):
+    """Writes the config that tests a training on its own degradation and on those unlike it.
+
+    Args:
+        path (Path): The file, beside the training's ``train.py``.
+        training (Training): What was trained.
+        out (Path): Folder of the evidence.
+        images (Path): Folder that gets the PSNR of each image.
+        part (str): ``held_out`` or ``eval``.
+        judge (str): The segmenter that judges, one of ``MASKS``.
+        checkpoint (str, optional): Of Meta's SAM.
+    """
+    sets = test_sets(training.task, training.trained_on)
+    human = out / 'segments' / 'human'
+    loaders = [
+        dict(
+            num_workers=training.preset.workers,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            dataset=dict(
+                type='BasicImageDataset',
+                metainfo=dict(dataset_type=name, task_name=training.task),
+                data_root=str(out / 'pairs' / part / name),
+                pipeline=_test_pipeline(),
+                indices=None if name == training.trained_on else training.preset.unlike,
+                data_prefix=dict(img='input', gt='target'),
+            ),
+        )
+        for name in sets
+    ]
+    evaluators = []
+    for name in sets:
+        protocol = dict(prefix=name, **_protocol(training.task))
+        by_image = dict(type='PSNRByImage', out=str(images / f'{name}.json'), **protocol)
+        metrics = [by_image, dict(type='SSIM', **protocol)]
+        if human.is_dir():
+            metrics.append(dict(type='BorderPSNR', masks=masks_of('human', out), **protocol))
+        # Segmenting takes longest: the degradation that was trained on, where restored images are worth it.
+        if name == training.trained_on:
+            metrics.append(
+                dict(
+                    type='SegmentationConsistency',
+                    masks=segmenter_of(judge, checkpoint),
+                    prefix=name,
+                    human_segments=str(human) if human.is_dir() else None,
+                )
+            )
+            if training.student == 'spd' and training.masks != 'none':
+                by_image['masks'] = masks_of(training.masks, out, checkpoint)
+        evaluators.append(metrics)
+    _write(path, './train.py', dict(test_dataloader=loaders, test_evaluator=evaluators))
+
+
+def test_sets(task: str, trained_on: str) -> list:
+    """Names of the test sets of a task; the degradation that was trained on is the first."""
+    return [trained_on, *(name for name in ROBUSTNESS[task] if name != trained_on)]
+
+
+def _scheduler(training):
+    """A cosine down to the same rate for everyone; the student's stage starts at plain training's rate there."""
+    if training.restarts:
+        there = (1 + math.cos(math.pi * training.first / training.updates)) / 2
+        stages = [(training.refiner_iters, 1), (training.iters - training.refiner_iters, there)]
+        periods, weights = zip(*(stage for stage in stages if stage[0]))
+        return dict(
+            _delete_=True,
+            type='CosineRestartLR',
+            by_epoch=False,
+            periods=[*periods],
+            restart_weights=[*weights],
+            eta_min=1e-6,
+        )
+    return dict(T_max=training.iters)
+
+
+def _protocol(task):
+    return dict(convert_to='Y') if task == 'derain' else {}
+
+
+def _train_pipeline(patch):
+    both = dict(keys=['img', 'gt'])
+    return _test_pipeline()[:2] + [
+        dict(type='SetValues', dictionary=dict(scale=1)),
+        dict(type='PairedRandomCrop', gt_patch_size=patch),
+        dict(type='Flip', flip_ratio=0.5, direction='horizontal', **both),
+        dict(type='Flip', flip_ratio=0.5, direction='vertical', **both),
+        dict(type='RandomTransposeHW', transpose_ratio=0.5, **both),
+        dict(type='PackInputs'),
+    ]
+
+
+def _test_pipeline():
+    return [dict(type='LoadImageFromFile', key=key, channel_order='rgb') for key in ('img', 'gt')] + [
+        dict(type='PackInputs')
+    ]
+
+
+def _write(path, bases, values, **code):
+    lines = [
+        '# Made by .dev_scripts/evidence.py, for tools/train.py and tools/test.py.',
+        f'_base_ = {bases!r}',
+        *(f'{key} = {pformat(value, sort_dicts=False, width=110)}' for key, value in values.items()),
+        *(f'{key} = {text}' for key, text in code.items()),
+    ]
+    write_whole(str(path), '\n'.join(lines) + '\n')

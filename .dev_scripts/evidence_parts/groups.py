@@ -1,0 +1,99 @@
+"""Rows of all seeds together, and what one group of them is above another."""
+
+from dataclasses import dataclass
+from typing import Dict, List, Optional
+
+import numpy as np
+
+from mmsampriors.reports import Interval, bootstrap, paired_t
+
+#: What rows must share to be compared.
+CELL = ('preset', 'updates', 'test_on', 'model', 'task', 'trained_on', 'test_set')
+METHOD = ('student', 'masks', 'schedule', 'variant')
+#: Full SPD with the defaults of configs/_base_/spd.py, which ablations are compared with.
+DEFAULT = ('spd', 'felzenszwalb', 'two_stage', '')
+
+
+@dataclass
+class Group:
+    """The rows of one method in one cell, by seed.
+
+    Args:
+        cell (tuple): Values of ``CELL``.
+        method (tuple): Values of ``METHOD``.
+        rows (dict[int, dict]): Seed to row.
+    """
+
+    cell: tuple
+    method: tuple
+    rows: Dict[int, dict]
+
+    @property
+    def student(self) -> str:
+        """``refiner``, or one of ``trainings.STUDENTS``."""
+        return self.method[0]
+
+    @property
+    def title(self) -> str:
+        """Student, masks, schedule and variant in words."""
+        student, masks, *others = self.method
+        masks = masks if student in ('spd', 'refiner', 'plain_same_time') else ''
+        return ', '.join(filter(None, [student, masks, *others]))
+
+    def values(self, name: str) -> List[float]:
+        """What was measured, one a seed; empty where a row lacks it."""
+        values = [row.get(name) for row in self.rows.values()]
+        return [] if None in values else values
+
+
+def groups_of(rows: List[dict]) -> List[Group]:
+    """Rows by cell and method, in the order of the rows."""
+    found = {}
+    for row in rows:
+        cell, method = (tuple(row[name] for name in names) for names in (CELL, METHOD))
+        found.setdefault((cell, method), {})[row['seed']] = row
+    return [Group(cell, method, dict(sorted(seeds.items()))) for (cell, method), seeds in found.items()]
+
+
+def rival_of(group: Group, groups: List[Group], student: str) -> Optional[Group]:
+    """What a group is compared with in its cell, None where it is not there.
+
+    Args:
+        group (Group): That of a student, or of a refiner.
+        groups (list[Group]): All.
+        student (str): ``plain``; ``plain_restarted``, of the same schedule; ``plain_same_time``, of the same method;
+            ``self``, of the same schedule and variant; ``refiner``, without masks; ``spd``, with the defaults.
+    """
+    methods = dict(
+        plain=('plain', 'none', '', ''),
+        plain_restarted=('plain_restarted', 'none', group.method[2], ''),
+        plain_same_time=('plain_same_time', *group.method[1:]),
+        self=('self', 'none', *group.method[2:]),
+        spd=DEFAULT,
+        refiner=('refiner', 'none', '', group.method[3]),
+    )
+    found = (one for one in groups if (one.cell, one.method) == (group.cell, methods[student]) and one is not group)
+    return next(found, None)
+
+
+def by_seed(ours: Group, theirs: Group, name: str = 'psnr') -> Optional[Interval]:
+    """Interval of the differences of the seeds that both have."""
+    pairs = [(ours.rows[seed].get(name), theirs.rows[seed].get(name)) for seed in ours.rows if seed in theirs.rows]
+    differences = [mine - other for mine, other in pairs if mine is not None and other is not None]
+    return paired_t(differences) if differences else None
+
+
+def by_image(ours: Group, theirs: Group, name: str = 'images') -> Dict[str, float]:
+    """Image to the mean over the common seeds of its difference in dB."""
+    gained = {}
+    for seed in ours.rows:
+        mine, other = (group.rows.get(seed, {}).get(name) or {} for group in (ours, theirs))
+        for image in mine.keys() & other.keys():
+            gained.setdefault(image, []).append(mine[image] - other[image])
+    return {image: float(np.mean(values)) for image, values in sorted(gained.items())}
+
+
+def over_images(ours: Group, theirs: Group, name: str = 'images') -> Optional[Interval]:
+    """Bootstrap interval over the images."""
+    gained = by_image(ours, theirs, name)
+    return bootstrap(list(gained.values())) if gained else None

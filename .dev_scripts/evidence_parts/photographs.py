@@ -1,0 +1,116 @@
+"""The data of the evidence: photographs in three parts, their label maps, and pairs by the project's converters."""
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from PIL import Image
+
+from mmsampriors.data_preparation.degradations import ROBUSTNESS
+from mmsampriors.data_preparation.pairs import find_photographs, make_pairs
+from mmsampriors.files import written_whole
+
+#: One in so many photographs is held out, for every ablation and choice.
+HELD_OUT = 10
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """Where the photographs come from.
+
+    Args:
+        photographs (str): Folder to train on, one in ten held out.
+        segments (str, optional): Folder of their label maps, ``NAME.png``.
+        eval_photographs (str, optional): Folder for the final figures alone.
+        eval_segments (str, optional): Folder of their label maps.
+    """
+
+    photographs: str
+    segments: Optional[str] = None
+    eval_photographs: Optional[str] = None
+    eval_segments: Optional[str] = None
+
+
+def held_out_of(names) -> set:
+    """The tenth of the photographs that is held out: those whose names have the smallest hashes."""
+    return set(sorted(names, key=_rank)[: max(1, len(names) // HELD_OUT)])
+
+
+def prepare(out: Path, source: Photographs) -> None:
+    """Copies photographs to ``out/photographs/{train,held_out,eval}`` and label maps to ``out/segments/human``.
+
+    ``out/segments/shuffled`` gets the control: to each photograph the label map of another, at its size.
+
+    Raises:
+        ValueError: A photograph has no label map, or train and eval share a name.
+    """
+    named = find_photographs(Path(source.photographs), out)
+    held_out = held_out_of(named)
+    parts = dict(
+        train={name: path for name, path in named.items() if name not in held_out},
+        held_out={name: named[name] for name in held_out},
+    )
+    if source.eval_photographs:
+        parts['eval'] = find_photographs(Path(source.eval_photographs), out)
+        shared = sorted(set(parts['eval']) & set(named))
+        if shared:
+            raise ValueError(
+                f'{source.eval_photographs} has photographs of the same names as {source.photographs}: '
+                f'{shared[:5]}; eval must be other photographs'
+            )
+    for part, files in parts.items():
+        for name, path in files.items():
+            _copy(path, out / 'photographs' / part / f'{name}{path.suffix}')
+    folders = dict(train=source.segments, held_out=source.segments, eval=source.eval_segments)
+    labelled = {
+        name: Path(folders[part]) / f'{path.stem}.png'
+        for part, files in parts.items()
+        if folders[part]
+        for name, path in files.items()
+    }
+    missing = [str(path) for path in labelled.values() if not path.is_file()]
+    if missing:
+        raise ValueError(f'{len(missing)} photographs have no label map; the first is {missing[0]}')
+    for name, path in labelled.items():
+        _copy(path, out / 'segments' / 'human' / f'{name}.png')
+    _shuffle(labelled, out / 'segments' / 'shuffled')
+
+
+def pairs_of(out: Path, part: str, task: str, degradation: str) -> Path:
+    """Folder of pairs, made where they are missing.
+
+    Args:
+        out (Path): Folder of the evidence.
+        part (str): ``train``, ``held_out`` or ``eval``.
+        task (str): ``derain``, ``denoise`` or ``deblur``.
+        degradation (str): One of ``ROBUSTNESS[task]``.
+    """
+    folder, photographs = out / 'pairs' / part / degradation, out / 'photographs' / part
+    if not photographs.is_dir():
+        raise ValueError(f'there are no photographs for {part}: name their folder with --eval-photographs')
+    make_pairs(photographs, folder, *ROBUSTNESS[task][degradation], workers=os.cpu_count())
+    return folder
+
+
+def _rank(name):
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def _shuffle(labelled, folder):
+    """To each photograph the label map of the next, in an order that has nothing to do with the names."""
+    order = sorted(labelled, key=_rank)
+    for name, other in zip(order, order[1:] + order[:1]):
+        if (folder / f'{name}.png').exists():
+            continue
+        with Image.open(labelled[name]) as own, Image.open(labelled[other]) as labels:
+            with written_whole(folder / f'{name}.png') as part:
+                labels.resize(own.size, Image.Resampling.NEAREST).save(part, 'PNG')
+
+
+def _copy(path, target):
+    if not target.exists():
+        with written_whole(target) as part:
+            shutil.copyfile(path, part)

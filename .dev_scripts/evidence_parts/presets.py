@@ -1,0 +1,75 @@
+"""How large the trainings are."""
+
+from dataclasses import dataclass
+from typing import Optional
+
+#: Degradation that each task trains on: a test set of mmsampriors.data_preparation.degradations.ROBUSTNESS.
+TRAINED_ON = dict(derain='rain', denoise='noise_50', deblur='blur')
+#: With two stages the student starts from plain training's checkpoint at this share of the updates.
+START = 0.25
+
+
+@dataclass(frozen=True, eq=False)
+class Preset:
+    """Sizes of all trainings of a table.
+
+    Args:
+        name (str): What the rows call it.
+        generators (dict[str, dict]): Model to what its network has other than in ``configs/_base_/models``.
+        learning_rates (dict[str, float]): Model to AdamW's learning rate.
+        updates (dict[str, int]): Model to student updates, a multiple of 4.
+        patch (int): Side of the training patches in pixels.
+        batch (int): Patches an update.
+        refiner (float): Iterations of a stage that trains the refiner alone, as a share of the updates.
+        timed (int): Iterations of a timing.
+        workers (int): Loader processes of a training.
+        jobs (int): Trainings side by side on one device.
+        unlike (int, optional): Photographs of each test set that was not trained on; None for all.
+    """
+
+    name: str
+    generators: dict
+    learning_rates: dict
+    updates: dict
+    patch: int
+    batch: int
+    refiner: float
+    timed: int
+    workers: int
+    jobs: int
+    unlike: Optional[int] = None
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            name='cpu',
+            generators=dict(nafnet={}, restormer={}),
+            learning_rates=dict(nafnet=1e-3, restormer=5e-4),
+            updates=dict(nafnet=800, restormer=300),
+            patch=64,
+            batch=4,
+            refiner=1.0,
+            timed=60,
+            workers=0,
+            jobs=2,
+            unlike=5,
+        ),
+        Preset(
+            name='gpu',
+            generators=dict(
+                nafnet=dict(mid_channels=32, enc_blk_nums=[1, 1, 2, 4], middle_blk_num=1, dec_blk_nums=[1, 1, 1, 1]),
+                restormer=dict(dim=24, num_blocks=[2, 2, 2, 4], num_refinement_blocks=2),
+            ),
+            learning_rates=dict(nafnet=1e-3, restormer=5e-4),
+            updates=dict(nafnet=6000, restormer=3000),
+            patch=128,
+            batch=16,
+            refiner=0.6,
+            timed=200,
+            workers=4,
+            jobs=3,
+        ),
+    )
+}

@@ -1,0 +1,101 @@
+"""The tools of the project as processes, several side by side."""
+
+import multiprocessing
+import os
+import platform
+import queue
+import runpy
+import signal
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def hardware() -> str:
+    """What the rows call this machine."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name(0)
+    return f'{platform.machine()}, {os.cpu_count()} cores'
+
+
+class Processes:
+    """Runs tools, at most ``jobs`` on each device at a time.
+
+    Args:
+        jobs (int): Processes a device, or on the CPU.
+    """
+
+    def __init__(self, jobs: int):
+        visible = os.environ.get('CUDA_VISIBLE_DEVICES') or ','.join(map(str, range(torch.cuda.device_count())))
+        devices = visible.split(',') if torch.cuda.device_count() else ['']
+        self.count = jobs * len(devices)
+        self._free, self._running, self._stopped = queue.SimpleQueue(), set(), False
+        self._lock = threading.Lock()
+        os.environ['OMP_NUM_THREADS'] = str(max(1, os.cpu_count() // self.count))
+        # Importing mmagic takes 10 to 30 s of a core: one process does, and the others are copies of it.
+        self._context = multiprocessing.get_context('forkserver')
+        self._context.set_forkserver_preload(['mmsampriors.compat', 'mmagic.models', 'mmsampriors.engine'])
+        for device in devices * jobs:
+            self._free.put(device)
+
+    def run(self, command: list, log: Path):
+        """Runs a tool to its end.
+
+        Args:
+            command (list[str]): Tool and arguments, below the root of the checkout.
+            log (Path): File that takes what it prints.
+
+        Raises:
+            RuntimeError: It failed; the message ends with its last lines.
+        """
+        device = self._free.get()
+        environment = dict(CUDA_VISIBLE_DEVICES=device) if device else {}
+        log.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            process = self._start(list(map(str, command)), log, environment)
+            process.join()
+            self._running.discard(process)
+        finally:
+            self._free.put(device)
+        if process.exitcode:
+            last = '\n'.join(log.read_text(errors='replace').splitlines()[-12:])
+            raise RuntimeError(
+                f'{" ".join(map(str, command))} failed with {process.exitcode}; the end of {log}:\n{last}'
+            )
+
+    def _start(self, command, log, environment):
+        with self._lock:
+            if self._stopped:
+                raise RuntimeError('stopped')
+            process = self._context.Process(target=_run_tool, args=(command, str(log), environment))
+            process.start()
+            self._running.add(process)
+        return process
+
+    def stop(self):
+        """Ends what runs, with its loader processes; nothing is started afterwards."""
+        with self._lock:
+            self._stopped = True
+            for process in list(self._running):
+                # One that has just been started is no group of its own yet.
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.kill()
+
+
+def _run_tool(command, log, environment):
+    """What a process does: the tool as its main program, with a session and an output of its own."""
+    os.setsid()
+    with open(log, 'a') as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    os.environ.update(environment)
+    os.chdir(ROOT)
+    sys.argv = command
+    sys.path[0] = str((ROOT / command[0]).parent)
+    runpy.run_path(command[0], run_name='__main__')

@@ -1,0 +1,180 @@
+"""Which trainings there are, and in which order."""
+
+from dataclasses import dataclass, field, replace
+from typing import List, Tuple
+
+from .presets import START, Preset
+
+STUDENTS = ('plain', 'plain_restarted', 'self', 'spd', 'plain_same_time')
+#: End of a source of masks that segments what the student at the start restores, and not the ground truth.
+RESTORED = '_restored'
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of the table.
+
+    Args:
+        preset (Preset): Its sizes.
+        task (str): ``derain``, ``denoise`` or ``deblur``.
+        trained_on (str): The degradation.
+        model (str): ``nafnet`` or ``restormer``.
+        seed (int): Of weights, order and patches.
+        student (str): One of ``STUDENTS``. ``plain_restarted`` is two stages' last stage, from the same start and at
+            the same learning rates, with nothing distilled; ``refiner`` a refiner alone, over the frozen plain student.
+        updates (int): Student updates that are compared.
+        masks (str): Where the masks come from; ``none`` for none.
+        schedule (str): ``joint`` or ``two_stage``; empty for ``plain`` and ``refiner``.
+        variant (str): Name of what ``overrides`` make of the method; empty for the defaults.
+        overrides (tuple): Pairs of a dotted key below ``model.spd`` and its value.
+        scale (float): Factor of the updates, for plain training at the same cost.
+    """
+
+    preset: Preset
+    task: str
+    trained_on: str
+    model: str
+    seed: int
+    student: str
+    updates: int
+    masks: str = 'none'
+    schedule: str = ''
+    variant: str = ''
+    overrides: Tuple[Tuple[str, object], ...] = field(default=(), compare=False)
+    scale: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        parts = [self.preset.name, self.model, self.task, self.trained_on, str(self.updates), self.student]
+        parts += [self.masks] if self.masks != 'none' else []
+        parts += [self.schedule] if self.schedule == 'two_stage' else []
+        parts += [self.variant] if self.variant else []
+        return '-'.join([*parts, f'seed{self.seed}'])
+
+    @property
+    def distils(self) -> bool:
+        """Whether it is a training of an SPDModel."""
+        return self.student in ('self', 'spd', 'refiner')
+
+    @property
+    def segments_restored(self) -> bool:
+        """Whether its masks are those of restored images."""
+        return self.masks.endswith(RESTORED)
+
+    @property
+    def masks_name(self) -> str:
+        """Name of the folder of its masks. Those of the ground truth are the same for all tasks and seeds."""
+        return f'{self.masks}-{self.plain().name}-{self.first}' if self.segments_restored else self.masks
+
+    @property
+    def two_stage(self) -> bool:
+        """Whether it starts from a plain student and trains the refiner first."""
+        return self.restarts and self.distils
+
+    @property
+    def restarts(self) -> bool:
+        """Whether plain training is broken off and taken up again with a learning-rate schedule of its own."""
+        return self.schedule == 'two_stage' and self.student in ('plain_restarted', 'self', 'spd')
+
+    @property
+    def refiner_iters(self) -> int:
+        """Iterations that train the refiner alone."""
+        return round(self.preset.refiner * self.updates) if self.two_stage or self.student == 'refiner' else 0
+
+    @property
+    def first(self) -> int:
+        """Updates of the plain training that it starts from; 0: from scratch."""
+        if self.student == 'refiner':
+            return self.updates
+        return round(START * self.updates) if self.restarts else 0
+
+    @property
+    def iters(self) -> int:
+        """Iterations of its own run."""
+        return self.refiner_iters + round((self.updates - self.first) * self.scale)
+
+    @property
+    def total_iters(self) -> int:
+        """Iterations of all stages."""
+        return self.first + self.iters
+
+    def plain(self) -> 'Training':
+        """Plain training of the same network, data and seed."""
+        return Training(self.preset, self.task, self.trained_on, self.model, self.seed, 'plain', self.updates)
+
+    def identity(self) -> dict:
+        """What distinguishes its rows."""
+        return dict(
+            preset=self.preset.name,
+            task=self.task,
+            trained_on=self.trained_on,
+            model=self.model,
+            seed=self.seed,
+            student=self.student,
+            masks=self.masks,
+            schedule=self.schedule,
+            variant=self.variant,
+            updates=self.updates,
+        )
+
+
+def plan(base: Training, *, tasks: dict, models, seeds, students, masks, updates=None) -> List[Training]:
+    """All trainings, what matters most first, and each after the one that it starts from.
+
+    NAFNet on rain and noise comes first, without plain training at the same cost, which has to wait for a timing.
+
+    Args:
+        base (Training): Preset, schedule, variant and overrides count.
+        tasks (dict[str, str]): Task to the degradation that is trained on.
+        models, seeds, students, masks (list): What is combined.
+        updates (int, optional): Instead of the preset's.
+    """
+    trainings = []
+    for late in (False, True):
+        for model, task in _by_importance(models, tasks):
+            cell = []
+            for seed in seeds:
+                plain = replace(
+                    base,
+                    task=task,
+                    trained_on=tasks[task],
+                    model=model,
+                    seed=seed,
+                    student='plain',
+                    updates=updates or base.preset.updates[model],
+                    schedule='',
+                    variant='',
+                    overrides=(),
+                )
+                cell += [
+                    one
+                    for student in students
+                    if (student == 'plain_same_time') is late
+                    for one in _of_student(plain, student, base, masks)
+                ]
+            # What starts from another comes after the others: side by side it would only wait.
+            trainings += sorted(cell, key=lambda one: one.first > 0)
+    return list(dict.fromkeys(trainings))
+
+
+def _by_importance(models, tasks):
+    cells = [(model, task) for model in models for task in tasks]
+    return sorted(cells, key=lambda cell: cell[0] != 'nafnet' or cell[1] not in ('derain', 'denoise'))
+
+
+def _of_student(plain, student, base, masks):
+    method = dict(student=student, variant=base.variant, overrides=base.overrides)
+    if student == 'plain':
+        return [plain]
+    if student == 'self':
+        found = [replace(plain, schedule=base.schedule, **method)]
+    elif student == 'plain_restarted':
+        found = [replace(plain, student=student, schedule=base.schedule)]
+    elif student == 'refiner':
+        found = [replace(plain, masks=name, **method) for name in masks]
+    else:
+        found = [replace(plain, masks=name, schedule=base.schedule, **method) for name in masks if name != 'none']
+        # The rival is that of the first source of masks.
+        found = found if student == 'spd' else found[:1]
+    return ([plain] if any(one.first for one in found) else []) + found

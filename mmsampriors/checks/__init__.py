@@ -1,0 +1,1 @@
+"""Checks of configs and of data, before anything is trained."""

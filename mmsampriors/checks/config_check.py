@@ -1,0 +1,202 @@
+"""Checks of a whole config, before any data is read."""
+
+import ast
+import inspect
+import logging
+import os.path as osp
+from copy import deepcopy
+from typing import Iterator, NamedTuple, Tuple
+
+import torch
+from mmagic.registry import MODELS
+from mmengine.config import Config
+from mmengine.logging import print_log
+
+from mmsampriors.checks.spd_config import check_spd
+from mmsampriors.models import SPDModel
+from mmsampriors.models.network_probe import probe_network
+
+
+def check_config(cfg: Config):
+    """Refuses a config in which SPD would silently do nothing, or something else than it says.
+
+    Raises:
+        ValueError: Model without hook, hook without model, a base whose model is no BaseEditModel, wrong ``model.spd``,
+            or a top-level ``spd`` that was changed and has no effect.
+    """
+    hooks = [hook.get('type') for hook in cfg.get('custom_hooks', [])]
+    has_model, has_hook = cfg.model.get('type') == 'SPDModel', 'SPDScheduleHook' in hooks
+    if has_hook and not has_model:
+        raise ValueError(
+            f'custom_hooks has SPDScheduleHook, but model.type is {cfg.model.get("type")!r}, so nothing '
+            "would be distilled: write model = dict(type='SPDModel', spd=_base_.spd)"
+        )
+    if not has_model:
+        return
+    if not has_hook:
+        raise ValueError(
+            'model.type is SPDModel, but custom_hooks has no SPDScheduleHook: write custom_hooks = '
+            "_base_.get('custom_hooks', []) + _base_.spd_hooks"
+        )
+    file = _ConfigFile.of(cfg.filename) if cfg.filename and osp.isfile(cfg.filename) else None
+    _check_inherited(cfg, file)
+    _check_model(cfg.model)
+    check_spd(cfg.model.get('spd'))
+    _check_top_level(cfg, file)
+
+
+def check_training(cfg: Config):
+    """Refuses an SPDModel's config whose network cannot be distilled, or that can only test. Builds the student once.
+
+    Raises:
+        ValueError: The network does not map an image to an image of its size (super-resolution, video, two pictures),
+            the config lacks what training needs, or loads images of other channels than the network takes.
+    """
+    if cfg.model.get('type') != 'SPDModel':
+        return
+    with torch.random.fork_rng(devices=[]):
+        probe = probe_network(MODELS.build(deepcopy(cfg.model.generator)))
+    missing = [key for key in ('train_dataloader', 'train_cfg', 'optim_wrapper') if not cfg.get(key)]
+    if missing:
+        raise ValueError(
+            f"the config lacks {', '.join(missing)}, so it can only test, as mmagic's Restormer configs "
+            "do: inherit a schedule beside it, 'mmsampriors::_base_/schedules/restormer_derain.py' (or "
+            'restormer_deblur.py, restormer_denoise.py, restormer_denoise_gaussian.py)'
+        )
+    pipeline = cfg.train_dataloader.dataset.get('pipeline', [])
+    _check_channels(pipeline, probe.image_channels)
+    _warn_of_noise(pipeline)
+
+
+def _check_channels(pipeline, channels):
+    """A gray network trains on gray images, a colour one on colour."""
+    for step in pipeline:
+        kind = step.get('color_type', 'color') if step.get('type') == 'LoadImageFromFile' else None
+        loaded = 1 if kind == 'grayscale' or step.get('to_y_channel') else 3
+        if kind in ('color', 'grayscale') and loaded != channels:
+            raise ValueError(
+                f'model.generator restores images of {channels} channels, and the train pipeline loads '
+                f'{step.get("key")!r} with {loaded} (color_type={kind!r}): set color_type to '
+                f'{"grayscale" if channels == 1 else "color"!r} in both LoadImageFromFile; for gray '
+                'Restormers inherit mmsampriors::_base_/schedules/restormer_denoise_gaussian_gray.py'
+            )
+
+
+def _warn_of_noise(pipeline):
+    """mmagic 1.2.0 writes ``sigma * 255`` into SwinIR's colorDN15 config, for images of 0 to 255."""
+    for step in pipeline:
+        sigma = step.get('params', {}).get('gaussian_sigma', [0]) if step.get('type') == 'RandomNoise' else [0]
+        if max(sigma) > 255:
+            print_log(
+                f'RandomNoise in the train pipeline has gaussian_sigma={sigma}, in units of 0 to 255: nothing '
+                f'of the image is left. Where mmagic writes sigma * 255, set {[value / 255 for value in sigma]}',
+                logger='current',
+                level=logging.WARNING,
+            )
+
+
+def _check_inherited(cfg, file):
+    """A child's ``type='SPDModel'`` hides what its base trained; only the base itself still says so."""
+    kind = file and _inherited_type(file)
+    if kind not in (None, 'BaseEditModel'):
+        raise ValueError(
+            f'{cfg.filename} inherits a {kind}, and SPDModel would put a plain restoration training in '
+            'its place. SPD distils what mmagic trains as a BaseEditModel, one image in and one image of '
+            'the same size out: GANs, diffusion, video, inpainting and matting do not qualify. For the '
+            "network alone write the model anew: model = dict(_delete_=True, type='SPDModel', "
+            'generator=..., pixel_loss=..., data_preprocessor=..., spd=_base_.spd)'
+        )
+
+
+def _inherited_type(file):
+    """``model.type`` that the bases of a config file say, SPDModel left out; None where they have no say."""
+    if _writes_model_anew(file.path):
+        return None
+    for base in file.bases:
+        kind = base.config.get('model', {}).get('type')
+        kind = _inherited_type(base) if kind == 'SPDModel' else kind
+        if kind:
+            return kind
+    return None
+
+
+class _ConfigFile(NamedTuple):
+    """A config file, what it says with all that it inherits, and the files that it inherits."""
+
+    path: str
+    config: Config
+    bases: list
+
+    @classmethod
+    def of(cls, path: str) -> '_ConfigFile':
+        bases = [cls.of(Config._get_cfg_path(base, path)[0]) for base in Config._get_base_files(path)]
+        return cls(path, Config.fromfile(path, import_custom_modules=False), bases)
+
+    def family(self):
+        """The file, and all that it inherits."""
+        yield self
+        for base in self.bases:
+            yield from base.family()
+
+
+def _writes_model_anew(path):
+    with open(path, encoding='utf-8') as file:
+        lines = ast.parse(file.read()).body if path.endswith('.py') else []
+    models = [
+        line.value
+        for line in lines
+        if isinstance(line, ast.Assign)
+        and any(isinstance(target, ast.Name) and target.id == 'model' for target in line.targets)
+    ]
+    return any(keyword.arg == '_delete_' for model in models for keyword in getattr(model, 'keywords', ()))
+
+
+def _check_model(model):
+    takes = inspect.signature(SPDModel).parameters
+    unknown = sorted(set(model) - set(takes) - {'type', '_scope_'})
+    missing = [key for key in ('generator', 'pixel_loss') if not model.get(key)]
+    if unknown or missing:
+        raise ValueError(
+            f'model has keys {unknown} that SPDModel does not take, and lacks {missing}: its base is no '
+            f'BaseEditModel. SPDModel takes {list(takes)}'
+        )
+
+
+def _check_top_level(cfg, file):
+    """``_base_.spd`` is copied into ``model.spd`` when the file is read: a later change of ``spd`` reaches nothing."""
+    if 'spd' not in cfg or file is None:
+        return
+    used = dict(leaves(cfg.model.spd))
+    for before, given in _changes_of_spd(cfg, file):
+        before, given = dict(leaves(before)), dict(leaves(given))
+        for key in {**given, **before}:
+            # None is a value that a key may have, so a key that is absent needs another sign.
+            was, ours, now = (spd.get(key, '(absent)') for spd in (before, given, used))
+            if ours not in (was, now):
+                raise ValueError(
+                    f'spd.{key} = {ours!r} has no effect, for model.spd.{key} is {now!r}: set '
+                    f'model.spd.{key} (on the command line: --cfg-options model.spd.{key}=...)'
+                )
+
+
+def _changes_of_spd(cfg, file):
+    """The top-level ``spd`` before and after each place that may have changed it without effect.
+
+    Such a place is a file with an SPDModel: what it copied into ``model.spd`` is the ``spd`` of its bases. A file
+    without a model, such as spd_sam.py, changes what its children copy. The command line is the last such place.
+    """
+    yield file.config.get('spd', {}), cfg.spd
+    for one in file.family():
+        inherited = [base.config.spd for base in one.bases if 'spd' in base.config]
+        if inherited and one.config.get('model', {}).get('type') == 'SPDModel':
+            yield inherited[0], one.config.spd
+
+
+def leaves(node, path: str = '') -> Iterator[Tuple[str, object]]:
+    """The values of nested dicts with their dotted keys; scopes, which mmengine adds, are left out."""
+    if not isinstance(node, dict) or not node:
+        yield path, node
+        return
+    for key, value in node.items():
+        if key != '_scope_':
+            yield from leaves(value, f'{path}.{key}' if path else key)

@@ -1,0 +1,187 @@
+"""From a folder of photographs to a folder of (degraded, sharp) pairs in the layout of mmagic."""
+
+import hashlib
+import json
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
+
+from mmsampriors.files import PART, write_whole
+
+IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
+RECORD = 'pairs.json'
+
+
+class PairError(Exception):
+    """Pairs cannot be made, or some could not; the message says which and what to do."""
+
+
+def make_pairs(source, out, degrade, settings, *, seed: int = 0, workers: int = 1) -> int:
+    """Makes ``out/input/NAME.png`` (degraded) and ``out/target/NAME.png`` for every photograph below ``source``.
+
+    ``BasicImageDataset(data_root=out, data_prefix=dict(img='input', gt='target'))`` reads the result. A nested
+    photograph ``a/b.jpg`` becomes ``a_b.png``. Pairs that exist are kept, so an interrupted run goes on where it was
+    stopped; each pair is a function of ``seed``, its NAME, the photograph and the settings alone. What made the
+    folder is kept in ``out/pairs.json``.
+
+    Args:
+        source (str | Path): Folder of photographs, searched recursively; names that start with a dot are left out.
+        out (str | Path): Folder to write, outside ``source``.
+        degrade (callable): ``degrade(image, rng, **settings)`` on (H, W, 3) RGB float32 in [0, 1], as
+            :func:`mmsampriors.data_preparation.degradations.add_rain`.
+        settings (Settings): What to pass on to ``degrade``.
+        seed (int): Another seed gives other pairs.
+        workers (int): Threads to work with; they change nothing in the result.
+
+    Returns:
+        int: How many pairs the folder holds for the photographs of ``source``.
+
+    Raises:
+        PairError: No photographs, two of the same NAME, a folder that was made otherwise, or, when all others are
+            done, photographs that cannot be used.
+    """
+    source, out = Path(source), Path(out)
+    photographs = find_photographs(source, out)
+    _open_record(out, dict(degradation=degrade.__name__, source=str(source.resolve()), seed=seed, **asdict(settings)))
+    todo = {name: path for name, path in photographs.items() if not all(map(Path.exists, _pair(out, name)))}
+
+    def make_pair(name):
+        rng = np.random.default_rng([seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], 'big')])
+        try:
+            image = read_photograph(todo[name])
+            degraded = degrade(image, rng, **asdict(settings))
+        except (OSError, ValueError) as error:
+            return f'{todo[name]}: {error}'
+        input_file, target_file = _pair(out, name)
+        # mmagic lists the inputs, so an input must never be there before its target.
+        _write_image(target_file, image)
+        _write_image(input_file, degraded)
+
+    unusable = work_off(todo, make_pair, workers, done=len(photographs) - len(todo))
+    if unusable:
+        raise PairError(
+            f'{len(unusable)} of {len(photographs)} photographs could not be used (the other pairs are '
+            f'done):\n  ' + '\n  '.join(sorted(unusable)) + '\nRepair or remove them and run again.'
+        )
+    return len(photographs)
+
+
+def find_photographs(source: Path, out: Path) -> dict[str, Path]:
+    """Maps the NAME of each pair to its photograph, sorted; refuses folders and names that would mix things up."""
+    if not source.is_dir():
+        raise PairError(f'no folder of photographs at {source}')
+    if out.resolve().is_relative_to(source.resolve()):
+        raise PairError(
+            f'{out} lies inside {source}: the pairs would be taken for photographs by the next run. '
+            'Choose a folder beside it.'
+        )
+    found = defaultdict(list)
+    for path in sorted(source.rglob('*')):
+        inside = path.relative_to(source)
+        hidden = any(part.startswith('.') for part in inside.parts)
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not hidden:
+            found['_'.join(inside.with_suffix('').parts)].append(path)
+    if not found:
+        raise PairError(f'no photographs in {source}: looked for {", ".join(IMAGE_SUFFIXES)}, in subfolders too')
+    clashes = [' and '.join(map(str, paths)) for paths in found.values() if len(paths) > 1]
+    if clashes:
+        raise PairError(
+            'several photographs would make pairs of the same name; rename or remove one of each:\n  '
+            + '\n  '.join(clashes)
+        )
+    return {name: paths[0] for name, paths in found.items()}
+
+
+def read_photograph(path: Path) -> np.ndarray:
+    """Reads an image of 8 or 16 bits, grey or colour, upright, without its transparency.
+
+    Returns:
+        np.ndarray: (H, W, 3) RGB float32 in [0, 1].
+
+    Raises:
+        OSError: It cannot be read, or is cut off.
+        ValueError: Its values are no 8 or 16 bit integers.
+    """
+    data = path.read_bytes()
+    refuse_truncated(path)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise OSError('is no readable image (empty, damaged or of another format than its name says)')
+    if image.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f'has values of {image.dtype}; expected 8 or 16 bit integers')
+    return image[..., ::-1].astype(np.float32) / np.iinfo(image.dtype).max
+
+
+def refuse_truncated(path):
+    """Raises an OSError for an image file that is cut off."""
+    # OpenCV fills the missing part of a truncated JPEG with grey and says nothing. Pillow notices.
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except UnidentifiedImageError:
+        pass  # Formats that only OpenCV knows, such as a colour TIFF of 16 bits.
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise OSError(f'cannot be read: {error}') from error
+
+
+def _pair(out, name):
+    return out / 'input' / f'{name}.png', out / 'target' / f'{name}.png'
+
+
+def _open_record(out, made_with):
+    """Compares ``out/pairs.json`` with what is asked for now, or writes it, and removes half-written files."""
+    made_with = json.loads(json.dumps(made_with))
+    record = out / RECORD
+    if record.exists():
+        _refuse_other_settings(record, made_with)
+    elif any(folder.is_dir() and any(folder.iterdir()) for folder in (out / 'input', out / 'target')):
+        raise PairError(f'{out} holds images, but no {RECORD} that says what made them. Choose another folder.')
+    for folder in (out / 'input', out / 'target'):
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob(f'.*{PART}'):
+            leftover.unlink()
+    write_whole(record, json.dumps(made_with, indent=2) + '\n')
+
+
+def _refuse_other_settings(record, made_with):
+    try:
+        before = dict(json.loads(record.read_text()))
+    except ValueError as error:
+        raise PairError(f'{record} is damaged ({error}). Remove {record.parent} and run again.') from error
+    keys = [key for key in {**before, **made_with} if before.get(key) != made_with.get(key)]
+    if keys:
+        raise PairError(
+            f'{record.parent} was made with other settings:\n  '
+            + '\n  '.join(f'{key}: {before.get(key)} then, {made_with.get(key)} now' for key in keys)
+            + '\nChoose another folder, or repeat the old settings to go on with this one.'
+        )
+
+
+def work_off(todo, make_pair, workers, done, unit='pair'):
+    """Runs ``make_pair`` on every name, with a progress bar, and returns what it complained about."""
+    complaints = []
+    # Threads: OpenCV, Pillow and NumPy let go of the interpreter lock, and a killed run leaves no orphans.
+    pool = ThreadPoolExecutor(workers)
+    try:
+        jobs = [pool.submit(make_pair, name) for name in todo]
+        for job in tqdm(as_completed(jobs), total=done + len(todo), initial=done, unit=unit):
+            complaint = job.result()
+            if complaint:
+                complaints.append(complaint)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    return complaints
+
+
+def _write_image(path, image):
+    bgr = np.ascontiguousarray((image[..., ::-1] * 255).round().astype(np.uint8))
+    write_whole(path, cv2.imencode('.png', bgr)[1].tobytes())

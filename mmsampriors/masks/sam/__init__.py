@@ -1,0 +1,7 @@
+"""SAM and the batched "segment everything" over it."""
+
+from .builders import SAM_BUILDERS, build_sam, checkpoint_id, register_sam
+from .engine import MaskEngine
+from .tiny import TINY_AUTOMATIC
+
+__all__ = ['MaskEngine', 'SAM_BUILDERS', 'TINY_AUTOMATIC', 'build_sam', 'checkpoint_id', 'register_sam']

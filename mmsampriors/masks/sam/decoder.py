@@ -1,0 +1,278 @@
+"""Mask decoders for many prompts on a batch of images: scores first, masks only where they are wanted."""
+
+from dataclasses import dataclass, field
+
+import torch
+from segment_anything.modeling import Sam
+from torch import Tensor
+from torch.nn import functional as F
+
+from .folding import ImageLayer, ImageProjection, ImageState, fold_images, is_foldable
+from .plain_decoder import PlainDecoder
+
+
+def build_decoder(sam: Sam, dtype: torch.dtype):
+    """A :class:`FoldedDecoder` where the mask decoder is segment_anything's own, else a :class:`PlainDecoder`."""
+    return (FoldedDecoder if is_foldable(sam.mask_decoder) else PlainDecoder)(sam, dtype)
+
+
+@dataclass
+class PromptState:
+    """What is known of Q prompts, image-major, before any mask is upscaled; letters as in ``folding.py``.
+
+    Args:
+        queries (Tensor): (Q, T, C), the prompt tokens.
+        position (Tensor): (Q, T, C), their own position encoding.
+        scale (Tensor): (Q, N); None before the first layer.
+        maps (list[Tensor]): (Q, T * H, N) a layer so far, together S.
+        values (list[Tensor]): (Q, T, H, c + 1) a layer so far, what is not zero in V: the values that each head
+            spreads, and a 1 for its bias.
+        blocks (list[Tensor]): (Q, H * (c + 1), T * H) a layer so far, V transposed.
+    """
+
+    queries: Tensor
+    position: Tensor
+    scale: Tensor = None
+    maps: list = field(default_factory=list)
+    values: list = field(default_factory=list)
+    blocks: list = field(default_factory=list)
+
+    def __getitem__(self, rows: Tensor) -> 'PromptState':
+        layers = [[x[rows] for x in parts] for parts in (self.maps, self.values, self.blocks)]
+        return PromptState(self.queries[rows], self.position[rows], self.scale[rows], *layers)
+
+
+@dataclass
+class MaskState:
+    """What the masks of Q prompts on one image are made of, for the n image tokens of a corner of the grid.
+
+    Args:
+        upscaled (Tensor): (n, C), Z through the first upscaling.
+        scale (Tensor): (Q, n), as in ``folding.py``.
+        maps (list[Tensor]): (Q, T * H, n) a layer, together S.
+        factors (list[Tensor]): (Q, T * H, C) a layer, together V B through the first upscaling.
+        kernels (Tensor): (Q, M, C / 8), what the hypernetworks make of the mask tokens.
+        grid (tuple): (h, w) of the corner, n = h * w.
+    """
+
+    upscaled: Tensor
+    scale: Tensor
+    maps: list
+    factors: list
+    kernels: Tensor
+    grid: tuple
+
+    def __getitem__(self, part: slice) -> 'MaskState':
+        maps, factors = [x[part] for x in self.maps], [x[part] for x in self.factors]
+        return MaskState(self.upscaled, self.scale[part], maps, factors, self.kernels[part], self.grid)
+
+
+class FoldedDecoder:
+    """segment_anything's mask decoder, computed in the folded form of ``folding.py``.
+
+    Equal to the stock decoder up to rounding. Prompt tokens are computed in the type of the weights, image tokens in
+    ``dtype``. Weights are read at each call, so training them further is seen.
+
+    Args:
+        sam (Sam): Its ``mask_decoder`` must be foldable.
+        dtype (torch.dtype): Type of all that has N columns.
+    """
+
+    def __init__(self, sam: Sam, dtype: torch.dtype) -> None:
+        self.decoder, self.dtype = sam.mask_decoder, dtype
+
+    def bytes_per_prompt(self, tokens: int) -> int:
+        """Working memory of :meth:`decode`: the maps, their product with the Gram matrix, and copies of a layer."""
+        transformer = self.decoder.transformer
+        rows = transformer.num_heads * (self.decoder.num_mask_tokens + 3)
+        return tokens * rows * (2 * transformer.depth + 3) * self.dtype.itemsize
+
+    def bytes_per_upscaling(self, tokens: int) -> int:
+        """Working memory of :meth:`masks` a prompt: the two upscalings with their activations, and its masks twice."""
+        outputs = self.decoder.num_multimask_outputs
+        return tokens * (self.decoder.transformer_dim * 7 + 16 * 2 * outputs) * self.dtype.itemsize
+
+    def prepare(self, embeddings: Tensor, dense: Tensor, position: Tensor) -> ImageState:
+        """Args: (I, C, h, w) image embeddings, (1, C, h, w) dense prompt embedding, (1, C, h, w) position encoding."""
+        return fold_images(self.decoder, embeddings + dense, position, self.dtype)
+
+    def decode(self, images: ImageState, sparse: Tensor) -> tuple:
+        """Scores of all prompts, without upscaling a mask.
+
+        Args:
+            images (ImageState): Of I images.
+            sparse (Tensor): (Q, P, C), prompt embeddings, image-major, Q a multiple of I.
+
+        Returns:
+            tuple[Tensor, PromptState]: Predicted IoU (Q, M) of the M multimask outputs, and what :meth:`select` needs.
+        """
+        decoder, transformer = self.decoder, self.decoder.transformer
+        outputs = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+        tokens = torch.cat([outputs.expand(len(sparse), -1, -1), sparse], 1)
+        prompts = PromptState(tokens, tokens)
+        for layer, image in zip(transformer.layers, images.layers):
+            prompts.queries = _attend_themselves(layer, prompts)
+            gathered = self._gather(layer.cross_attn_token_to_image, image, prompts, slice(None))
+            prompts.queries = layer.norm2(prompts.queries + gathered)
+            prompts.queries = layer.norm3(prompts.queries + layer.mlp(prompts.queries))
+            self._spread(layer, image, prompts)
+        token = self._final(images, prompts, slice(0, 1))
+        return decoder.iou_prediction_head(token[:, 0])[:, 1:], prompts
+
+    def select(self, image: ImageState, prompts: PromptState, rows: Tensor, corner: tuple) -> MaskState:
+        """What :meth:`masks` needs of some prompts, all on one image.
+
+        Args:
+            image (ImageState): The state of that image alone.
+            prompts (PromptState): What :meth:`decode` returned.
+            rows (Tensor): (Q,), which prompts.
+            corner (tuple): (h, w), at most the grid's, of the upper left image tokens that masks are wanted of; the
+                others are padding.
+        """
+
+        def cropped(tokens: Tensor, dim: int) -> Tensor:
+            grid = tokens.unflatten(dim, image.grid)
+            return grid.narrow(dim, 0, corner[0]).narrow(dim + 1, 0, corner[1]).flatten(dim, dim + 1)
+
+        decoder, prompts = self.decoder, prompts[rows]
+        tokens = self._final(image, prompts, slice(2, 1 + decoder.num_mask_tokens))
+        kernels = torch.stack([mlp(tokens[:, i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps[1:])], 1)
+        factors = [
+            _per_image(values, spread[None]).flatten(1, 2).to(self.dtype)
+            for values, spread in zip(prompts.values, image.upscaled_spread)
+        ]
+        maps = [cropped(one, 2) for one in prompts.maps]
+        return MaskState(
+            cropped(image.upscaled[0], 0), cropped(prompts.scale, 1), maps, factors, kernels.to(self.dtype), corner
+        )
+
+    def masks(self, image: ImageState, state: MaskState, wanted: Tensor) -> Tensor:
+        """Mask logits.
+
+        Args:
+            image (ImageState): The state of the one image.
+            state (MaskState): Of Q prompts.
+            wanted (Tensor): (Q, M), bool, which of the M masks of each prompt.
+
+        Returns:
+            Tensor: (K, 4 h, 4 w), logits of the K wanted masks, prompt by prompt, for the corner (h, w).
+        """
+        _, norm, first_activation, second, second_activation = self.decoder.output_upscaling
+        pixels = state.upscaled.repeat(len(wanted), 1, 1)
+        for maps, factors in zip(state.maps, state.factors):
+            pixels.baddbmm_(maps.transpose(1, 2), factors)  # (Q, n, 4 * C / 4)
+        pixels = torch.addcmul(image.upscale_shift, state.scale[:, :, None], pixels).unflatten(-1, (4, -1))
+        pixels = F.layer_norm(pixels, pixels.shape[-1:], norm.weight.to(self.dtype), norm.bias.to(self.dtype), norm.eps)
+        weight = second.weight.permute(2, 3, 1, 0).flatten(0, 2).to(self.dtype)  # (2 * 2 * C / 8, C / 4)
+        pixels = F.linear(first_activation(pixels), weight, second.bias.repeat(4).to(self.dtype))
+        pixels = second_activation(pixels).view(len(wanted), -1, second.out_channels)
+        logits = (state.kernels @ pixels.transpose(1, 2))[wanted]
+        height, width = state.grid  # sub-pixels of both upscalings are still side by side
+        logits = logits.view(-1, height, width, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)
+        return logits.reshape(-1, 4 * height, 4 * width)
+
+    def _final(self, images: ImageState, prompts: PromptState, tokens: slice) -> Tensor:
+        """(Q, t, C), some of the prompt tokens after the final attention."""
+        transformer = self.decoder.transformer
+        gathered = self._gather(transformer.final_attn_token_to_image, images.layers[-1], prompts, tokens)
+        return transformer.norm_final_attn(prompts.queries[:, tokens] + gathered)
+
+    def _gather(self, attention, image: ImageLayer, prompts: PromptState, tokens: slice) -> Tensor:
+        """Attention from prompt tokens to the image: (Q, t, C)."""
+        queries = _split(attention, attention.q_proj((prompts.queries + prompts.position)[:, tokens]))
+        weights = self._weights(queries, image.keys, prompts, over=-1)
+        if prompts.scale is not None:
+            weights.mul_(prompts.scale[:, None, None])
+        out = _per_image(weights, image.values.shared.transpose(2, 3)).to(queries.dtype)  # (Q, t, H, c)
+        for maps, blocks, spread in zip(prompts.maps, prompts.blocks, image.values.spread):
+            met = (weights.flatten(1, 2) @ maps.transpose(1, 2)).to(blocks.dtype) @ blocks.transpose(1, 2)
+            _per_image(met.unflatten(1, queries.shape[1:3]), spread.transpose(1, 2)[None], add_to=out)
+        return attention.out_proj((out + image.value_shift).flatten(2))
+
+    def _spread(self, layer, image: ImageLayer, prompts: PromptState) -> None:
+        """Attention from the image to prompt tokens, and the layer norm after it; extends ``prompts``."""
+        attention = layer.cross_attn_image_to_token
+        keys = _split(attention, attention.k_proj(prompts.queries + prompts.position))
+        maps = self._weights(keys, image.queries, prompts, over=1).flatten(1, 2)
+        prompts.maps = [*prompts.maps, maps if prompts.scale is None else maps.div_(prompts.scale[:, None])]
+        values = _split(attention, attention.v_proj(prompts.queries))
+        prompts.values = [*prompts.values, torch.cat([values, torch.ones_like(values[..., :1])], -1)]
+        prompts.blocks = [*prompts.blocks, _blocks(prompts.values[-1])]
+        variance = self._variance(image, prompts)
+        if prompts.scale is None:
+            prompts.scale = (variance + layer.norm4.eps).rsqrt().to(self.dtype)
+        else:
+            shrink = (variance * prompts.scale * prompts.scale + layer.norm4.eps).rsqrt()
+            prompts.scale = prompts.scale * shrink.to(self.dtype)
+
+    def _variance(self, image: ImageLayer, prompts: PromptState) -> Tensor:
+        """(Q, N), the variance over channels of the tokens Z + S^T V B."""
+        channels = self.decoder.transformer_dim  # divided by at once, for half precision's range
+        total = image.square.repeat_interleave(len(prompts.queries) // len(image.square), 0) / channels
+        for maps, values, cross, grams in zip(prompts.maps, prompts.values, image.cross, image.grams):
+            values = values / channels
+            moment = _per_image((2 * values).to(self.dtype), cross).flatten(1, 2)
+            for one, blocks, gram in zip(prompts.maps, prompts.blocks, grams):  # each pair of layers once
+                product = _per_image(values if one is maps else 2 * values, gram[None]).flatten(1, 2) @ blocks
+                moment.baddbmm_(product.to(self.dtype), one)
+            total = total + moment.mul_(maps).sum(1, dtype=values.dtype)
+        return total.clamp_(min=0)
+
+    def _weights(self, tokens: Tensor, image: ImageProjection, prompts: PromptState, over: int) -> Tensor:
+        """(Q, t, H, N), attention of head-wise tokens (Q, t, H, c) and the image tokens, normalised ``over`` a side."""
+        tokens = tokens * tokens.shape[-1] ** -0.5
+        narrow = tokens.to(self.dtype)
+        logits = _per_image(narrow, image.shared)
+        for maps, blocks, spread in zip(prompts.maps, prompts.blocks, image.spread):
+            product = _per_image(tokens, spread[None]).flatten(1, 2) @ blocks  # (Q, t * H, T * H)
+            logits.flatten(1, 2).baddbmm_(product.to(self.dtype), maps)
+        if image.constant is not None:
+            _per_image(narrow, image.constant, add_to=logits.mul_(prompts.scale[:, None, None]))
+        return logits.softmax(over)
+
+
+def _blocks(values: Tensor) -> Tensor:
+    """(Q, T, H, c) to (Q, H * c, T * H): each head's values in its own rows and columns, zeros elsewhere."""
+    count, tokens, heads, channels = values.shape
+    blocks = values.new_zeros(count, heads, channels, tokens, heads)
+    blocks.diagonal(dim1=1, dim2=4).copy_(values.permute(0, 3, 1, 2))
+    return blocks.view(count, heads * channels, tokens * heads)
+
+
+def _attend_themselves(layer, prompts: PromptState) -> Tensor:
+    """Self-attention of the prompt tokens and the layer norm after it."""
+    queries = prompts.queries
+    if layer.skip_first_layer_pe:
+        return layer.norm1(layer.self_attn(q=queries, k=queries, v=queries))
+    placed = queries + prompts.position
+    return layer.norm1(queries + layer.self_attn(q=placed, k=placed, v=queries))
+
+
+def _split(attention, x: Tensor) -> Tensor:
+    """(Q, t, H * c) to (Q, t, H, c)."""
+    return x.unflatten(-1, (attention.num_heads, -1))
+
+
+def _per_image(tokens: Tensor, shared: Tensor, add_to: Tensor = None) -> Tensor:
+    """Products of head-wise tokens with what their image shares, as one large product an image and head.
+
+    With heads inside of tokens the rows of a head lie at equal distances, and a product reads and writes them where
+    they are.
+
+    Args:
+        tokens (Tensor): (Q, t, H, c), image-major.
+        shared (Tensor): (I, H, c, n); with I = 1 it is shared by all.
+        add_to (Tensor, optional): (Q, t, H, n), contiguous, to which the products are added in place.
+
+    Returns:
+        Tensor: (Q, t, H, n), contiguous; ``add_to`` where given.
+    """
+    out = tokens.new_empty(*tokens.shape[:3], shared.shape[-1]) if add_to is None else add_to
+    rows, products = (x.reshape(len(shared), -1, *x.shape[2:]).transpose(1, 2) for x in (tokens, out))
+    # On CPU, many rows at large distances can take three times as long as a few at once [measured].
+    far = out.device.type == 'cpu' and out.stride(1) * out.itemsize >= 2**16
+    few = 24 if far else max(1, rows.shape[2])
+    for row, one, product in zip(rows, shared, products):
+        for some, result in zip(row.split(few, 1), product.split(few, 1)):
+            result.baddbmm_(some, one, beta=0 if add_to is None else 1)  # (H, Q / I * t, n)
+    return out

@@ -1,0 +1,96 @@
+import pytest
+import torch
+from segment_anything.modeling import Sam
+from small_sam import small_sam
+
+from mmsampriors.masks import SAM_BUILDERS, build_sam, builders, register_sam
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """The small SAM, registered for one test."""
+    monkeypatch.setattr(builders, 'SAM_BUILDERS', dict(SAM_BUILDERS))
+    register_sam('small', lambda checkpoint: builders.load_weights(small_sam(), checkpoint, 'small'))
+
+
+def test_meta_sizes_are_known():
+    assert {'vit_h', 'vit_l', 'vit_b'} <= set(SAM_BUILDERS)
+
+
+def test_registered_builder_loads_weights(small, tmp_path):
+    state = {key: value + 1 for key, value in small_sam().state_dict().items()}
+    torch.save(state, tmp_path / 'mine.pth')
+    sam = build_sam('small', str(tmp_path / 'mine.pth'))
+    assert isinstance(sam, Sam) and not sam.training
+    assert all(value.equal(state[key]) for key, value in sam.state_dict().items())
+
+
+def test_names_are_taken_once(small):
+    with pytest.raises(ValueError, match="'small' is registered already"):
+        register_sam('small', lambda checkpoint: None)
+
+
+def test_unknown_type():
+    with pytest.raises(ValueError, match="one of .*'vit_b'.*found 'vit_x'"):
+        build_sam('vit_x')
+
+
+def test_absent_file(small, tmp_path):
+    with pytest.raises(FileNotFoundError, match='no SAM checkpoint at .*none.pth: give the path of a local file'):
+        build_sam('small', str(tmp_path / 'none.pth'))
+
+
+@pytest.mark.parametrize('share', [0, 0.3, 0.99])
+def test_cut_off_file(small, tmp_path, share):
+    torch.save(small_sam().state_dict(), tmp_path / 'whole.pth')
+    content = (tmp_path / 'whole.pth').read_bytes()
+    (tmp_path / 'cut.pth').write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValueError, match=r'cut.pth \(\d+ bytes\) cannot be read, it may be cut off'):
+        build_sam('small', str(tmp_path / 'cut.pth'))
+
+
+def test_code_in_a_checkpoint_is_not_run(small, tmp_path):
+    torch.save(small_sam(), tmp_path / 'module.pth')
+    with pytest.raises(ValueError, match='not a PyTorch file of plain tensors'):
+        build_sam('small', str(tmp_path / 'module.pth'))
+
+
+@pytest.mark.parametrize(
+    'change, first',
+    [
+        (lambda state: {**state, 'mask_decoder.iou_token.weight': torch.zeros(1, 7)}, 'mask_decoder.iou_token.weight'),
+        (lambda state: {k: v for k, v in state.items() if k != 'image_encoder.pos_embed'}, 'image_encoder.pos_embed'),
+        (lambda state: {**state, 'hq_token': torch.zeros(1)}, 'hq_token'),
+    ],
+)
+def test_other_architecture(small, tmp_path, change, first):
+    torch.save(change(small_sam().state_dict()), tmp_path / 'other.pth')
+    with pytest.raises(ValueError, match=f'does not fit small: 1 entries .* the first is .{first}.; check model_type'):
+        build_sam('small', str(tmp_path / 'other.pth'))
+
+
+def test_no_state_dict(small, tmp_path):
+    torch.save(torch.zeros(3), tmp_path / 'tensor.pth')
+    with pytest.raises(ValueError, match='must hold a state dict, found Tensor'):
+        build_sam('small', str(tmp_path / 'tensor.pth'))
+
+
+def test_offline(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    url = (tmp_path / 'nowhere' / 'sam_x_0123.pth').as_uri()
+    with pytest.raises(FileNotFoundError, match='cannot be downloaded to .*either give its path as checkpoint'):
+        builders.download(url)
+    assert not list((tmp_path / 'checkpoints').iterdir())
+
+
+def test_download_checks_the_digest_and_is_done_once(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    source = tmp_path / 'sam_x_2cf24d.pth'  # SHA-256 of b'hello' begins so
+    source.write_bytes(b'hell')
+    with pytest.raises(FileNotFoundError, match='invalid hash'):
+        builders.download(source.as_uri())
+    source.write_bytes(b'hello')
+    path = builders.download(source.as_uri())
+    source.unlink()
+    assert builders.download(source.as_uri()) == path
+    assert open(path, 'rb').read() == b'hello'

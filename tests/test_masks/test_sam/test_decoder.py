@@ -1,0 +1,148 @@
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from segment_anything.modeling import MaskDecoder
+from small_sam import CHANNELS, SIDE, small_sam
+
+from mmsampriors.masks.sam.decoder import FoldedDecoder, _per_image, build_decoder
+from mmsampriors.masks.sam.plain_decoder import PlainDecoder
+
+
+def inputs(sam, images, prompts, height, width, dtype=torch.float64):
+    """Random embeddings of ``images`` images, and point prompts on each, image-major."""
+    embeddings = torch.randn(images, CHANNELS, height, width, dtype=dtype)
+    points = torch.rand(images * prompts, 1, 2) * SIDE
+    sparse, dense = sam.prompt_encoder((points, torch.ones(len(points), 1)), None, None)
+    position = sam.prompt_encoder.pe_layer((height, width))[None]
+    dense = dense[:1, :, :1, :1].expand(1, -1, height, width)
+    return embeddings, sparse.to(dtype), dense.to(dtype), position.to(dtype)
+
+
+def stock(sam, embeddings, sparse, dense, position):
+    """The decoder's own forward, image by image."""
+    found = [
+        sam.mask_decoder(embedding[None], position, prompts, dense.expand(len(prompts), -1, -1, -1), True)
+        for embedding, prompts in zip(embeddings, sparse.chunk(len(embeddings)))
+    ]
+    return [torch.cat(part) for part in zip(*found)]
+
+
+def run(decoder, embeddings, sparse, dense, position):
+    state = decoder.prepare(embeddings, dense, position)
+    scores, prompts = decoder.decode(state, sparse)
+    rows = torch.arange(len(sparse)).chunk(len(embeddings))
+    every, masks = torch.ones_like(scores).bool(), []
+    for i, chosen in enumerate(rows):
+        image = state.of_image(i)
+        masks.append(decoder.masks(image, decoder.select(image, prompts, chosen, image.grid), every[chosen]))
+    return torch.cat(masks).unflatten(0, scores.shape), scores
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    images=st.integers(1, 3),
+    prompts=st.integers(1, 4),
+    height=st.integers(1, 7),
+    width=st.integers(2, 7),
+    heads=st.sampled_from([1, 2, 4]),
+    depth=st.integers(1, 3),
+)
+def test_folded_is_stock_in_float64(images, prompts, height, width, heads, depth):
+    sam = small_sam(heads, depth)
+    given_inputs = inputs(sam, images, prompts, height, width)
+    sam.mask_decoder.double()
+    decoder = build_decoder(sam, torch.float64)
+    assert type(decoder) is FoldedDecoder
+    masks, scores = run(decoder, *given_inputs)
+    expected_masks, expected_scores = stock(sam, *given_inputs)
+    torch.testing.assert_close(scores, expected_scores, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(masks, expected_masks, rtol=1e-9, atol=1e-8)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    images=st.integers(1, 2),
+    prompts=st.integers(1, 9),
+    tokens=st.integers(1, 7),
+    heads=st.sampled_from([1, 4]),
+    columns=st.sampled_from([1, 5, 2048, 5000]),
+    added=st.booleans(),
+)
+def test_products_with_what_an_image_shares(images, prompts, tokens, heads, columns, added):
+    a = torch.randn(images * prompts, tokens, heads, 3, dtype=torch.float64)
+    b = torch.randn(images, heads, 3, columns, dtype=torch.float64)
+    before = torch.randn(images * prompts, tokens, heads, columns, dtype=torch.float64)
+    expected = torch.einsum('qthc,qhcn->qthn', a, b.repeat_interleave(prompts, 0)) + (before if added else 0)
+    torch.testing.assert_close(_per_image(a, b, before if added else None), expected)
+
+
+def test_some_masks_of_some_prompts_of_one_image_are_upscaled_alone():
+    sam = small_sam()
+    given_inputs = inputs(sam, 2, 5, 8, 8, torch.float32)
+    decoder = FoldedDecoder(sam, torch.float32)
+    masks, _ = run(decoder, *given_inputs)
+    state = decoder.prepare(given_inputs[0], *given_inputs[2:])
+    _, prompts = decoder.decode(state, given_inputs[1])
+    wanted = torch.tensor([[False, True, False], [True, False, True]])
+    image = state.of_image(1)
+    selected = decoder.select(image, prompts, torch.tensor([6, 9]), (8, 8))
+    some = decoder.masks(image, selected, wanted)
+    torch.testing.assert_close(decoder.masks(image, selected[1:], wanted[1:]), some[1:])
+    corner = decoder.masks(image, decoder.select(image, prompts, torch.tensor([6, 9]), (3, 5)), wanted)
+    torch.testing.assert_close(corner, some[:, :12, :20])
+    torch.testing.assert_close(some, masks[[6, 9]][wanted], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('dtype, tolerance', [(torch.bfloat16, 0.1), (torch.float16, 0.02)])
+def test_half_precision_is_close(dtype, tolerance):
+    sam = small_sam()
+    given_inputs = inputs(sam, 2, 6, 8, 8, torch.float32)
+    masks, scores = run(FoldedDecoder(sam, dtype), *given_inputs)
+    expected_masks, expected_scores = stock(sam, *given_inputs)
+    assert (scores - expected_scores).abs().mean() < tolerance * expected_scores.std()
+    assert (masks.float() - expected_masks).abs().mean() < tolerance * expected_masks.std()
+
+
+def test_weights_are_read_at_each_call():
+    sam = small_sam()
+    given_inputs = inputs(sam, 1, 3, 8, 8, torch.float32)
+    decoder = FoldedDecoder(sam, torch.float32)
+    for parameter in sam.mask_decoder.parameters():
+        parameter.mul_(1.1)
+    torch.testing.assert_close(run(decoder, *given_inputs)[1], stock(sam, *given_inputs)[1], rtol=1e-4, atol=1e-4)
+
+
+class OtherDecoder(MaskDecoder):
+    """Predicts otherwise."""
+
+    def predict_masks(self, **kwargs):
+        masks, scores = super().predict_masks(**kwargs)
+        return masks + 1, scores * 2
+
+
+def other_class(decoder):
+    decoder.__class__ = OtherDecoder
+
+
+def exchanged_projection(decoder):
+    """As fine-tuning by low-rank adapters leaves it: more than a matrix."""
+    attention = decoder.transformer.layers[1].cross_attn_token_to_image
+    attention.k_proj = torch.nn.Sequential(attention.k_proj, torch.nn.Tanh())
+
+
+@pytest.mark.parametrize('change', [other_class, exchanged_projection])
+def test_other_decoders_keep_their_own_forward(change):
+    sam = small_sam()
+    before = stock(sam, *(given_inputs := inputs(sam, 2, 3, 8, 8, torch.float32)))
+    sam = copy.deepcopy(sam)
+    change(sam.mask_decoder)
+    decoder = build_decoder(sam, torch.float32)
+    assert type(decoder) is PlainDecoder
+    masks, scores = run(decoder, *given_inputs)
+    expected_masks, expected_scores = stock(sam, *given_inputs)
+    torch.testing.assert_close(masks, expected_masks)
+    torch.testing.assert_close(scores, expected_scores)
+    assert not torch.allclose(masks, before[0])

@@ -1,0 +1,33 @@
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from segment_anything.utils.amg import batched_mask_to_box, calculate_stability_score
+
+from mmsampriors.masks.sam.filters import boxes_above, pack_above, stability_scores, unpack
+
+shapes = st.tuples(st.integers(0, 4), st.integers(1, 20), st.integers(1, 20))
+
+
+def blobs(shape, seed):
+    """Random logits, the first of them nowhere above zero."""
+    logits = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * 3
+    logits[:1] = -5
+    return logits
+
+
+@settings(deadline=None)
+@given(shape=shapes, seed=st.integers(0, 1000), threshold=st.sampled_from([0.0, 0.7]))
+def test_measures_are_stock(shape, seed, threshold):
+    logits = blobs(shape, seed)
+    expected = calculate_stability_score(logits, threshold, 1.0)
+    torch.testing.assert_close(stability_scores(logits, threshold, 1.0), expected, equal_nan=True)
+    assert boxes_above(logits, threshold).equal(batched_mask_to_box(logits > threshold).float())
+
+
+@settings(deadline=None)
+@given(shape=shapes, seed=st.integers(0, 1000))
+def test_packing_keeps_every_bit(shape, seed):
+    logits = blobs(shape, seed)
+    packed = pack_above(logits, 0.0)
+    assert packed.shape == (shape[0], -(-shape[1] * shape[2] // 8)) and packed.dtype == torch.uint8
+    assert unpack(packed, shape[1:]).equal(logits > 0)

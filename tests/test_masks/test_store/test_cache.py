@@ -1,0 +1,195 @@
+"""The cache on disk and folders of label maps."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mmsampriors.masks import (
+    ImageFile,
+    ImageMasks,
+    LabelMaps,
+    MaskCache,
+    MaskStoreError,
+    RunMasks,
+    build_store,
+    sha256_of,
+)
+
+SETTINGS = dict(source='gt', segmenter=dict(type='Fake', thresholds=(0.2, 0.6), checkpoint='1f'), restorer=None)
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / 'data' / 'gt' / 'one.png'
+    path.parent.mkdir(parents=True)
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return MaskCache(tmp_path / 'cache', SETTINGS, data_root=tmp_path / 'data')
+
+
+@pytest.fixture
+def masks():
+    return ImageMasks.from_masks(torch.rand(6, 20, 30) < 0.2, torch.rand(6), torch.rand(6))
+
+
+def test_what_is_saved_is_loaded(cache, image, masks):
+    assert not cache.check(image)
+    cache.save(ImageFile(image), masks)
+    assert cache.check(image)
+    found = cache.load(image)
+    assert isinstance(found, RunMasks)
+    for name in ('masks', 'scores', 'stability', 'boxes', 'areas'):
+        torch.testing.assert_close(getattr(found, name), getattr(masks, name), rtol=0, atol=0)
+    assert list(Path(cache.cache_dir).rglob('*.tmp')) == []
+
+
+def test_entries_are_spread_over_folders(cache):
+    folders = {os.path.dirname(cache.entry_path(f'{index}.png')) for index in range(5000)}
+    assert len(folders) == 256
+
+
+def test_data_and_cache_may_move(cache, image, masks, tmp_path):
+    cache.save(ImageFile(image), masks)
+    moved = tmp_path / 'elsewhere'
+    shutil.move(tmp_path / 'data', moved / 'data')
+    shutil.move(tmp_path / 'cache', moved / 'cache')
+    there = MaskCache(moved / 'cache', SETTINGS, data_root=moved / 'data')
+    assert there.check(moved / 'data' / 'gt' / 'one.png')
+    assert len(there.load(moved / 'data' / 'gt' / 'one.png')) == 6
+
+
+def test_relative_paths_and_paths_outside_the_root(cache, image, masks, monkeypatch, tmp_path):
+    cache.save(ImageFile(image), masks)
+    monkeypatch.chdir(image.parent)
+    assert cache.check('one.png') and cache.check('../gt/one.png')
+    outside = shutil.copy(image, tmp_path / 'outside.png')
+    assert not cache.check(outside)
+    cache.save(ImageFile(outside), masks)
+    assert cache.check(outside)
+
+
+def test_missing_entries(cache, image):
+    with pytest.raises(MaskStoreError, match=r'no masks of .*one\.png: .* is absent; compute them with tools/cache'):
+        cache.load(image)
+
+
+@pytest.mark.parametrize(
+    'harm',
+    [lambda data: data[:-1], lambda data: data[:20], lambda data: b'', lambda data: data[:99] + b'?' + data[100:]],
+)
+def test_corrupt_entries_are_recognised(cache, image, masks, harm):
+    cache.save(ImageFile(image), masks)
+    path = Path(cache.entry_path(image))
+    path.write_bytes(harm(path.read_bytes()))
+    assert not cache.check(image)
+    with pytest.raises(MaskStoreError, match=r'one\.png in .*\.masks are corrupt .* computes them anew'):
+        cache.load(image)
+    cache.save(ImageFile(image), masks)
+    assert cache.check(image) and len(cache.load(image)) == 6
+
+
+def test_other_settings_are_an_error_that_names_them(cache, image, masks, tmp_path):
+    cache.save(ImageFile(image), masks)
+    changed = {**SETTINGS, 'segmenter': dict(type='Fake', thresholds=[0.2, 0.7], checkpoint='1f')}
+    other = MaskCache(tmp_path / 'cache', changed, data_root=tmp_path / 'data')
+    for read in (other.load, other.check):
+        with pytest.raises(
+            MaskStoreError,
+            match=r'foreign masks: the entry of .*one\.png, .*\.masks, .*'
+            r'segmenter\.thresholds: the entry has \[0\.2, 0\.6\], the config \[0\.2, 0\.7\]',
+        ):
+            read(image)
+
+
+def test_settings_compare_equal_after_a_round_trip(cache, image, masks, tmp_path):
+    cache.save(ImageFile(image), masks)
+    reordered = dict(reversed([(key, value) for key, value in cache.settings.items()]))
+    assert MaskCache(tmp_path / 'cache', reordered, data_root=tmp_path / 'data').check(image)
+
+
+def test_an_image_that_changed_makes_its_masks_stale(cache, image, masks):
+    cache.save(ImageFile(image), masks)
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(image)
+    with pytest.raises(MaskStoreError, match=r'stale masks: .*one\.png changed .*\.masks .* delete that file'):
+        cache.check(image)
+    os.remove(cache.entry_path(image))
+    assert not cache.check(image)
+
+
+def test_a_touched_image_is_the_same_image(cache, image, masks):
+    cache.save(ImageFile(image), masks)
+    os.utime(image, (1, 1))
+    assert cache.check(image)
+
+
+def test_an_entry_under_another_name_is_foreign(cache, image, masks):
+    cache.save(ImageFile(image), masks)
+    other = shutil.copy(image, image.with_name('two.png'))
+    path = Path(cache.entry_path(other))
+    path.parent.mkdir(exist_ok=True)
+    shutil.copy(cache.entry_path(image), path)
+    with pytest.raises(MaskStoreError, match=r'is the place of gt/two\.png, and holds the masks of gt/one\.png'):
+        cache.check(other)
+
+
+def test_sweep_removes_what_killed_processes_left(cache, image, masks):
+    cache.save(ImageFile(image), masks)
+    entry = Path(cache.entry_path(image))
+    old, new = (entry.with_name(f'{entry.name}.{name}.tmp') for name in ('old', 'new'))
+    for path in (old, new):
+        path.write_bytes(b'half')
+    os.utime(old, (time.time() - 7200,) * 2)
+    cache.sweep()
+    assert entry.exists() and new.exists() and not old.exists()
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_label_maps(tmp_path, dtype):
+    labels = (np.random.default_rng(0).integers(0, 9, (20, 30)) * (np.iinfo(dtype).max // 9)).astype(dtype)
+    Image.fromarray(labels).save(tmp_path / 'one.png')
+    found = LabelMaps(tmp_path).load('/photographs/one.jpg')
+    expected = ImageMasks.from_label_map(torch.from_numpy(labels.astype(np.int32)))
+    assert len(found) == 9
+    assert found.masks.equal(expected.masks)
+
+
+def test_bad_label_maps_are_named(tmp_path):
+    with pytest.raises(MaskStoreError, match=r'no label map of .*one\.jpg: .*one\.png is absent'):
+        LabelMaps(tmp_path).load('one.jpg')
+    (tmp_path / 'cut.png').write_bytes(b'\x89PNG\r\n')
+    with pytest.raises(MaskStoreError, match=r'cut\.png cannot be read as a label map'):
+        LabelMaps(tmp_path).load('cut.jpg')
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / 'colour.png')
+    with pytest.raises(MaskStoreError, match=r'colour\.png must be a label map with one channel, found 3'):
+        LabelMaps(tmp_path).load('colour.jpg')
+
+
+def test_stores_are_built_from_configs(tmp_path):
+    store = dict(type='MaskCache', cache_dir=str(tmp_path), settings=dict())
+    assert isinstance(build_store(store), MaskCache) and store['type'] == 'MaskCache'
+    assert isinstance(build_store(dict(type='LabelMaps', folder=str(tmp_path))), LabelMaps)
+    with pytest.raises(ValueError, match="one of MaskCache, LabelMaps, found 'Nonsense'"):
+        build_store(dict(type='Nonsense'))
+
+
+def test_sha256_of(tmp_path):
+    (tmp_path / 'x').write_bytes(b'abc')
+    assert sha256_of(tmp_path / 'x') == 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'
+
+
+def test_masks_need_no_mmagic():
+    code = "import sys; sys.modules['mmagic'] = None; import mmsampriors.masks as m; m.RunMasks.empty(4, 5)"
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

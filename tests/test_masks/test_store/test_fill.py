@@ -1,0 +1,162 @@
+"""Filling a cache: resumed, shared, killed."""
+
+import multiprocessing
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from mmsampriors.masks import Filled, ImageMasks, MaskCache, MaskStoreError, fill_cache
+
+KILLS = 20
+
+
+def segment(images):
+    """Masks that can be told from each other and from those of any other image."""
+    levels = torch.linspace(0.1, 0.9, 7)[:, None, None]
+    return [ImageMasks.from_masks(image.mean(0) > levels, levels.flatten()) for image in images]
+
+
+def write_images(folder, count, sizes=((20, 30),)):
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    for index in range(count):
+        pixels = rng.integers(0, 255, (*sizes[index % len(sizes)], 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f'{index}.png')
+    return sorted(str(path) for path in folder.iterdir())
+
+
+def right(cache, path):
+    pixels = torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1) / 255
+    expected, found = segment(pixels[None])[0], cache.load(path)
+    return found.masks.equal(expected.masks) and found.scores.equal(expected.scores)
+
+
+def open_cache(folder):
+    return MaskCache(folder / 'cache', dict(type='thresholds'), data_root=folder)
+
+
+def fill_in_child(folder, paths, shard):
+    torch.set_num_threads(1)
+    tqdm.set_lock(threading.RLock())  # of its own: who is killed while holding the one that is shared leaves it locked
+    fill_cache(open_cache(folder), paths, segment, shard=shard)
+
+
+def start_filler(folder, paths, shard=(0, 1)):
+    process = multiprocessing.get_context('fork').Process(  # starts at once, with all that is imported here
+        target=fill_in_child, args=(folder, paths, shard)
+    )
+    process.start()
+    return process
+
+
+def test_fills_and_resumes(tmp_path):
+    paths, cache = write_images(tmp_path / 'images', 7), open_cache(tmp_path)
+    assert fill_cache(cache, paths[:3], segment) == Filled(0, 3)
+    assert fill_cache(cache, paths + paths, segment) == Filled(10, 4)
+    assert fill_cache(cache, tuple(paths), None) == Filled(7, 0)
+    assert all(right(cache, path) for path in paths)
+
+
+@pytest.mark.parametrize('batch_size', [1, 3, 100])
+def test_batches_hold_images_of_one_size(tmp_path, batch_size):
+    paths, cache, seen = write_images(tmp_path / 'images', 9, [(20, 30), (20, 30), (30, 20)]), open_cache(tmp_path), []
+
+    def count(images):
+        seen.append(len(images))
+        return segment(images)
+
+    fill_cache(cache, paths, count, batch_size=batch_size)
+    assert sum(seen) == 9 and max(seen) == min(batch_size, 2)
+    assert all(right(cache, path) for path in paths)
+
+
+def test_shards_are_disjoint_and_complete(tmp_path):
+    paths, cache = write_images(tmp_path / 'images', 11), open_cache(tmp_path)
+    filled = [fill_cache(cache, paths, segment, shard=(index, 3)) for index in range(3)]
+    assert filled == [(0, 4), (0, 4), (0, 3)]
+    assert all(right(cache, path) for path in paths)
+
+
+def test_the_restored_image_is_segmented(tmp_path):
+    paths, cache = write_images(tmp_path / 'images', 2), open_cache(tmp_path)
+    fill_cache(cache, paths, segment, restore=lambda images: torch.ones_like(images))
+    assert len(cache.load(paths[0])) == 7 and cache.load(paths[0]).masks.all()
+
+
+def test_images_are_read_as_rgb(tmp_path):
+    path = str(tmp_path / 'red.png')
+    Image.fromarray(np.full((4, 5, 3), (255, 0, 0), np.uint8)).save(path)
+    seen = []
+    fill_cache(open_cache(tmp_path), [path], lambda images: seen.append(images) or segment(images))
+    assert seen[0].shape == (1, 3, 4, 5) and seen[0][0, :, 0, 0].tolist() == [1, 0, 0]
+
+
+def test_bad_images_and_bad_segmenters_are_named(tmp_path):
+    (tmp_path / 'cut.png').write_bytes(b'\x89PNG\r\n')
+    with pytest.raises(ValueError, match=r'cut\.png cannot be read as an image'):
+        fill_cache(open_cache(tmp_path), [tmp_path / 'cut.png'], segment)
+    path = write_images(tmp_path / 'images', 1)[0]
+    with pytest.raises(ValueError, match=r'gave masks of \(3, 4\) for .*0\.png, which has \(20, 30\)'):
+        fill_cache(open_cache(tmp_path), [path], lambda images: [ImageMasks.empty(3, 4)])
+
+
+def test_foreign_entries_stop_the_work_before_it_begins(tmp_path):
+    paths = write_images(tmp_path / 'images', 3)
+    fill_cache(open_cache(tmp_path), paths[-1:], segment)
+    other = MaskCache(tmp_path / 'cache', dict(type='another'), data_root=tmp_path)
+    with pytest.raises(MaskStoreError, match=r'2\.png.*type: the entry has .thresholds., the config .another.'):
+        fill_cache(other, paths, None)
+
+
+def test_two_fillers_at_once(tmp_path):
+    paths, cache = write_images(tmp_path / 'images', 60), open_cache(tmp_path)
+    fillers = [start_filler(tmp_path, paths) for _ in range(2)]
+    for filler in fillers:
+        filler.join(60)
+        assert filler.exitcode == 0
+    assert all(right(cache, path) for path in paths)
+    assert list((tmp_path / 'cache').rglob('*.tmp')) == []
+
+
+def test_survives_kill_9_at_random_moments(tmp_path):
+    paths, cache = write_images(tmp_path / 'images', 120), open_cache(tmp_path)
+    rng, kills, in_the_middle = random.Random(0), 0, 0
+    while kills < KILLS:
+        before = {path for path in paths if os.path.exists(cache.entry_path(path))}
+        fillers = [
+            start_filler(tmp_path, paths, shard) for shard in rng.choice([[(0, 1)], [(0, 1), (0, 1)], [(0, 2), (1, 2)]])
+        ]
+        wait_for_progress(cache, paths, len(before))
+        time.sleep(rng.uniform(0, 0.15))
+        for filler in fillers:
+            filler.kill()
+            filler.join()
+            kills += filler.exitcode == -signal.SIGKILL
+        after = {path for path in paths if os.path.exists(cache.entry_path(path))}
+        in_the_middle += len(before) < len(after) < len(paths)
+        assert before <= after, 'lost'
+        assert all(right(cache, path) for path in after), 'wrong'
+        if len(after) == len(paths):
+            for path in paths[::2]:
+                os.remove(cache.entry_path(path))
+    assert in_the_middle >= 5, 'hardly any kill hit a working filler'
+    filled = fill_cache(cache, paths, segment)
+    assert sum(filled) == len(paths)
+    assert all(right(cache, path) for path in paths)
+    assert len(list(Path(cache.cache_dir).rglob('*.masks'))) == len(paths)
+
+
+def wait_for_progress(cache, paths, stored, seconds=30):
+    """Waits until a filler wrote something: one that is still starting cannot be interrupted at work."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and sum(os.path.exists(cache.entry_path(path)) for path in paths) == stored:
+        time.sleep(0.001)

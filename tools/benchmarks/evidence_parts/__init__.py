@@ -1,1 +1,0 @@
-"""What tools/benchmarks/evidence.py is made of."""
