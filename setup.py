@@ -43,7 +43,7 @@ setup(
     description='SAM-prior distillation for mmagic restoration networks',
     license='Apache-2.0',
     packages=find_packages(include=['mmsampriors', 'mmsampriors.*']),
-    package_data={'mmsampriors': list_mim_files(), 'mmsampriors.masks': ['*.safetensors']},
+    package_data={'mmsampriors': list_mim_files(), 'mmsampriors.masks.sam': ['*.safetensors']},
     python_requires='>=3.10,<3.13',
     install_requires=read_requirements('runtime'),
     extras_require={'lite': read_requirements('lite'), 'tests': read_requirements('tests')},

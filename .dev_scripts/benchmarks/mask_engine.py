@@ -10,7 +10,7 @@ counts, by its median.
 
     python .dev_scripts/benchmarks/mask_engine.py --json --models small vit_b                            # two CPU cores
     python .dev_scripts/benchmarks/mask_engine.py --json --models vit_b vit_h --device cuda --images 8 \
-        --stock-prompts 1024 --points-per-batch 64 256 1024 --dtypes float32 bfloat16 --fast                           # one GPU
+        --stock-prompts 1024 --points-per-batch 64 256 1024 --dtypes float32 bfloat16 --fast  # one GPU
 """
 
 import argparse

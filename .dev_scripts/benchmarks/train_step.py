@@ -8,7 +8,7 @@ state of what trains, and what the step adds. In ``joint, checkpointed`` Checkpo
 
     python .dev_scripts/benchmarks/train_step.py --json                           # two CPU cores
     python .dev_scripts/benchmarks/train_step.py --json --models nafnet --patch-sizes 256 --batch 8 --rounds 5 \
-        --workers 8 --device cuda --dtypes float32 bfloat16 --online tiny vit_b   # one GPU; then --models restormer, patches of 128
+        --workers 8 --device cuda --dtypes float32 bfloat16 --online tiny vit_b  # one GPU
 """
 
 import argparse
