@@ -1,10 +1,12 @@
 """Repairs to upstream, applied when this module is imported and only where they are needed.
 
-Each function names what it mends, in which version, and when it can go. All of them are idempotent. They must be in
+Each function names what it mends, in which version, and when it can go. It does nothing on a later version of the
+package that it mends. All of them are idempotent. They must be in
 place before mmagic is imported, so every module of this package that imports mmagic imports this one first.
 """
 
 import contextlib
+import functools
 import importlib.abc
 import importlib.metadata
 import importlib.util
@@ -20,6 +22,7 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.fileio.backends import LocalBackend
+from mmengine.utils import digit_version
 
 from .files import written_whole
 
@@ -29,6 +32,20 @@ JPEG_MODULE = 'mmagic.datasets.transforms.random_degradations'
 LOOPS_MODULE = 'mmagic.engine.runner.multi_loops'
 CHECKPOINT_MODULE = 'mmengine.hooks.checkpoint_hook'
 PREPROCESSOR_MODULE = 'mmagic.models.data_preprocessors.data_preprocessor'
+
+
+def _up_to(package: str, version: str):
+    """Lets a repair run only where the installed package is as old as the last version that has the fault."""
+
+    def gate(repair):
+        @functools.wraps(repair)
+        def gated():
+            if digit_version(importlib.metadata.version(package)) <= digit_version(version):
+                repair()
+
+        return gated
+
+    return gate
 
 
 class _AroundImport(importlib.abc.MetaPathFinder):
@@ -147,6 +164,7 @@ def replace_parts_of_another_type():
     Config._merge_a_into_b = staticmethod(_merge_a_into_b)
 
 
+@_up_to('mmagic', '1.2.0')
 def alias_numpy_bool8():
     """mmagic 1.2.0 uses ``np.bool8`` when it is imported; numpy 2.0 removed it. Can go with the next mmagic."""
     if int(np.__version__.split('.')[0]) >= 2 and not hasattr(np, 'bool8'):
@@ -166,6 +184,7 @@ def _mmcv_as_accepted():
         mmcv.__version__ = version
 
 
+@_up_to('mmagic', '1.2.0')
 def accept_mmcv_2_2():
     """mmagic 1.2.0 refuses mmcv 2.2 by an assertion in its ``__init__``, which is all that reads the version there.
 
@@ -198,6 +217,7 @@ def _ops_without_extension():
         del sys.modules['mmcv._ext']
 
 
+@_up_to('mmagic', '1.2.0')
 def stand_in_for_mmcv_ops():
     """``import mmagic.models`` of mmagic 1.2.0 imports ``mmcv.ops``, which needs the compiled ``mmcv._ext``.
 
@@ -230,6 +250,7 @@ def _without_mediapipe():
         sys.modules['mediapipe'] = mediapipe
 
 
+@_up_to('mmagic', '1.2.0')
 def import_inferencers_without_mediapipe_solutions():
     """``mmagic.apis`` of mmagic 1.2.0 imports controlnet_aux, which uses ``mediapipe.solutions`` when it is imported.
 
@@ -252,6 +273,7 @@ def _read_jpeg_color_type():
     kind.__init__ = __init__
 
 
+@_up_to('mmagic', '1.2.0')
 def read_color_type_of_jpeg_compression():
     """``RandomJPEGCompression`` of mmagic 1.2.0 ignores ``params.color_type``, where its configs write ``'grayscale'``.
 
@@ -276,6 +298,7 @@ def _know_y_channel():
     kind._parse_channel_order = _parse_channel_order
 
 
+@_up_to('mmagic', '1.2.0')
 def take_y_channel_for_one_channel():
     """``DataPreprocessor`` of mmagic 1.2.0 takes a Y channel (``to_y_channel``) for the colour image in the file.
 
@@ -291,6 +314,7 @@ def _name_val_loop():
     LOOPS.register_module(name='ValLoop', force=True, module=sys.modules[LOOPS_MODULE].MultiValLoop)
 
 
+@_up_to('mmagic', '1.2.0')
 def validate_in_mmagics_loop():
     """mmagic 1.2.0's metrics, timer and log serve its own MultiValLoop only, and its SwinIR configs say ``ValLoop``.
 
@@ -316,6 +340,7 @@ def _find_best_by_suffix():
     kind._save_best_checkpoint = _save_best_checkpoint
 
 
+@_up_to('mmagic', '1.2.0')
 def find_best_metric_with_prefix():
     """``save_best='PSNR'`` of mmagic 1.2.0's default runtime meets ``McMaster/PSNR`` in its SwinIR configs: a KeyError.
 
@@ -350,6 +375,7 @@ def _name_safe_globals():
     torch.serialization.add_safe_globals([HistoryBuffer, _history_buffer_getattr, *numpy_names])
 
 
+@_up_to('mmengine', '0.10.7')
 def allow_mmengine_checkpoints():
     """mmengine 0.10.7 stores ``HistoryBuffer`` objects, which torch 2.6 and later refuse to load (``--resume`` fails).
 
@@ -359,6 +385,7 @@ def allow_mmengine_checkpoints():
     _after_import('mmengine.runner.checkpoint', _name_safe_globals)
 
 
+@_up_to('mmengine', '0.10.7')
 def write_files_whole():
     """mmengine 0.10.7 writes checkpoints in place: a run killed meanwhile leaves a file that is cut off.
 

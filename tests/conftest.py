@@ -61,7 +61,7 @@ def model_cfg():
         return copy.deepcopy(
             {
                 **dict(
-                    type='SPDModel',
+                    type='mmsampriors.SPDModel',
                     generator=NAFNET,
                     pixel_loss=dict(type='L1Loss'),
                     train_cfg=dict(),
@@ -126,7 +126,7 @@ def runner_cfg(pairs, model_cfg, tmp_path, monkeypatch):
                     ),
                 ),
                 log_processor=dict(type='LogProcessor', window_size=1, by_epoch=False),
-                custom_hooks=[dict(type='SPDScheduleHook', interval=1), *hooks],
+                custom_hooks=[dict(type='mmsampriors.SPDScheduleHook', interval=1), *hooks],
                 randomness=dict(seed=0),
                 log_level='WARNING',
             ),

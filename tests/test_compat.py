@@ -228,3 +228,21 @@ def test_missing_mmcv_says_what_to_install(tmp_path):
     requirement = (ROOT / 'requirements' / 'lite.txt').read_text().splitlines()[-1]
     assert done.returncode != 0
     assert f'pip install "{requirement}"' in done.stderr
+
+
+def test_repairs_leave_later_versions_alone(tmp_path):
+    check_python(
+        """
+        import importlib.metadata, sys
+        real = importlib.metadata.version
+        later = dict(mmagic='1.3.0', mmengine='0.11.0')
+        importlib.metadata.version = lambda name: later.get(name) or real(name)
+        import mmengine.fileio, numpy
+        put, had = mmengine.fileio.LocalBackend.put, hasattr(numpy, 'bool8')
+        import mmsampriors
+        assert mmengine.fileio.LocalBackend.put is put
+        assert hasattr(numpy, 'bool8') == had
+        assert not any(type(finder).__name__ == '_AroundImport' for finder in sys.meta_path)
+        """,
+        folder=tmp_path,
+    )

@@ -16,13 +16,13 @@ import mmsampriors  # noqa: F401  (before mmagic, which it mends)
 
 # isort: split
 import torch  # noqa: E402
-from mmagic.registry import DATASETS, MODELS  # noqa: E402
 from mmengine.config import Config, DictAction  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 
 from mmsampriors.checks.pair_check import check_data  # noqa: E402
 from mmsampriors.datasets.stored_masks import carry_masks, fill_masks  # noqa: E402
 from mmsampriors.engine.restorer import restorer_of  # noqa: E402
+from mmsampriors.registry import DATASETS, MODELS, build_part, is_a
 
 
 def parse_args():
@@ -60,9 +60,9 @@ def stored_source(cfg: Config):
     if not cfg.model.get('spd'):
         raise ValueError(
             f'{cfg.filename} has no model.spd: inherit mmsampriors::_base_/spd.py and write '
-            "model = dict(type='SPDModel', spd=_base_.spd)"
+            "model = dict(type='mmsampriors.SPDModel', spd=_base_.spd)"
         )
-    source = MODELS.build(cfg.model.spd['masks'])
+    source = build_part(MODELS, cfg.model.spd['masks'])
     if not source.stored:
         raise ValueError(
             f'model.spd.masks is {type(source).__name__}, which stores nothing: expected a stored source, '
@@ -79,7 +79,7 @@ def main():
     source = stored_source(cfg)
     check_data(cfg)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    hooks = [hook for hook in cfg.get('custom_hooks', []) if hook.get('type') == 'MaskCacheHook']
+    hooks = [hook for hook in cfg.get('custom_hooks', []) if is_a(hook, 'MaskCacheHook')]
     carry_masks(dataset, source, tuple(name for hook in hooks for name in hook.get('neutral', ())))
     default = f'cuda:{os.environ.get("LOCAL_RANK", 0)}' if torch.cuda.is_available() else 'cpu'
     filled = fill_masks(

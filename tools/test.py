@@ -18,10 +18,10 @@ from mmengine.dist import is_main_process  # noqa: E402
 from mmengine.hooks import Hook  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
-import mmsampriors.evaluation  # noqa: E402, F401  (registers its metrics, for exported students too)
 from mmsampriors.checks.pair_check import check_data  # noqa: E402
 from mmsampriors.engine.export import stock_model, student_weights  # noqa: E402
 from mmsampriors.engine.launch import add_common_options, load_config, process_group  # noqa: E402
+from mmsampriors.registry import SCOPE, is_a  # noqa: E402
 from mmsampriors.reports import by_set, save_results, sets_of, table_of  # noqa: E402
 
 
@@ -75,13 +75,12 @@ def config_of(cfg, refined):
         cfg.model.test_cfg = {**(cfg.model.get('test_cfg') or {}), 'refined': True}
         cfg.work_dir = osp.join(cfg.work_dir, 'refined')
         cfg.experiment_name = f'{cfg.get("experiment_name", "test")}_refined'
-    elif cfg.model.type == 'SPDModel':
+    elif is_a(cfg.model, 'SPDModel'):
         cfg.model = stock_model(cfg.model)
     # Nothing of training: mmengine's Runner would build the training set to know the iteration, which mmagic's
     # visualization hook asks for, and whoever tests need not have it.
     cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
-    own = cfg.get('spd_hooks', [])
-    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', []) if hook not in own]
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', []) if not str(hook['type']).startswith(f'{SCOPE}.')]
     return cfg
 
 
@@ -101,7 +100,7 @@ def main():
     cfg.load_from, cfg.resume = args.checkpoint, False
     if not osp.isfile(args.checkpoint) and '://' not in args.checkpoint:
         raise FileNotFoundError(f'there is no checkpoint {args.checkpoint}')
-    if args.refined and cfg.model.type != 'SPDModel':
+    if args.refined and not is_a(cfg.model, 'SPDModel'):
         raise ValueError(f'--refined needs the config of an SPDModel, and {args.config} has {cfg.model.type}')
     sets = sets_of(cfg)
     check_data(cfg, training=False)

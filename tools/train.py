@@ -39,7 +39,7 @@ def enable_amp(cfg):
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     else:
-        cfg.optim_wrapper.type = 'CPUAmpOptimWrapper'
+        cfg.optim_wrapper.type = 'mmsampriors.CPUAmpOptimWrapper'
         cfg.optim_wrapper.pop('loss_scale', None)  # bf16 needs none
 
 

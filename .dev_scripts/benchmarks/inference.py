@@ -29,13 +29,13 @@ from measure import (  # isort: skip
 )
 
 import torch
-from mmagic.registry import MODELS
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 
 import mmsampriors.models  # noqa: F401
 from mmsampriors.engine.export import write_student
+from mmsampriors.registry import MODELS
 
 
 def parse_args():

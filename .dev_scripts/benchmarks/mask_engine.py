@@ -234,7 +234,7 @@ def agreement(found: list, exact: list) -> float:
         if len(a) == 0 or len(b) == 0:
             values.append(float(len(a) == len(b)))
             continue
-        a, b = a.masks.flatten(1).float(), b.masks.flatten(1).float()
+        a, b = a.bitmaps.flatten(1).float(), b.bitmaps.flatten(1).float()
         inter = a @ b.T
         iou = inter / (a.sum(1)[:, None] + b.sum(1) - inter)
         values.append((iou.amax(1).mean() + iou.amax(0).mean()).item() / 2)

@@ -35,7 +35,6 @@ import mask_cache
 import mask_engine
 import numpy as np
 import torch
-from mmagic.registry import MODELS
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import init_default_scope
@@ -53,6 +52,7 @@ from mmsampriors.masks import ImageFile, ImageMasks, MaskCache, MaskEngine, buil
 from mmsampriors.masks.sam.tiny import TINY_AUTOMATIC
 from mmsampriors.models import Phase, Regions
 from mmsampriors.models.mask_sources.base import MaskSource
+from mmsampriors.registry import MODELS
 
 PHASES = {
     'joint': Phase(student=True, refiner=True, ramp=1.0),
@@ -218,7 +218,7 @@ class Bench:
             'refiner forward': self._forward(lambda: spd.refiner(restored), 'student stage'),
             'spf': self._in_phase(lambda: self._fused().sum().backward()),
             'spf forward': self._forward(self._fused, 'student stage'),
-            'masks': Task(lambda: [of_image.masks for of_image in self.fresh], self._enter('joint')),
+            'masks': Task(lambda: [of_image.bitmaps for of_image in self.fresh], self._enter('joint')),
             'analyzer': self._in_phase(self._analyze),
             'analyzer forward': self._in_phase(lambda: self._features(restored.clone().requires_grad_())),
             'sgr': self._relations(self.samples.masks),

@@ -19,7 +19,7 @@ MASKS = ('none', 'human', 'shuffled', *SEGMENTERS, *(name + RESTORED for name in
 #: Pictures at each validation cost time and say nothing here.
 HOOKS = dict(
     spd="[hook for hook in _base_.spd_hooks if hook['type'] != 'SPDVisualizationHook']",
-    plain="[hook for hook in _base_.spd_hooks if hook['type'] == 'ExactResumeHook']",
+    plain="[hook for hook in _base_.spd_hooks if hook['type'] == 'mmsampriors.ExactResumeHook']",
 )
 
 
@@ -65,7 +65,7 @@ def spd_of(training: Training, out: Path, checkpoint=None, start=None) -> dict:
         spd['masks'].update(source='restored', restorer=start, cache_dir=str(out / 'masks' / training.masks_name))
     if training.student == 'refiner':
         # Nothing is distilled. The share is below 1, as it must be, and takes all iterations.
-        spd.update(schedule=dict(type='TwoStageSchedule', refiner=1 - 1e-9), sgr=None, analyzer=None)
+        spd.update(schedule=dict(type='TwoStageSchedule', refiner=1.0), sgr=None, analyzer=None)
     elif training.two_stage:
         spd['schedule'] = dict(type='TwoStageSchedule', refiner=training.refiner_iters / training.iters)
     else:
@@ -95,7 +95,7 @@ def write_training(path: Path, training: Training, out: Path, checkpoint=None, l
     preset = training.preset
     model = dict(generator=preset.generators[training.model])
     if training.distils:
-        model.update(type='SPDModel', spd=spd_of(training, out, checkpoint, load_from))
+        model.update(type='mmsampriors.SPDModel', spd=spd_of(training, out, checkpoint, load_from))
     else:
         model.update(type='BaseEditModel')
     loader = dict(
@@ -167,15 +167,15 @@ def write_test(path: Path, training: Training, out: Path, images: Path, part: st
     evaluators = []
     for name in sets:
         protocol = dict(prefix=name, **_protocol(training.task))
-        by_image = dict(type='PSNRByImage', out=str(images / f'{name}.json'), **protocol)
+        by_image = dict(type='mmsampriors.PSNRByImage', out=str(images / f'{name}.json'), **protocol)
         metrics = [by_image, dict(type='SSIM', **protocol)]
         if human.is_dir():
-            metrics.append(dict(type='BorderPSNR', masks=masks_of('human', out), **protocol))
+            metrics.append(dict(type='mmsampriors.BorderPSNR', masks=masks_of('human', out), **protocol))
         # Segmenting takes longest: the degradation that was trained on, where restored images are worth it.
         if name == training.trained_on:
             metrics.append(
                 dict(
-                    type='SegmentationConsistency',
+                    type='mmsampriors.SegmentationConsistency',
                     masks=segmenter_of(judge, checkpoint),
                     prefix=name,
                     human_segments=str(human) if human.is_dir() else None,

@@ -18,8 +18,9 @@ from .trainings import STUDENTS
 RIVALS = ('plain', 'plain_restarted', 'plain_same_time', 'self')
 NOTE = """± is the standard deviation over n seeds. Differences are in dB of PSNR, paired by seed, with the paired-t
 95 % interval; in braces the bootstrap 95 % interval over the images. The segmentation score is the mean best IoU, in
-both directions, with human segments where there are any, else with the judge's masks of the ground truth. For refined images
-the source of the masks segments the restored image; human segments are those of the photograph. plain_restarted is the
+both directions, with human segments where there are any, else with the judge's masks of the ground truth. For refined
+images the source of the masks segments the restored image; human segments are those of the photograph.
+plain_restarted is the
 control of two stages: it starts where their student's stage does, at the same learning rates, and distils nothing."""
 
 

@@ -11,9 +11,9 @@ robustness_help = """The test sets of _base_/robustness.py are made from any fol
 python tools/dataset_converters/make_robustness.py PHOTOGRAPHS data/robustness"""
 
 robustness_pipeline = [
-    dict(type='LoadImageFromFile', key='img', channel_order='rgb', _scope_='mmagic'),
-    dict(type='LoadImageFromFile', key='gt', channel_order='rgb', _scope_='mmagic'),
-    dict(type='PackInputs', _scope_='mmagic'),
+    dict(type='LoadImageFromFile', key='img', channel_order='rgb'),
+    dict(type='LoadImageFromFile', key='gt', channel_order='rgb'),
+    dict(type='PackInputs'),
 ]
 
 robustness_sets = dict(
@@ -32,21 +32,20 @@ robustness = dict(
                     num_workers=4,
                     persistent_workers=False,
                     drop_last=False,
-                    sampler=dict(type='DefaultSampler', shuffle=False, _scope_='mmagic'),
+                    sampler=dict(type='DefaultSampler', shuffle=False),
                     dataset=dict(
                         type='BasicImageDataset',
                         metainfo=dict(dataset_type=name, task_name=task),
                         data_root=f'data/robustness/{name}',
                         data_prefix=dict(img='input', gt='target'),
                         pipeline=robustness_pipeline,
-                        _scope_='mmagic',
                     ),
                 )
                 for name in names
             ],
             evaluators=[
                 [
-                    dict(type=metric, prefix=name, convert_to='Y' if task == 'derain' else None, _scope_='mmagic')
+                    dict(type=metric, prefix=name, convert_to='Y' if task == 'derain' else None)
                     for metric in ('PSNR', 'SSIM')
                 ]
                 for name in names

@@ -1,18 +1,7 @@
 # SAM-prior distillation for any mmagic restoration config. Inherit it and write
-#   model = dict(type='SPDModel', spd=_base_.spd)
+#   model = dict(type='mmsampriors.SPDModel', spd=_base_.spd)
 #   custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks
 # Override through model.spd, not here: _base_.spd is copied when the child is read.
-# `_scope_` is spelled out because mmengine would else look these up in a registry named mmsampriors.
-custom_imports = dict(
-    imports=[
-        'mmsampriors.models',
-        'mmsampriors.datasets.samplers',
-        'mmsampriors.datasets.transforms',
-        'mmsampriors.engine',
-        'mmsampriors.evaluation',
-    ],
-    allow_failed_imports=False,
-)
 
 spd = dict(
     # M: where the masks come from. Felzenszwalb's segments need no weights, so that this runs anywhere, and are no
@@ -22,39 +11,38 @@ spd = dict(
         segmenter=dict(type='FelzenszwalbMasks', scale=250, sigma=0.8, min_size=500),
         source='gt',
         cache_dir='data/spd_masks',
-        _scope_='mmagic',
     ),
     # g: how masks are fused into what the refiner sees.
-    spf=dict(type='SPFUnit', form='prototype', inject='feature', _scope_='mmagic'),
+    spf=dict(type='SPFUnit', form='prototype', inject='feature'),
     # r: a network config, or None for the student's own architecture.
     refiner=None,
     # V: the frozen semantic analyzer. EfficientNet-Lite0 needs no download; VGGAnalyzer is the paper's.
-    analyzer=dict(type='EfficientNetAnalyzer', stage=2, _scope_='mmagic'),
+    analyzer=dict(type='EfficientNetAnalyzer', stage=2),
     # λ2 is sgr.loss_weight; sgr=None switches relations off.
-    sgr=dict(type='SGRLoss', loss_weight=0.02, _scope_='mmagic'),
+    sgr=dict(type='SGRLoss', loss_weight=0.02),
     # λ1 is distill.loss_weight: how much harder a difference from the refined image pulls than one from the truth.
-    distill=dict(type='SPDLoss', loss_weight=3.0, _scope_='mmagic'),
+    distill=dict(type='SPDLoss', loss_weight=3.0),
     # First the student alone, then the refiner over it, then the student again under the refiner. The student learns in
     # half of the iterations: for as many updates as without SPD, double max_iters. With a trained student (load_from)
     # set warmup=0.
-    schedule=dict(type='TwoStageSchedule', warmup=0.125, refiner=0.5, _scope_='mmagic'),
+    schedule=dict(type='TwoStageSchedule', warmup=0.125, refiner=0.5),
 )
 
 spd_hooks = [
     # Computes stored masks that are missing, before training.
-    dict(type='MaskCacheHook', _scope_='mmagic'),
+    dict(type='mmsampriors.MaskCacheHook'),
     # Order and augmentation as functions of the seed: a killed run goes on as if nothing had been. Plain training that
     # is compared with SPD needs it too: both then see the same patches.
-    dict(type='ExactResumeHook', _scope_='mmagic'),
+    dict(type='mmsampriors.ExactResumeHook'),
     # What each iteration trains: stages, ramps, separate clipping.
-    dict(type='SPDScheduleHook', _scope_='mmagic'),
+    dict(type='mmsampriors.SPDScheduleHook'),
     # Stops where a loss is not finite; warns where masks are few, or the refiner has nothing to teach.
-    dict(type='FiniteLossHook', _scope_='mmagic'),
-    dict(type='MaskCoverageHook', _scope_='mmagic'),
-    dict(type='RefinerGainHook', _scope_='mmagic'),
+    dict(type='mmsampriors.FiniteLossHook'),
+    dict(type='mmsampriors.MaskCoverageHook'),
+    dict(type='mmsampriors.RefinerGainHook'),
     # refined/PSNR beside PSNR, and panels, at each validation.
-    dict(type='RefinedPSNRHook', _scope_='mmagic'),
-    dict(type='SPDVisualizationHook', _scope_='mmagic'),
+    dict(type='mmsampriors.RefinedPSNRHook'),
+    dict(type='mmsampriors.SPDVisualizationHook'),
     # student.pth at the end and beside each best checkpoint.
-    dict(type='ExportStudentHook', _scope_='mmagic'),
+    dict(type='mmsampriors.ExportStudentHook'),
 ]

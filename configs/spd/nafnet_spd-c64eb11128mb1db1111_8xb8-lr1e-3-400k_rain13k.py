@@ -6,7 +6,10 @@ _base_ = [
     '../_base_/datasets/rain13k.py',
 ]
 
-model = dict(type='SPDModel', spd={**_base_.spd, 'masks': {**_base_.spd.masks, 'cache_dir': 'data/spd_masks/rain13k'}})
+model = dict(
+    type='mmsampriors.SPDModel',
+    spd={**_base_.spd, 'masks': {**_base_.spd.masks, 'cache_dir': 'data/spd_masks/rain13k'}},
+)
 custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks
 
 # mmagic 1.2.0 trains on BGR and validates on RGB here: both are RGB now.
@@ -16,8 +19,8 @@ train_pipeline = [
 train_dataloader = dict(dataset={**_base_.pairs.train, 'pipeline': train_pipeline})
 val_dataloader = dict(dataset=_base_.pairs.val)
 val_evaluator = [
-    dict(type='PSNR', convert_to='Y', _scope_='mmagic'),
-    dict(type='SSIM', convert_to='Y', _scope_='mmagic'),
+    dict(type='PSNR', convert_to='Y'),
+    dict(type='SSIM', convert_to='Y'),
 ]
 
 test_sets = ['Rain100H', 'Rain100L', 'Test100', 'Test1200', 'Test2800']
@@ -35,8 +38,8 @@ test_dataloader = [
 ]
 test_evaluator = [
     [
-        dict(type='PSNR', convert_to='Y', prefix=name, _scope_='mmagic'),
-        dict(type='SSIM', convert_to='Y', prefix=name, _scope_='mmagic'),
+        dict(type='PSNR', convert_to='Y', prefix=name),
+        dict(type='SSIM', convert_to='Y', prefix=name),
     ]
     for name in test_sets
 ]

@@ -5,7 +5,9 @@ _base_ = [
     '../_base_/datasets/sidd.py',
 ]
 
-model = dict(type='SPDModel', spd={**_base_.spd, 'masks': {**_base_.spd.masks, 'cache_dir': 'data/spd_masks/sidd'}})
+model = dict(
+    type='mmsampriors.SPDModel', spd={**_base_.spd, 'masks': {**_base_.spd.masks, 'cache_dir': 'data/spd_masks/sidd'}}
+)
 custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks
 
 # mmagic 1.2.0 trains on BGR and validates on RGB here: both are RGB now.

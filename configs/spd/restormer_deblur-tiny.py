@@ -2,7 +2,8 @@
 _base_ = ['../_base_/spd.py', '../_base_/models/restormer_tiny.py', '../_base_/schedules/tiny.py']
 
 model = dict(
-    type='SPDModel', spd={**_base_.spd, 'masks': {**_base_.spd.masks, 'cache_dir': 'data/spd_masks/tiny-deblur'}}
+    type='mmsampriors.SPDModel',
+    spd={**_base_.spd, 'masks': {**_base_.spd.masks, 'cache_dir': 'data/spd_masks/tiny-deblur'}},
 )
 custom_hooks = _base_.spd_hooks
 

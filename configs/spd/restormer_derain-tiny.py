@@ -2,7 +2,8 @@
 _base_ = ['../_base_/spd.py', '../_base_/models/restormer_tiny.py', '../_base_/schedules/tiny.py']
 
 model = dict(
-    type='SPDModel', spd={**_base_.spd, 'masks': {**_base_.spd.masks, 'cache_dir': 'data/spd_masks/tiny-derain'}}
+    type='mmsampriors.SPDModel',
+    spd={**_base_.spd, 'masks': {**_base_.spd.masks, 'cache_dir': 'data/spd_masks/tiny-derain'}},
 )
 custom_hooks = _base_.spd_hooks
 
@@ -10,8 +11,8 @@ train_dataloader = dict(dataset=dict(data_root='data/tiny/derain/train'))
 val_dataloader = dict(dataset=dict(data_root='data/tiny/derain/val'))
 test_dataloader = val_dataloader
 val_evaluator = test_evaluator = [
-    dict(type='PSNR', convert_to='Y', _scope_='mmagic'),
-    dict(type='SSIM', convert_to='Y', _scope_='mmagic'),
+    dict(type='PSNR', convert_to='Y'),
+    dict(type='SSIM', convert_to='Y'),
 ]
 
 data_help = """Make pairs from two folders of photographs, one to train on and one to validate with:

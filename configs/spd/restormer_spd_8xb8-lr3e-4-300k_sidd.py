@@ -5,7 +5,9 @@ _base_ = [
     '../_base_/schedules/restormer_denoise.py',
 ]
 
-model = dict(type='SPDModel', spd={**_base_.spd, 'masks': {**_base_.spd.masks, 'cache_dir': 'data/spd_masks/sidd'}})
+model = dict(
+    type='mmsampriors.SPDModel', spd={**_base_.spd, 'masks': {**_base_.spd.masks, 'cache_dir': 'data/spd_masks/sidd'}}
+)
 custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks
 
 experiment_name = 'restormer_spd_8xb8-lr3e-4-300k_sidd'

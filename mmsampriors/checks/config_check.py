@@ -1,6 +1,5 @@
 """Checks of a whole config, before any data is read."""
 
-import ast
 import inspect
 import logging
 import os.path as osp
@@ -8,13 +7,16 @@ from copy import deepcopy
 from typing import Iterator, NamedTuple, Tuple
 
 import torch
-from mmagic.registry import MODELS
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from mmsampriors.checks.spd_config import check_spd
+from mmsampriors.internals import base_files
 from mmsampriors.models import SPDModel
 from mmsampriors.models.network_probe import probe_network
+from mmsampriors.registry import MODELS, build_part, is_a
+
+from .names import check_names
+from .spd_config import check_spd
 
 
 def check_config(cfg: Config):
@@ -24,18 +26,19 @@ def check_config(cfg: Config):
         ValueError: Model without hook, hook without model, a base whose model is no BaseEditModel, wrong ``model.spd``,
             or a top-level ``spd`` that was changed and has no effect.
     """
-    hooks = [hook.get('type') for hook in cfg.get('custom_hooks', [])]
-    has_model, has_hook = cfg.model.get('type') == 'SPDModel', 'SPDScheduleHook' in hooks
+    check_names(cfg)
+    hooks = cfg.get('custom_hooks', [])
+    has_model, has_hook = is_a(cfg.model, 'SPDModel'), any(is_a(hook, 'SPDScheduleHook') for hook in hooks)
     if has_hook and not has_model:
         raise ValueError(
             f'custom_hooks has SPDScheduleHook, but model.type is {cfg.model.get("type")!r}, so nothing '
-            "would be distilled: write model = dict(type='SPDModel', spd=_base_.spd)"
+            "would be distilled: write model = dict(type='mmsampriors.SPDModel', spd=_base_.spd)"
         )
     if not has_model:
         return
     if not has_hook:
         raise ValueError(
-            'model.type is SPDModel, but custom_hooks has no SPDScheduleHook: write custom_hooks = '
+            'model.type is mmsampriors.SPDModel, but custom_hooks has no SPDScheduleHook: write custom_hooks = '
             "_base_.get('custom_hooks', []) + _base_.spd_hooks"
         )
     file = _ConfigFile.of(cfg.filename) if cfg.filename and osp.isfile(cfg.filename) else None
@@ -52,10 +55,10 @@ def check_training(cfg: Config):
         ValueError: The network does not map an image to an image of its size (super-resolution, video, two pictures),
             the config lacks what training needs, or loads images of other channels than the network takes.
     """
-    if cfg.model.get('type') != 'SPDModel':
+    if not is_a(cfg.model, 'SPDModel'):
         return
     with torch.random.fork_rng(devices=[]):
-        probe = probe_network(MODELS.build(deepcopy(cfg.model.generator)))
+        probe = probe_network(build_part(MODELS, deepcopy(cfg.model.generator)))
     missing = [key for key in ('train_dataloader', 'train_cfg', 'optim_wrapper') if not cfg.get(key)]
     if missing:
         raise ValueError(
@@ -96,27 +99,28 @@ def _warn_of_noise(pipeline):
 
 
 def _check_inherited(cfg, file):
-    """A child's ``type='SPDModel'`` hides what its base trained; only the base itself still says so."""
+    """A child's ``type='mmsampriors.SPDModel'`` hides what its base trained; only the base itself still says so."""
     kind = file and _inherited_type(file)
     if kind not in (None, 'BaseEditModel'):
         raise ValueError(
             f'{cfg.filename} inherits a {kind}, and SPDModel would put a plain restoration training in '
             'its place. SPD distils what mmagic trains as a BaseEditModel, one image in and one image of '
             'the same size out: GANs, diffusion, video, inpainting and matting do not qualify. For the '
-            "network alone write the model anew: model = dict(_delete_=True, type='SPDModel', "
+            "network alone write the model anew: model = dict(_delete_=True, type='mmsampriors.SPDModel', "
             'generator=..., pixel_loss=..., data_preprocessor=..., spd=_base_.spd)'
         )
 
 
 def _inherited_type(file):
     """``model.type`` that the bases of a config file say, SPDModel left out; None where they have no say."""
-    if _writes_model_anew(file.path):
-        return None
+    model = file.config.get('model', {})
     for base in file.bases:
-        kind = base.config.get('model', {}).get('type')
-        kind = _inherited_type(base) if kind == 'SPDModel' else kind
-        if kind:
-            return kind
+        inherited = base.config.get('model', {})
+        # A model that is written anew (_delete_) lacks keys of its base's.
+        if set(inherited) - {'_scope_'} <= set(model):
+            kind = _inherited_type(base) if is_a(inherited, 'SPDModel') else inherited.get('type')
+            if kind:
+                return kind
     return None
 
 
@@ -129,7 +133,7 @@ class _ConfigFile(NamedTuple):
 
     @classmethod
     def of(cls, path: str) -> '_ConfigFile':
-        bases = [cls.of(Config._get_cfg_path(base, path)[0]) for base in Config._get_base_files(path)]
+        bases = [cls.of(base) for base in base_files(path)]
         return cls(path, Config.fromfile(path, import_custom_modules=False), bases)
 
     def family(self):
@@ -137,18 +141,6 @@ class _ConfigFile(NamedTuple):
         yield self
         for base in self.bases:
             yield from base.family()
-
-
-def _writes_model_anew(path):
-    with open(path, encoding='utf-8') as file:
-        lines = ast.parse(file.read()).body if path.endswith('.py') else []
-    models = [
-        line.value
-        for line in lines
-        if isinstance(line, ast.Assign)
-        and any(isinstance(target, ast.Name) and target.id == 'model' for target in line.targets)
-    ]
-    return any(keyword.arg == '_delete_' for model in models for keyword in getattr(model, 'keywords', ()))
 
 
 def _check_model(model):
@@ -166,9 +158,9 @@ def _check_top_level(cfg, file):
     """``_base_.spd`` is copied into ``model.spd`` when the file is read: a later change of ``spd`` reaches nothing."""
     if 'spd' not in cfg or file is None:
         return
-    used = dict(leaves(cfg.model.spd))
+    used = dict(values_by_key(cfg.model.spd))
     for before, given in _changes_of_spd(cfg, file):
-        before, given = dict(leaves(before)), dict(leaves(given))
+        before, given = dict(values_by_key(before)), dict(values_by_key(given))
         for key in {**given, **before}:
             # None is a value that a key may have, so a key that is absent needs another sign.
             was, ours, now = (spd.get(key, '(absent)') for spd in (before, given, used))
@@ -188,15 +180,15 @@ def _changes_of_spd(cfg, file):
     yield file.config.get('spd', {}), cfg.spd
     for one in file.family():
         inherited = [base.config.spd for base in one.bases if 'spd' in base.config]
-        if inherited and one.config.get('model', {}).get('type') == 'SPDModel':
+        if inherited and is_a(one.config.get('model', {}), 'SPDModel'):
             yield inherited[0], one.config.spd
 
 
-def leaves(node, path: str = '') -> Iterator[Tuple[str, object]]:
+def values_by_key(node, path: str = '') -> Iterator[Tuple[str, object]]:
     """The values of nested dicts with their dotted keys; scopes, which mmengine adds, are left out."""
     if not isinstance(node, dict) or not node:
         yield path, node
         return
     for key, value in node.items():
         if key != '_scope_':
-            yield from leaves(value, f'{path}.{key}' if path else key)
+            yield from values_by_key(value, f'{path}.{key}' if path else key)

@@ -5,11 +5,12 @@ import os.path as osp
 from concurrent.futures import ThreadPoolExecutor
 from typing import Iterator, Optional, Tuple
 
-from mmagic.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
+
+from mmsampriors.registry import DATASETS, is_a
 
 END_OF_FILE = {'PNG': b'IEND', 'JPEG': b'\xff\xd9'}
 THREADS = 16
@@ -87,9 +88,8 @@ def _infos(dataset):
 
 def _patch_size(pipeline) -> int:
     """The largest patch that must fit into an image, in pixels; 0 where none is cut out or images are padded first."""
-    kinds = [step['type'] for step in pipeline]
     sizes = [step['gt_patch_size'] for step in pipeline if step['type'] == 'PairedRandomCrop']
-    return 0 if 'PadToPatch' in kinds else max(sizes, default=0)
+    return 0 if any(is_a(step, 'PadToPatch') for step in pipeline) else max(sizes, default=0)
 
 
 def _check_pair(path: str, partner: Optional[str], patch: int):

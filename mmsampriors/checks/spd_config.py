@@ -12,7 +12,7 @@ def check_spd(spd: dict):
     if not isinstance(spd, dict):
         raise ValueError(
             f'model.spd must be a dict, found {spd!r}: inherit mmsampriors::_base_/spd.py and write '
-            "model = dict(type='SPDModel', spd=_base_.spd)"
+            "model = dict(type='mmsampriors.SPDModel', spd=_base_.spd)"
         )
     unknown, missing = sorted(set(spd) - set(KEYS)), [key for key in KEYS if key not in spd]
     if unknown or missing:

@@ -1,7 +1,8 @@
 """Makes an inherited train pipeline carry stored masks."""
 
 from mmagic.datasets import transforms as upstream
-from mmagic.registry import TRANSFORMS
+
+from mmsampriors.registry import SCOPE, TRANSFORMS
 
 from .transforms import CarryMasks, LoadMasks, PackMasks
 from .transforms.carry_masks import CARRIERS, can_carry
@@ -107,7 +108,7 @@ def _adds(step, kind: type) -> list:
 def _wrap(kind: type, **arguments):
     """A config where all that it is made from is one, else the transform, built."""
     built = any(not isinstance(value, (dict, str)) for value in arguments.values())
-    return kind(**arguments) if built else dict(type=kind.__name__, **arguments)
+    return kind(**arguments) if built else dict(type=f'{SCOPE}.{kind.__name__}', **arguments)
 
 
 def _kind(step) -> type:
@@ -123,6 +124,6 @@ def _unknown(kind: type) -> str:
     return (
         f'{kind.__name__} in the train pipeline is not known to keep every pixel in its place and could leave '
         f'stored masks behind; masks can follow {", ".join(known.__name__ for known in CARRIERS)}. If it moves '
-        f"nothing, name it: dict(type='MaskCacheHook', neutral=['{kind.__name__}']). Otherwise take it out, or use "
-        "an online mask source, such as model.spd.masks=dict(type='SAMMasks')"
+        f"nothing, name it: dict(type='mmsampriors.MaskCacheHook', neutral=['{kind.__name__}']). Otherwise take it "
+        "out, or use an online mask source, such as model.spd.masks=dict(type='SAMMasks')"
     )

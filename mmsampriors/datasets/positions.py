@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from mmsampriors.internals import restart_order
+
 
 @contextlib.contextmanager
 def randomness_of(*key: int):
@@ -83,8 +85,7 @@ class PositionedBatches:
         for epoch in itertools.count():
             if hasattr(sampler, 'set_epoch'):
                 sampler.set_epoch(epoch)
-            if hasattr(sampler, '_indices_of_rank'):  # mmengine's InfiniteSampler goes on where it was left
-                sampler.indices = sampler._indices_of_rank()
+            restart_order(sampler)
             batches = iter(self.batch_sampler)
             first = next(batches, None)
             if first is None:

@@ -3,21 +3,20 @@
 from collections.abc import Sequence
 from typing import Callable
 
-from mmagic.registry import TRANSFORMS
-
 from mmsampriors.masks import Filled, MaskCache, build_store, fill_cache
+from mmsampriors.registry import TRANSFORMS
 
 from .mask_pipeline import with_spd_masks
 
 
-def leaves(dataset) -> list:
+def datasets_with_pipeline(dataset) -> list:
     """The datasets that have a pipeline, below any wrappers (ConcatDataset, RepeatDataset, ...)."""
     if hasattr(dataset, 'datasets'):
-        return [leaf for part in dataset.datasets for leaf in leaves(part)]
+        return [leaf for part in dataset.datasets for leaf in datasets_with_pipeline(part)]
     if hasattr(dataset, 'pipeline'):
         return [dataset]
     if hasattr(dataset, 'dataset'):
-        return leaves(dataset.dataset)
+        return datasets_with_pipeline(dataset.dataset)
     raise TypeError(f'{type(dataset).__name__} has no pipeline that could carry masks')
 
 
@@ -29,7 +28,7 @@ def carry_masks(dataset, source, neutral: tuple = ()) -> None:
         source (MaskSource): A stored one.
         neutral (tuple[str]): Names of further transforms that keep every pixel in its place.
     """
-    for leaf in leaves(dataset):
+    for leaf in datasets_with_pipeline(dataset):
         store = source.store(leaf.data_root)
         steps = with_spd_masks(leaf.pipeline.transforms, store, source.source, neutral)
         leaf.pipeline.transforms = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in steps]
@@ -46,7 +45,7 @@ def fill_masks(dataset, source, restore: Callable = None, **options) -> Filled:
     """
     ready = computed = 0
     key = 'gt_path' if source.source == 'gt' else 'img_path'
-    for leaf in leaves(dataset):
+    for leaf in datasets_with_pipeline(dataset):
         store = build_store(source.store(leaf.data_root))
         if isinstance(store, MaskCache):
             filled = fill_cache(store, ImagePaths(leaf, key), source.segmenter.segment, restore, **options)

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import torch
 from mmagic.evaluation.metrics import psnr, ssim
-from mmagic.registry import MODELS
 from mmagic.structures import DataSample
 
 from mmsampriors.masks import ImageMasks
 from mmsampriors.models import Regions
+from mmsampriors.registry import MODELS, build_part
 
 
 @dataclass
@@ -44,7 +44,7 @@ def compare_on_pairs(model_cfg: dict, states: Dict[str, dict], refiner: str, dat
         refiner (str): The one among them whose refiner makes the refined image.
         data (str): Folder with ``input`` and ``target``, images of the same names; read as RGB.
     """
-    model = MODELS.build(model_cfg).eval()
+    model = build_part(MODELS, model_cfg).eval()
     comparisons = []
     for file in sorted(os.listdir(osp.join(data, 'input'))):
         images = {kind: cv2.imread(osp.join(data, kind, file))[..., ::-1] for kind in ('input', 'target')}

@@ -9,9 +9,9 @@ from mmengine.fileio import get_file_backend
 from mmengine.runner import save_checkpoint
 from torch import Tensor
 
+from mmsampriors.registry import SCOPE
+
 OWN_PARTS = ('refiner.', 'spf.', 'distill.', 'sgr.', 'first_student.')
-OWN_IMPORTS = 'mmsampriors'
-OWN_NETWORKS = 'mmsampriors.models.networks.'
 TRAINING_KEYS = (
     'spd',
     'spd_hooks',
@@ -53,10 +53,20 @@ def student_config(cfg: Config) -> Config:
     stock = {key: value for key, value in cfg.to_dict().items() if key not in TRAINING_KEYS}
     stock['model'] = stock_model(stock['model'])
     imports = stock.pop('custom_imports', None) or dict(imports=[])
-    others = [name for name in imports['imports'] if name.split('.')[0] != OWN_IMPORTS or name.startswith(OWN_NETWORKS)]
+    others = [name for name in imports['imports'] if name.split('.')[0] != SCOPE]
     if others:
         stock['custom_imports'] = {**imports, 'imports': others}
-    return Config(stock)
+    return Config(_in_scope_of_mmagic(stock))
+
+
+def _in_scope_of_mmagic(node):
+    """A config whose bare names mmagic finds; ours, which have the prefix, are found in any scope."""
+    if isinstance(node, (list, tuple)):
+        return type(node)(map(_in_scope_of_mmagic, node))
+    if not isinstance(node, dict):
+        return node
+    node = {key: _in_scope_of_mmagic(value) for key, value in node.items()}
+    return {**node, '_scope_': 'mmagic'} if node.get('_scope_') == SCOPE else node
 
 
 def write_student(state_dict: Dict[str, Tensor], cfg: Config, path: str):

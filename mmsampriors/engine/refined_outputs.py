@@ -44,5 +44,5 @@ class RefinedOutputs:
         height, width = refined.shape[-2:]
         for output, image, of_image in zip(outputs, refined, masks):
             # The preprocessor may have padded the image, and what it made is cut off again.
-            inside = ImageMasks.from_masks(of_image.masks[:, :height, :width].cpu())
+            inside = ImageMasks.from_masks(of_image.bitmaps[:, :height, :width].cpu())
             output.set_data(dict(refined_img=image, refined_masks=inside))

@@ -2,17 +2,17 @@
 
 import torch
 import torch.nn.functional as F
-from mmagic.registry import MODELS
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
-from mmsampriors.datasets.stored_masks import leaves
+from mmsampriors.datasets.stored_masks import datasets_with_pipeline
 from mmsampriors.models.network_probe import probe_network
+from mmsampriors.models.rgb import from_rgb, to_rgb
+from mmsampriors.registry import MODELS, build_part
 
 from .export import stock_model
 
 MULTIPLE = 64  # of rows and columns; what the deepest of mmagic's restoration networks asks for
-LUMA = (0.299, 0.587, 0.114)  # of R, G and B: how OpenCV loads a colour file as gray
 
 
 class Restorer:
@@ -28,10 +28,10 @@ class Restorer:
     """
 
     def __init__(self, model: dict, checkpoint: str, channel_order: str):
-        built = MODELS.build(stock_model(model))
+        built = build_part(MODELS, stock_model(model))
         self.generator, self.preprocessor = built.generator.eval(), built.data_preprocessor
-        self.gray = probe_network(self.generator).image_channels == 1
-        self.bgr = (self.preprocessor.output_channel_order or channel_order).upper() == 'BGR'
+        self.channels = probe_network(self.generator).image_channels
+        self.order = self.preprocessor.output_channel_order or channel_order
         loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
         weights = loaded.get('state_dict', loaded)
         weights = {key[len('generator.') :]: value for key, value in weights.items() if key.startswith('generator.')}
@@ -46,21 +46,11 @@ class Restorer:
         self.generator.to(images.device)
         self.preprocessor.to(images.device)
         height, width = images.shape[-2:]
-        inputs = F.pad(images, (0, -width % MULTIPLE, 0, -height % MULTIPLE), mode='replicate') * 255
-        if self.gray:
-            inputs = (inputs * inputs.new_tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True).round()
-        elif self.bgr:
-            inputs = inputs.flip(1)
-        if self.preprocessor._enable_normalize:
-            mean, std = self.preprocessor.mean, self.preprocessor.std
-            outputs = self.generator((inputs - mean) / std) * std + mean
-        else:
-            outputs = self.generator(inputs)
-        scale = outputs.shape[-1] // inputs.shape[-1]
-        outputs = outputs[..., : height * scale, : width * scale].clamp(0, 255) / 255
-        if self.gray:
-            return outputs.expand(-1, 3, -1, -1)
-        return outputs.flip(1) if self.bgr else outputs
+        images = F.pad(images, (0, -width % MULTIPLE, 0, -height % MULTIPLE), mode='replicate')
+        outputs = self.generator(from_rgb(images, self.preprocessor, self.order, self.channels))
+        scale = outputs.shape[-1] // images.shape[-1]
+        outputs = to_rgb(outputs, self.preprocessor, self.order)
+        return outputs[..., : height * scale, : width * scale].clamp(0, 1)
 
 
 def restorer_of(cfg, source, dataset):
@@ -73,5 +63,7 @@ def restorer_of(cfg, source, dataset):
     """
     if source.source != 'restored':
         return None
-    loaders = [step for step in leaves(dataset)[0].pipeline.transforms if getattr(step, 'key', None) == 'img']
+    loaders = [
+        step for step in datasets_with_pipeline(dataset)[0].pipeline.transforms if getattr(step, 'key', None) == 'img'
+    ]
     return Restorer(cfg.model, source.restorer, loaders[0].channel_order)

@@ -5,8 +5,9 @@ from typing import List, Optional
 import numpy as np
 import torch.nn.functional as F
 from mmagic.evaluation.metrics.metrics_utils import img_transform
-from mmagic.registry import METRICS
 from torch import Tensor
+
+from mmsampriors.registry import METRICS
 
 from .mask_metric import MaskMetric
 
@@ -47,7 +48,7 @@ class BorderPSNR(MaskMetric):
         """Measures the images of a batch; ``results`` gets one dict for each, with None where there is no border."""
         for sample in data_samples:
             pred, gt = self.images(sample)
-            near = near_borders(self.segment(gt, sample).masks, self.distance)
+            near = near_borders(self.segment(gt, sample).bitmaps, self.distance)
             if near.shape != gt.shape[1:]:
                 raise ValueError(
                     f'the masks of {sample.get("gt_path")} have {tuple(near.shape)} pixels (H, W), the '
@@ -65,7 +66,7 @@ class BorderPSNR(MaskMetric):
         if not values:
             raise ValueError(
                 f'BorderPSNR: none of the {len(results)} images has a border between regions; are the '
-                f'masks ({type(self.masks).__name__}) those of these images?'
+                f'masks ({type(self.mask_source).__name__}) those of these images?'
             )
         return {self.metric: float(np.mean(values))}
 

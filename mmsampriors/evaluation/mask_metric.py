@@ -5,11 +5,12 @@ from typing import Optional, Tuple
 import torch
 from mmagic.evaluation.metrics.base_sample_wise_metric import BaseSampleWiseMetric
 from mmagic.evaluation.metrics.metrics_utils import obtain_data
-from mmagic.registry import MODELS
-from mmengine.model import is_model_wrapper
 from torch import Tensor
 
 from mmsampriors.models.mask_sources.base import MaskSource
+from mmsampriors.models.rgb import metric_image_to_rgb
+from mmsampriors.models.unwrapped import unwrapped
+from mmsampriors.registry import MODELS, build_part
 
 
 class MaskMetric(BaseSampleWiseMetric):
@@ -35,17 +36,17 @@ class MaskMetric(BaseSampleWiseMetric):
         prefix: Optional[str] = None,
     ):
         super().__init__(gt_key=gt_key, pred_key=pred_key, collect_device=collect_device, prefix=prefix)
-        self.masks = MODELS.build(masks)
-        if not isinstance(self.masks, MaskSource):
+        self.mask_source = build_part(MODELS, masks)
+        if not isinstance(self.mask_source, MaskSource):
             raise TypeError(
                 f'masks of {type(self).__name__} must be a mask source, such as SAMMasks, found {masks["type"]}'
             )
-        self.masks.prepare()
+        self.mask_source.prepare()
 
     def prepare(self, module, dataloader):
         """Notes the size of the data set, and the device of the model."""
         super().prepare(module, dataloader)
-        module = module.module if is_model_wrapper(module) else module
+        module = unwrapped(module)
         self.device = next(module.parameters()).device
 
     def images(self, sample: dict) -> Tuple[Tensor, Tensor]:
@@ -66,10 +67,4 @@ class MaskMetric(BaseSampleWiseMetric):
     @torch.no_grad()
     def segment(self, image: Tensor, sample: dict):
         """The masks of one image, (C, H, W) as it arrives."""
-        return self.masks.segment(to_rgb(image)[None], [sample.get('gt_path', '')])[0]
-
-
-def to_rgb(image: Tensor) -> Tensor:
-    """What mask sources expect, (3, H, W), RGB in [0, 1], of an image as mmagic's metrics get it."""
-    image = image.float().clamp(0, 255) / 255
-    return image.flip(0) if len(image) == 3 else image.expand(3, -1, -1)
+        return self.mask_source.segment(metric_image_to_rgb(image)[None], [sample.get('gt_path', '')])[0]

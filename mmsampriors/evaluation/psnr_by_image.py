@@ -6,12 +6,11 @@ from typing import List, Optional
 
 from mmagic.evaluation import PSNR
 from mmagic.evaluation.metrics.metrics_utils import obtain_data
-from mmagic.registry import METRICS, MODELS
-from mmengine.model import is_model_wrapper
 
 from mmsampriors.files import write_whole
-
-from .mask_metric import to_rgb
+from mmsampriors.models.rgb import metric_image_to_rgb
+from mmsampriors.models.unwrapped import unwrapped
+from mmsampriors.registry import METRICS, MODELS, build_part
 
 
 @METRICS.register_module()
@@ -30,12 +29,12 @@ class PSNRByImage(PSNR):
     def __init__(self, out: str, masks: Optional[dict] = None, **kwargs):
         super().__init__(**kwargs)
         self.out = out
-        self.masks = MODELS.build(masks) if masks else None
+        self.mask_source = build_part(MODELS, masks) if masks else None
 
     def prepare(self, module, dataloader):
         """Notes the device of the model, and whether it refines."""
         super().prepare(module, dataloader)
-        module = module.module if is_model_wrapper(module) else module
+        module = unwrapped(module)
         self._device_of_model = next(module.parameters()).device
         self._refined = bool((module.test_cfg or {}).get('refined'))
 
@@ -45,11 +44,11 @@ class PSNRByImage(PSNR):
         for result, sample in zip(self.results[-len(data_samples) :], data_samples):
             path = sample.get('gt_path', '')
             result.update(name=osp.splitext(osp.basename(path))[0], psnr=float(result[self.metric]))
-            if self.masks is not None:
-                gt = to_rgb(obtain_data(sample, self.gt_key, self._device_of_model))
-                found = self.masks.segment(gt[None], [path])[0]
+            if self.mask_source is not None:
+                gt = metric_image_to_rgb(obtain_data(sample, self.gt_key, self._device_of_model))
+                found = self.mask_source.segment(gt[None], [path])[0]
                 result.update(
-                    masks=len(found), coverage=found.masks.any(0).float().mean().item() if len(found) else 0.0
+                    masks=len(found), coverage=found.bitmaps.any(0).float().mean().item() if len(found) else 0.0
                 )
 
     def compute_metrics(self, results: List[dict]) -> dict:

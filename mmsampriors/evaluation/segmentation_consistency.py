@@ -4,10 +4,10 @@ import hashlib
 from typing import List, Optional
 
 import numpy as np
-from mmagic.registry import METRICS
 from torch import Tensor
 
 from mmsampriors.masks import ImageMasks, LabelMaps, RunMasks
+from mmsampriors.registry import METRICS
 
 from .mask_metric import MaskMetric
 from .overlap import agreement
@@ -44,7 +44,7 @@ class SegmentationConsistency(MaskMetric):
 
     def __init__(self, masks: dict, human_segments: Optional[str] = None, **kwargs):
         super().__init__(masks, **kwargs)
-        if self.masks.stored or masks['type'] == 'NoMasks':
+        if self.mask_source.stored or masks['type'] == 'NoMasks':
             raise ValueError(
                 f'SegmentationConsistency segments restored images, and {masks["type"]} cannot: name a '
                 "segmenter, such as masks=dict(type='SAMMasks', model_type='vit_h')"
@@ -76,7 +76,7 @@ class SegmentationConsistency(MaskMetric):
                 'human segments are found by the name of the ground truth, and the samples have no gt_path: '
                 'load it with LoadImageFromFile'
             )
-        human = self.human.load(path).to(restored.masks.device)
+        human = self.human.load(path).to(restored.bitmaps.device)
         if human.size != restored.size:
             raise ValueError(
                 f'the label map of {path} in {self.human.folder} has {human.size} pixels (H, W), the '

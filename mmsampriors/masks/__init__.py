@@ -4,6 +4,7 @@ At the root is what travels: the masks of an image, as tensors and as runs. ``sa
 """
 
 from .image_masks import ImageMasks, boxes_of
+from .iou import pairwise_iou
 from .run_masks import RunMasks
 from .sam import SAM_BUILDERS, TINY_AUTOMATIC, MaskEngine, build_sam, checkpoint_id, register_sam
 from .store import Filled, ImageFile, LabelMaps, MaskCache, MaskStore, MaskStoreError, build_store, fill_cache
@@ -22,6 +23,7 @@ __all__ = [
     'MaskEngine',
     'MaskStore',
     'MaskStoreError',
+    'pairwise_iou',
     'register_sam',
     'RunMasks',
     'SAM_BUILDERS',

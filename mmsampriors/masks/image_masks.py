@@ -14,7 +14,7 @@ class ImageMasks:
     be 0.
 
     Args:
-        masks (Tensor): (K, H, W), bool.
+        bitmaps (Tensor): (K, H, W), bool.
         scores (Tensor): (K,), float32, the segmenter's own estimate of each mask's IoU in [0, 1]; 1 where the
             segmenter gives none.
         stability (Tensor): (K,), float32, SAM's stability score in [0, 1]; 1 where the segmenter gives none.
@@ -23,7 +23,7 @@ class ImageMasks:
         areas (Tensor): (K,), int64, pixels.
     """
 
-    masks: Tensor
+    bitmaps: Tensor
     scores: Tensor
     stability: Tensor
     boxes: Tensor
@@ -64,12 +64,12 @@ class ImageMasks:
         return cls.from_masks(torch.zeros(0, height, width, dtype=torch.bool, device=device))
 
     def __len__(self) -> int:
-        return len(self.masks)
+        return len(self.bitmaps)
 
     @property
     def size(self) -> tuple:
         """(H, W) of the image in pixels."""
-        return tuple(self.masks.shape[-2:])
+        return tuple(self.bitmaps.shape[-2:])
 
     def select(self, keep: Tensor) -> 'ImageMasks':
         """Some of the masks, in the order that they have.
@@ -77,7 +77,7 @@ class ImageMasks:
         Args:
             keep (Tensor): (K,), bool.
         """
-        keep = keep.to(self.masks.device)
+        keep = keep.to(self.bitmaps.device)
         return ImageMasks(*(getattr(self, f.name)[keep] for f in fields(self)))
 
     def to(self, *args, **kwargs) -> 'ImageMasks':

@@ -92,8 +92,8 @@ class RunMasks(ImageMasks):
         if isinstance(masks, cls) and masks.window == (0, 0, *masks.stored.size) and not any(masks.orientation):
             return masks
         scores, stability = (measure.detach().float().cpu().numpy() for measure in (masks.scores, masks.stability))
-        runs = Runs(masks.size, *runs_of_masks(masks.masks.cpu().numpy()), scores, stability)
-        return cls(runs, device=masks.masks.device)
+        runs = Runs(masks.size, *runs_of_masks(masks.bitmaps.cpu().numpy()), scores, stability)
+        return cls(runs, device=masks.bitmaps.device)
 
     def __len__(self) -> int:
         return len(self.shown.kept)
@@ -122,7 +122,7 @@ class RunMasks(ImageMasks):
         return Shown(cells, lengths, order, areas[order])
 
     @cached_property
-    def masks(self) -> Tensor:
+    def bitmaps(self) -> Tensor:
         covers = np.unpackbits(self.runs.members, axis=1).T[self.shown.kept]
         # gather on bytes: index_select takes three times as long on the CPU, on booleans four times
         cell_map = self._cell_map().reshape(1, -1).expand(len(self), -1)
@@ -131,7 +131,7 @@ class RunMasks(ImageMasks):
 
     @cached_property
     def boxes(self) -> Tensor:
-        return boxes_of(self.masks)
+        return boxes_of(self.bitmaps)
 
     @cached_property
     def scores(self) -> Tensor:
@@ -147,8 +147,8 @@ class RunMasks(ImageMasks):
 
     def to(self, *args, **kwargs) -> 'RunMasks':
         """The same masks, to be drawn on another device; the arguments are those of :meth:`torch.Tensor.to`."""
-        device = torch._C._nn._parse_to(*args, **kwargs)[0]
-        if device in (None, self.device):
+        device = torch.empty(0, device=self.device).to(*args, **kwargs).device
+        if device == self.device:
             return self
         return RunMasks(self.stored, self.window, self.orientation, device)
 

@@ -3,6 +3,7 @@
 from .analyzers import *  # noqa: F401, F403
 from .losses import SGRLoss, SPDLoss
 from .mask_sources import *  # noqa: F401, F403
+from .networks import *  # noqa: F401, F403
 from .regions import Regions
 from .schedules import JointSchedule, Phase, TwoStageSchedule
 from .spd_model import SPDModel

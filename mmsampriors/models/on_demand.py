@@ -1,8 +1,9 @@
 """Frozen tools of training: built on first use, and no part of the model."""
 
 import torch
-from mmagic.registry import MODELS
 from torch import nn
+
+from mmsampriors.registry import MODELS, build_part
 
 
 class OnDemand:
@@ -25,7 +26,7 @@ class OnDemand:
     def build(self, device: torch.device) -> nn.Module:
         """The network on ``device``, in eval mode, without gradients of its own."""
         if self._network is None:
-            self._network = MODELS.build(self.cfg).eval().requires_grad_(False)
+            self._network = build_part(MODELS, self.cfg).eval().requires_grad_(False)
         return self._network.to(device)
 
     def __call__(self, images: torch.Tensor):

@@ -22,7 +22,7 @@ class Regions:
     """
 
     def __init__(self, masks: List[ImageMasks], images: Tensor):
-        self.masks, self.size, self.device = masks, images.shape[-2:], images.device
+        self.image_masks, self.size, self.device = masks, images.shape[-2:], images.device
 
     @cached_property
     def stacked(self) -> Tensor:
@@ -31,16 +31,16 @@ class Regions:
         Raises:
             ValueError: An image has masks of a larger size than the batch.
         """
-        shape = len(self.masks), max(1, *map(len, self.masks)), *self.size
+        shape = len(self.image_masks), max(1, *map(len, self.image_masks)), *self.size
         stacked = torch.zeros(shape, dtype=torch.bool, device=self.device)
-        for row, of_image in zip(stacked, self.masks):
+        for row, of_image in zip(stacked, self.image_masks):
             (h, w), (height, width) = of_image.size, self.size
             if h > height or w > width:
                 raise ValueError(
                     f'masks of {h}x{w} pixels came with an image of {height}x{width}: they were made for '
                     'another size, or a transform of the pipeline moved the image and not its masks'
                 )
-            row[: len(of_image), :h, :w] = of_image.masks.to(stacked.device)
+            row[: len(of_image), :h, :w] = of_image.bitmaps.to(stacked.device)
         return stacked
 
     @cached_property
@@ -73,7 +73,7 @@ def coverage(masks: List[ImageMasks]) -> Tensor:
     Args:
         masks (list[ImageMasks]): Of at least one image.
     """
-    return torch.stack([of_image.masks.any(0).float().mean() for of_image in masks]).mean()
+    return torch.stack([of_image.bitmaps.any(0).float().mean() for of_image in masks]).mean()
 
 
 def region_means(features: Tensor, regions: Tensor) -> Tensor:

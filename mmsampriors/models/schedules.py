@@ -6,7 +6,7 @@ which the model then keeps the student that the refiner was trained on.
 
 from dataclasses import dataclass
 
-from mmagic.registry import TASK_UTILS
+from mmsampriors.registry import TASK_UTILS
 
 
 @dataclass(frozen=True)
@@ -59,17 +59,18 @@ class TwoStageSchedule:
     """First SPF unit and refiner over a frozen student, then the student under a frozen refiner.
 
     Args:
-        refiner (float): Share of the iterations, in (0, 1), that the refiner's stage takes.
-        warmup (float): Share of the iterations, in [0, 1 - refiner), that come before: the student trains as it would
+        refiner (float): Share of the iterations, in (0, 1], that the refiner's stage takes. 1 trains the refiner and
+            nothing else.
+        warmup (float): Share of the iterations, in [0, 1 - refiner], that come before: the student trains as it would
             without SPD. 0 is for a student that is trained already (``load_from``).
     """
 
     freezes_refiner = True
 
     def __init__(self, refiner: float = 0.5, warmup: float = 0.0):
-        if not (0 < refiner < 1 and 0 <= warmup < 1 - refiner):
+        if not (0 < refiner <= 1 and 0 <= warmup <= 1 - refiner):
             raise ValueError(
-                'spd.schedule needs refiner in (0, 1), warmup in [0, 1) and their sum below 1, found '
+                'spd.schedule needs refiner in (0, 1], warmup in [0, 1) and their sum at most 1, found '
                 f'refiner={refiner}, warmup={warmup}'
             )
         self.refiner, self.warmup = refiner, warmup

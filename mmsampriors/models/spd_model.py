@@ -7,18 +7,19 @@ from typing import Dict, List, Optional
 import torch
 import torch.nn.functional as F
 from mmagic.models import BaseEditModel
-from mmagic.registry import MODELS, TASK_UTILS
 from mmagic.structures import DataSample
 from torch import Tensor, nn
 
 from mmsampriors.checks.spd_config import check_spd
 from mmsampriors.masks import ImageMasks
+from mmsampriors.registry import MODELS, TASK_UTILS, build_part
 
 from .frozen_copy import frozen_copy, same_architecture
 from .mask_sources.base import MaskSource
 from .network_probe import probe_network
 from .on_demand import OnDemand
 from .regions import Regions
+from .rgb import to_rgb
 from .schedules import Phase
 
 
@@ -70,27 +71,28 @@ class SPDModel(BaseEditModel):
         self.refiner_gain: Optional[Tensor] = None
 
     def _build_parts(self, spd, generator):
-        self.refiner = MODELS.build(deepcopy(spd['refiner'] or generator))
+        self.refiner = build_part(MODELS, deepcopy(spd['refiner'] or generator))
         probe = probe_network(self.refiner, spd['spf'].get('entry'))
         _check_student(self.generator, probe)
-        self.spf = MODELS.build(
+        self.spf = build_part(
+            MODELS,
             {
                 **spd['spf'],
                 'entry': probe.entry,
                 'image_channels': probe.image_channels,
                 'entry_channels': probe.entry_channels,
-            }
+            },
         )
-        self.masks = MODELS.build(spd['masks'])
-        if not isinstance(self.masks, MaskSource):
+        self.mask_source = build_part(MODELS, spd['masks'])
+        if not isinstance(self.mask_source, MaskSource):
             raise TypeError(
-                f'spd.masks must be a MaskSource, found {type(self.masks).__name__}: a network that segments '
+                f'spd.masks must be a MaskSource, found {type(self.mask_source).__name__}: a network that segments '
                 'is a tool of training, wrapped in a mask source, and no part of the model'
             )
         self.analyzer = OnDemand(spd['analyzer']) if spd['sgr'] else None
-        self.sgr = MODELS.build(spd['sgr']) if spd['sgr'] else None
-        self.distill = MODELS.build(spd['distill'])
-        self.schedule = TASK_UTILS.build(spd['schedule'])
+        self.sgr = build_part(MODELS, spd['sgr']) if spd['sgr'] else None
+        self.distill = build_part(MODELS, spd['distill'])
+        self.schedule = build_part(TASK_UTILS, spd['schedule'])
         self.first_student = frozen_copy(self.generator) if self.schedule.freezes_refiner else None
 
     # ------------------------------------------------------------------------------------------------ the method
@@ -196,15 +198,15 @@ class SPDModel(BaseEditModel):
         """
         if 'masks' in data_samples:
             return data_samples.masks
-        if self.masks.stored and self.training:
+        if self.mask_source.stored and self.training:
             raise RuntimeError(
-                f'{type(self.masks).__name__} keeps masks on disk, but the samples carry none: '
+                f'{type(self.mask_source).__name__} keeps masks on disk, but the samples carry none: '
                 'MaskCacheHook is missing from custom_hooks (it is in _base_.spd_hooks)'
             )
         # The segmenter has a precision of its own.
         with torch.autocast(restored.device.type, enabled=False):
             images = self.to_rgb(restored.detach().float(), data_samples).clamp(0, 1)
-            return self.masks.segment(images, data_samples.metainfo.get('img_path', ()))
+            return self.mask_source.segment(images, data_samples.metainfo.get('img_path', ()))
 
     # ------------------------------------------------------------------------------------ what mmengine asks for
 
@@ -236,7 +238,7 @@ class SPDModel(BaseEditModel):
 
     def prepare(self, device: torch.device):
         """Builds the tools of training, so that a missing weight is an error before the first batch."""
-        self.masks.prepare()
+        self.mask_source.prepare()
         if self.analyzer is not None:
             self.analyzer.build(device)
 
@@ -251,7 +253,7 @@ class SPDModel(BaseEditModel):
         return restored
 
     def to_rgb(self, images: Tensor, data_samples: DataSample) -> Tensor:
-        """What SAM and the analyzers expect of the images that the networks see.
+        """What SAM and the analyzers expect of the images that the networks see; see :func:`.rgb.to_rgb`.
 
         Args:
             images (Tensor): (N, C, H, W), C of 3 or 1, as the data preprocessor normalizes them.
@@ -260,19 +262,13 @@ class SPDModel(BaseEditModel):
         Returns:
             Tensor: (N, 3, H, W), RGB in [0, 1] where the networks keep to the range of images.
         """
-        preprocessor = self.data_preprocessor
-        if preprocessor._enable_normalize:
-            images = images * preprocessor.std + preprocessor.mean
-        images = images / 255
-        if images.shape[1] == 1:
-            return images.expand(-1, 3, -1, -1)
         orders = data_samples.metainfo.get('img_output_channel_order') or data_samples.metainfo.get('img_channel_order')
-        if orders is None:
+        if orders is None and images.shape[1] == 3:
             raise KeyError(
                 'the samples do not say the order of their channels (img_channel_order): load images with '
                 'LoadImageFromFile, or set it in the pipeline'
             )
-        return images if orders[0].upper() == 'RGB' else images.flip(1)
+        return to_rgb(images, self.data_preprocessor, orders[0] if orders else '')
 
     def _tap(self, restored, name):
         """The same image, whose gradient's norm is noted under ``name``."""

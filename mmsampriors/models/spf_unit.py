@@ -4,9 +4,10 @@ from typing import Optional
 
 import torch
 import torch.nn.functional as F
-from mmagic.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+
+from mmsampriors.registry import MODELS
 
 from .regions import Regions, boundaries, paint, region_means
 
@@ -88,7 +89,7 @@ class SPFUnit(BaseModule):
             Tensor: (N, C, H, W) for ``inject='image'``, (N, entry_channels, H, W) for ``'feature'``.
         """
         if self.training and self.mask_dropout:
-            regions = Regions([self._drop(of_image) for of_image in regions.masks], restored)
+            regions = Regions([self._drop(of_image) for of_image in regions.image_masks], restored)
         features = self.embed(restored)
         maps = self._prototypes(features, regions) if self.form == 'prototype' else self._stack(regions)
         return self.project(self.fuse(torch.cat([features, maps.to(features.dtype)], 1)))

@@ -22,7 +22,7 @@ def draw_masks(image: np.ndarray, masks: ImageMasks) -> np.ndarray:
     """
     colours = np.random.default_rng(0).uniform(40, 255, (len(masks), 3))
     painted = image.astype(float)
-    for mask, colour in zip(masks.masks.cpu().numpy(), colours):
+    for mask, colour in zip(masks.bitmaps.cpu().numpy(), colours):
         painted[mask] = 0.45 * image[mask] + 0.55 * colour
         painted[find_boundaries(mask, mode='inner')] = colour
     return painted.round().astype(np.uint8)

@@ -98,7 +98,7 @@ def test_patch_larger_than_the_image(cfg):
 
 def test_padding_makes_room_for_the_patch(cfg):
     crop = dict(type='PairedRandomCrop', gt_patch_size=33)
-    cfg.train_dataloader.dataset.pipeline = [dict(type='PadToPatch'), crop]
+    cfg.train_dataloader.dataset.pipeline = [dict(type='mmsampriors.PadToPatch'), crop]
     check_data(cfg)
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import mmengine.config.config
 import pytest
 import torch
-from mmagic.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
@@ -24,6 +23,7 @@ from mmsampriors.datasets.samplers import SampleIndex
 from mmsampriors.datasets.stored_masks import carry_masks, fill_masks
 from mmsampriors.engine.export import write_student
 from mmsampriors.models import Phase
+from mmsampriors.registry import DATASETS, MODELS
 
 CONFIGS = Path(importlib.util.find_spec('mmagic').origin).parent / '.mim' / 'configs'
 NAMES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.glob('[!_]*/*.py'))
@@ -71,7 +71,7 @@ def inherit(folder, name):
         bases.append(f'mmsampriors::_base_/schedules/restormer_{task}.py')
     (folder / 'user.py').write_text(
         f'_base_ = {bases}\n'
-        "model = dict(type='SPDModel', spd=_base_.spd)\n"
+        "model = dict(type='mmsampriors.SPDModel', spd=_base_.spd)\n"
         "custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks\n"
     )
     cfg = Config.fromfile(folder / 'user.py')
@@ -94,8 +94,8 @@ def batch_of(cfg, pairs, model):
         if step['type'] == 'PairedRandomCrop':
             step['gt_patch_size'] = 32
     dataset = DATASETS.build(dataset_cfg)
-    carry_masks(dataset, model.masks)
-    fill_masks(dataset, model.masks)
+    carry_masks(dataset, model.mask_source)
+    fill_masks(dataset, model.mask_source)
     infos = [dataset.get_data_info(index) for index in (0, 1)]
     return pseudo_collate([dataset.pipeline({**info, 'sample_idx': SampleIndex(0, 32)}) for info in infos])
 

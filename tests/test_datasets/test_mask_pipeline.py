@@ -15,7 +15,7 @@ from PIL import Image
 
 from mmsampriors.datasets.mask_pipeline import with_spd_masks
 from mmsampriors.datasets.samplers import SampleIndex
-from mmsampriors.datasets.stored_masks import carry_masks, fill_masks, leaves
+from mmsampriors.datasets.stored_masks import carry_masks, datasets_with_pipeline, fill_masks
 from mmsampriors.masks import ImageFile, ImageMasks, MaskCache, MaskStoreError
 
 init_default_scope('mmagic')
@@ -80,8 +80,8 @@ def assert_masks_follow(sample):
     masks, gt = sample['data_samples'].masks, sample['data_samples'].gt_img
     expected = ImageMasks.from_label_map(gt[0])
     assert len(masks) == len(expected) > 0
-    shown = {tuple(mask.flatten().tolist()) for mask in masks.masks}
-    assert shown == {tuple(mask.flatten().tolist()) for mask in expected.masks}
+    shown = {tuple(mask.flatten().tolist()) for mask in masks.bitmaps}
+    assert shown == {tuple(mask.flatten().tolist()) for mask in expected.bitmaps}
     assert masks.areas.tolist() == expected.areas.tolist()
 
 
@@ -101,8 +101,8 @@ PIPELINES = dict(
     progressive=[
         *LOAD,
         SCALE,
-        dict(type='PadToPatch'),
-        dict(type='ProgressivePairedRandomCrop'),
+        dict(type='mmsampriors.PadToPatch'),
+        dict(type='mmsampriors.ProgressivePairedRandomCrop'),
         *TURN,
         dict(type='PackInputs'),
     ],
@@ -151,7 +151,7 @@ def test_masks_follow_and_images_stay_the_same(folder, name):
 def test_train_pipelines_of_mmagic_are_carried(config):
     pipeline = get_config(f'mmagic::{config}').train_pipeline
     carried = [step['type'] for step in with_spd_masks(pipeline, dict(type='LabelMaps', folder='x'))]
-    assert {'LoadMasks', 'CarryMasks', 'PackMasks'} <= set(carried)
+    assert {'mmsampriors.LoadMasks', 'mmsampriors.CarryMasks', 'mmsampriors.PackMasks'} <= set(carried)
     assert with_spd_masks(pipeline, dict(type='LabelMaps', folder='x')) is not pipeline
     assert all(step['type'] != 'LoadMasks' for step in pipeline)
 
@@ -261,7 +261,7 @@ def test_k_of_0_3_and_64_in_one_batch(folder):
     batch = DataPreprocessor(mean=[0] * 3, std=[255] * 3)(next(iter(loader)), training=True)
     masks = batch['data_samples'].masks
     assert [type(item).__mro__[1] for item in masks] == [ImageMasks] * 3
-    assert [item.masks.shape for item in masks] == [(0, 16, 16), (3, 16, 16), (64, 16, 16)]
+    assert [item.bitmaps.shape for item in masks] == [(0, 16, 16), (3, 16, 16), (64, 16, 16)]
     assert batch['inputs'].shape == batch['data_samples'].gt_img.shape == (3, 3, 16, 16)
 
 
@@ -269,7 +269,7 @@ def test_wrapped_datasets_are_filled_and_carried(folder):
     source = Source(folder / 'cache')
     part = dict(type='BasicImageDataset', data_root=str(folder), data_prefix=dict(img='img', gt='gt'), pipeline=NAFNET)
     dataset = ConcatDataset([dict(type='RepeatDataset', dataset=part, times=2), part])
-    assert leaves(dataset) == [dataset.datasets[0].dataset, dataset.datasets[1]]
+    assert datasets_with_pipeline(dataset) == [dataset.datasets[0].dataset, dataset.datasets[1]]
     carry_masks(dataset, source)
     with pytest.raises(MaskStoreError, match='no masks of'):
         dataset[0]

@@ -281,7 +281,7 @@ def test_the_configs_say_what_is_trained(tmp_path):
         )
         read[training.student] = Config.fromfile(tmp_path / training.name / 'test.py')
     assert read['plain'].model.type == 'BaseEditModel' and 'spd' not in read['plain'].model
-    assert [hook.type for hook in read['plain'].custom_hooks] == ['ExactResumeHook']
+    assert [hook.type for hook in read['plain'].custom_hooks] == ['mmsampriors.ExactResumeHook']
     assert read['plain'].model.generator == {**read['spd'].model.generator}
     model, scheduler = read['spd'].model, read['spd'].param_scheduler
     assert model.spd.distill.loss_weight == 0.5 and model.spd.schedule.refiner == 0.4

@@ -1,18 +1,19 @@
 import pytest
 import torch
-from mmagic.registry import MODELS
 from mmengine.config import Config
 
 import mmsampriors.models  # noqa: F401
 from mmsampriors.engine.export import stock_model, student_config, student_weights, write_student
 from mmsampriors.models import Phase
+from mmsampriors.registry import MODELS
 
 BASES = (
     "_base_ = ['mmagic::nafnet/nafnet_c64eb11128mb1db1111_8xb8-lr1e-3-400k_gopro.py', 'mmsampriors::_base_/spd.py']\n"
 )
-SPD = (
-    "model = dict(type='SPDModel', spd=_base_.spd)\ncustom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks\n"
-)
+SPD = """
+model = dict(type='mmsampriors.SPDModel', spd=_base_.spd)
+custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks
+"""
 
 
 @pytest.fixture
@@ -40,13 +41,18 @@ def test_the_config_names_nothing_of_this_package(cfg):
 
 
 def test_custom_imports_of_others_stay(cfg):
-    cfg.custom_imports.imports.append('their.package')
+    cfg.custom_imports = dict(imports=['their.package', 'mmsampriors.models'])
     assert student_config(cfg).custom_imports.imports == ['their.package']
 
 
-def test_a_network_of_this_package_stays_imported(cfg):
-    cfg.custom_imports.imports.append('mmsampriors.models.networks.dncnn')
-    assert student_config(cfg).custom_imports.imports == ['mmsampriors.models.networks.dncnn']
+def test_a_network_of_this_package_is_found_by_its_name(cfg):
+    cfg.model.generator = dict(type='mmsampriors.DnCNN', channels=3, width=4, depth=2)
+    assert type(MODELS.build(student_config(cfg).model).generator).__name__ == 'DnCNN'
+
+
+def test_dicts_of_our_bases_go_to_mmagics_scope(cfg):
+    cfg.test_evaluator = dict(type='Evaluator', metrics=[dict(type='PSNR', _scope_='mmsampriors')])
+    assert student_config(cfg).test_evaluator.metrics[0]._scope_ == 'mmagic'
 
 
 def test_written_student_loads_strictly_in_the_stock_model_and_restores_alike(cfg, tmp_path):

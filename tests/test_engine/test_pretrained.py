@@ -1,12 +1,12 @@
 import pytest
 import torch
-from mmagic.registry import MODELS
 from mmengine.runner import Runner
 
 import mmsampriors.engine  # noqa: F401
 import mmsampriors.models  # noqa: F401
 from mmsampriors.engine.export import stock_model
 from mmsampriors.engine.pretrained import fit_to_model
+from mmsampriors.registry import MODELS
 
 
 @pytest.fixture

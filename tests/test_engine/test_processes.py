@@ -120,7 +120,11 @@ def make_cfg(runner_cfg, tmp_path):
             segmenter=dict(type='FelzenszwalbMasks', min_size=100),
             cache_dir=str(tmp_path / 'masks'),
         )
-        always = [dict(type='MaskCacheHook'), dict(type='ExactResumeHook'), dict(type='SPDScheduleHook', interval=1)]
+        always = [
+            dict(type='mmsampriors.MaskCacheHook'),
+            dict(type='mmsampriors.ExactResumeHook'),
+            dict(type='mmsampriors.SPDScheduleHook', interval=1),
+        ]
         scheduler = dict(type='CosineAnnealingLR', by_epoch=False, T_max=max_iters)
         cfg = runner_cfg(max_iters=max_iters, work_dir=tmp_path / name, param_scheduler=scheduler, **others)
         if not validate:
@@ -224,9 +228,9 @@ def test_two_processes_do_what_one_does_with_twice_the_batch(make_cfg, processes
                 clip_grad=dict(max_norm=0.5),
                 accumulative_counts=1 if name == 'joint' else 2,
             )
-            hooks = [dict(type='RefinedPSNRHook'), dict(type='MetricsHook')]
+            hooks = [dict(type='mmsampriors.RefinedPSNRHook'), dict(type='MetricsHook')]
             if processes_of_run == 2:
-                hooks += [dict(type='ReducerHook'), dict(type='CheckpointActivationsHook')]
+                hooks += [dict(type='ReducerHook'), dict(type='mmsampriors.CheckpointActivationsHook')]
             cfgs[name, processes_of_run] = make_cfg(
                 f'{name}_{processes_of_run}',
                 hooks=hooks,

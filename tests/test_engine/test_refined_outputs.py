@@ -1,11 +1,11 @@
 import copy
 
 import torch
-from mmagic.registry import MODELS, TRANSFORMS
 from mmcv.transforms import Compose
 
 import mmsampriors.models  # noqa: F401
 from mmsampriors.engine.refined_outputs import RefinedOutputs
+from mmsampriors.registry import MODELS, TRANSFORMS
 
 
 def batch_of(pairs):

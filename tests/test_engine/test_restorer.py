@@ -6,13 +6,13 @@ import cv2
 import pytest
 import torch
 from mmagic.models import BaseEditModel, NAFNet  # noqa: F401  (registers them)
-from mmagic.registry import MODELS
 from mmagic.structures import DataSample
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
 from mmsampriors.engine.restorer import Restorer, restorer_of
+from mmsampriors.registry import MODELS
 
 MODEL = dict(
     type='BaseEditModel',

@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmagic.registry import METRICS, MODELS
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -15,6 +14,7 @@ from mmsampriors.evaluation import agreement
 from mmsampriors.evaluation.border_psnr import near_borders
 from mmsampriors.masks import ImageMasks, MaskStoreError
 from mmsampriors.models.mask_sources.base import MaskSource
+from mmsampriors.registry import METRICS, MODELS, build_part
 
 FELZENSZWALB = dict(type='FelzenszwalbMasks', min_size=20)
 
@@ -50,7 +50,7 @@ class Loader:
 
 
 def build(kind='SegmentationConsistency', masks=FELZENSZWALB, **settings):
-    metric = METRICS.build(dict(type=kind, masks=masks, **settings))
+    metric = build_part(METRICS, dict(type=kind, masks=masks, **settings))
     metric.prepare(Model(1, 1, 1), Loader)
     return metric
 
@@ -73,7 +73,7 @@ def test_a_perfect_restoration_agrees_and_a_noisy_one_less(pairs):
     assert perfect['SegIoU'] == perfect['SegIoU_gt2restored'] == perfect['SegIoU_restored2gt'] == 1
     assert 0.05 < real['SegIoU'] < 0.9 and real['Masks_gt'] == perfect['Masks_gt'] > 2
     ours, theirs = (
-        MODELS.build(FELZENSZWALB).segment(torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255)[0]
+        build_part(MODELS, FELZENSZWALB).segment(torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255)[0]
         for image in (target, noisy)
     )
     assert real['SegIoU_gt2restored'] == agreement(ours, theirs).forth
@@ -99,8 +99,8 @@ def test_images_without_masks_have_a_value():
 def test_grey_images_are_segmented_and_the_ground_truth_only_once(monkeypatch):
     metric = build(masks=dict(type='BrightMasks'))
     calls = []
-    segment = metric.masks.segment
-    monkeypatch.setattr(metric.masks, 'segment', lambda *args: calls.append(args) or segment(*args))
+    segment = metric.mask_source.segment
+    monkeypatch.setattr(metric.mask_source, 'segment', lambda *args: calls.append(args) or segment(*args))
     grey = torch.zeros(1, 6, 7)
     grey[0, 2:5] = 200
     metric.process(None, [dict(output=dict(pred_img=grey), gt_img=grey, gt_path='a.png')] * 2)
@@ -180,8 +180,8 @@ def test_border_psnr_counts_the_error_near_borders_only(convert_to):
 def test_a_validation_loop_of_a_run_measures_them(runner_cfg, tmp_path):
     metrics = [
         dict(type='PSNR'),
-        dict(type='SegmentationConsistency', masks=FELZENSZWALB),
-        dict(type='BorderPSNR', masks=FELZENSZWALB),
+        dict(type='mmsampriors.SegmentationConsistency', masks=FELZENSZWALB),
+        dict(type='mmsampriors.BorderPSNR', masks=FELZENSZWALB),
     ]
     cfg = runner_cfg(val_evaluator=[dict(prefix='noisy', **metric) for metric in metrics])
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper'):

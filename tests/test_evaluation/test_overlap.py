@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmsampriors.evaluation import agreement, overlap, pairwise_iou
-from mmsampriors.masks import ImageMasks
+from mmsampriors.evaluation import agreement
+from mmsampriors.masks import ImageMasks, iou, pairwise_iou
 
 
 def random_masks(count, height, width, seed):
@@ -15,8 +15,8 @@ def random_masks(count, height, width, seed):
 
 def best_iou_by_loops(ours, theirs):
     best = []
-    for a in ours.masks.numpy():
-        best.append(max(np.logical_and(a, b).sum() / np.logical_or(a, b).sum() for b in theirs.masks.numpy()))
+    for a in ours.bitmaps.numpy():
+        best.append(max(np.logical_and(a, b).sum() / np.logical_or(a, b).sum() for b in theirs.bitmaps.numpy()))
     return sum(best) / len(best)
 
 
@@ -32,9 +32,9 @@ def test_agreement_matches_loops_over_masks(many, few, height, width, seed):
 
 
 def test_products_in_parts_are_the_whole_product(monkeypatch):
-    ours, theirs = random_masks(5, 13, 17, 0).masks, random_masks(3, 13, 17, 1).masks
+    ours, theirs = random_masks(5, 13, 17, 0).bitmaps, random_masks(3, 13, 17, 1).bitmaps
     whole = pairwise_iou(ours, theirs)
-    monkeypatch.setattr(overlap, 'PIXELS', 10)
+    monkeypatch.setattr(iou, 'PIXELS', 10)
     assert torch.equal(pairwise_iou(ours, theirs), whole)
 
 

@@ -3,10 +3,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from mmagic.registry import METRICS
 
 import mmsampriors.evaluation  # noqa: F401  (registers it)
 import mmsampriors.models  # noqa: F401
+from mmsampriors.registry import METRICS, build_part
 
 
 class Model(torch.nn.Conv2d):
@@ -31,13 +31,14 @@ def sample(name, error, size=(24, 32)):
 def test_every_image_is_written_beside_the_mean(tmp_path, refined):
     model = Model(1, 1, 1)
     model.test_cfg = dict(refined=True) if refined else None
-    metric = METRICS.build(
+    metric = build_part(
+        METRICS,
         dict(
-            type='PSNRByImage',
+            type='mmsampriors.PSNRByImage',
             out=str(tmp_path / 'images' / 'rain.json'),
             prefix='rain',
             masks=dict(type='FelzenszwalbMasks', scale=10, sigma=0, min_size=20),
-        )
+        ),
     )
     metric.prepare(model, Loader)
     metric.process(None, [sample('a', 1)])

@@ -20,7 +20,7 @@ def test_from_masks_measures_drops_and_sorts(count, height, width, seed):
     assert len(masks) == len(order) and masks.size == (height, width)
     for position, index in enumerate(order):
         rows, columns = np.nonzero(arrays[index])
-        assert masks.masks[position].numpy().tolist() == arrays[index].tolist()
+        assert masks.bitmaps[position].numpy().tolist() == arrays[index].tolist()
         assert masks.boxes[position].tolist() == [columns.min(), rows.min(), columns.max(), rows.max()]
         assert masks.areas[position] == len(rows)
         assert masks.scores[position] == scores[index] and masks.stability[position] == stability[index]
@@ -33,7 +33,7 @@ def test_scores_default_to_one():
 
 def test_label_maps():
     masks = ImageMasks.from_label_map(torch.tensor([[7, 7, 0], [7, 7, 300]]))
-    assert masks.masks.int().tolist() == [[[1, 1, 0], [1, 1, 0]], [[0, 0, 1], [0, 0, 0]], [[0, 0, 0], [0, 0, 1]]]
+    assert masks.bitmaps.int().tolist() == [[[1, 1, 0], [1, 1, 0]], [[0, 0, 1], [0, 0, 0]], [[0, 0, 0], [0, 0, 1]]]
     assert masks.areas.tolist() == [4, 1, 1]
 
 

@@ -30,12 +30,12 @@ def drawn_masks(draw, max_masks=11):
 def assert_same(found: RunMasks, expected: ImageMasks):
     assert len(found) == len(expected)
     assert found.size == expected.size
-    for name in ('masks', 'scores', 'stability', 'boxes', 'areas'):
+    for name in ('bitmaps', 'scores', 'stability', 'boxes', 'areas'):
         torch.testing.assert_close(getattr(found, name), getattr(expected, name), rtol=0, atol=0, msg=name)
 
 
 def naive(masks: ImageMasks, change) -> ImageMasks:
-    return ImageMasks.from_masks(change(masks.masks), masks.scores, masks.stability)
+    return ImageMasks.from_masks(change(masks.bitmaps), masks.scores, masks.stability)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
@@ -47,7 +47,7 @@ def test_masks_survive_packing(masks):
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=100)
 @given(drawn_masks(), st.lists(st.sampled_from(['horizontal', 'vertical', 'transpose', 'crop']), max_size=6), st.data())
 def test_geometry_equals_that_of_boolean_arrays(masks, steps, data):
-    packed, drawn = RunMasks.pack(masks), masks.masks
+    packed, drawn = RunMasks.pack(masks), masks.bitmaps
     for step in steps:
         if step == 'transpose':
             packed, drawn = packed.transpose(), drawn.transpose(1, 2)
@@ -112,10 +112,10 @@ def test_packs_what_is_shown():
 def test_pickles_without_what_was_drawn():
     masks = RunMasks.from_masks(torch.rand(40, 64, 64) < 0.02)
     before = len(pickle.dumps(masks))
-    drawn = masks.masks
+    drawn = masks.bitmaps
     assert len(pickle.dumps(masks)) == before
     for copied in (pickle.loads(pickle.dumps(masks)), copy.deepcopy(masks)):
-        assert torch.equal(copied.masks, drawn)
+        assert torch.equal(copied.bitmaps, drawn)
 
 
 def test_to_changes_the_device_and_nothing_else():
@@ -124,7 +124,7 @@ def test_to_changes_the_device_and_nothing_else():
     assert masks.to('cpu', non_blocking=True) is masks
     moved = masks.to(torch.device('meta'), non_blocking=False)
     assert moved.device.type == 'meta' and moved.scores.device.type == 'meta'
-    assert moved.to('cpu').masks.equal(masks.masks)
+    assert moved.to('cpu').bitmaps.equal(masks.bitmaps)
 
 
 def test_a_window_outside_is_refused():

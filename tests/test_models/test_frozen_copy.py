@@ -1,10 +1,10 @@
 import pytest
 import torch
-from mmagic.registry import MODELS
 from torch import nn
 
 import mmsampriors.models  # noqa: F401
 from mmsampriors.models.frozen_copy import frozen_copy
+from mmsampriors.registry import MODELS, build_part
 
 
 class Listed(nn.Module):
@@ -23,8 +23,9 @@ class Listed(nn.Module):
     'network',
     [
         Listed(),
-        MODELS.build(dict(type='NAFNet', img_channels=3, mid_channels=4, enc_blk_nums=[1], dec_blk_nums=[1])),
-        MODELS.build(
+        build_part(MODELS, dict(type='NAFNet', img_channels=3, mid_channels=4, enc_blk_nums=[1], dec_blk_nums=[1])),
+        build_part(
+            MODELS,
             dict(
                 type='Restormer',
                 dim=8,
@@ -33,9 +34,10 @@ class Listed(nn.Module):
                 heads=[1, 1, 1, 1],
                 LayerNorm_type='BiasFree',
                 dual_pixel_task=False,
-            )
+            ),
         ),
-        MODELS.build(
+        build_part(
+            MODELS,
             dict(
                 type='SwinIRNet',
                 upscale=1,
@@ -48,7 +50,7 @@ class Listed(nn.Module):
                 upsampler='',
                 resi_connection='1conv',
                 img_range=1.0,
-            )
+            ),
         ),
     ],
 )

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from mmagic.registry import MODELS
 from torch import nn
 
 import mmsampriors.models  # noqa: F401
 from mmsampriors.models.network_probe import NetworkProbe, probe_network
+from mmsampriors.registry import MODELS, build_part
 
 NAFNET = dict(type='NAFNet', mid_channels=4, enc_blk_nums=[1], middle_blk_num=1, dec_blk_nums=[1])
 
@@ -55,7 +55,7 @@ class Deep(nn.Module):
 
 @pytest.mark.parametrize('channels', [3, 1])
 def test_finds_image_channels_and_entry(channels):
-    network = MODELS.build(dict(**NAFNET, img_channels=channels))
+    network = build_part(MODELS, dict(**NAFNET, img_channels=channels))
     assert probe_network(network) == NetworkProbe(channels, 'intro', 4)
 
 
@@ -97,7 +97,7 @@ def test_entry_that_is_never_run_is_refused():
 
 
 def test_networks_that_change_the_size_are_refused():
-    network = MODELS.build(dict(type='SRCNNNet', upscale_factor=4))
+    network = build_part(MODELS, dict(type='SRCNNNet', upscale_factor=4))
     with pytest.raises(ValueError, match='SRCNNNet maps an image of 3x32x32 to 3x128x128.*super-resolution'):
         probe_network(network)
 

@@ -90,7 +90,7 @@ def test_stacked_pads_images_to_the_largest_k_with_empty_rows():
     regions = regions_of(batch, 4, 5)
     assert regions.stacked.shape == (3, 3, 4, 5) and regions.stacked.dtype == torch.bool
     for row, of_image in zip(regions.stacked, batch):
-        assert torch.equal(row[: len(of_image)], of_image.masks)
+        assert torch.equal(row[: len(of_image)], of_image.bitmaps)
         assert not row[len(of_image) :].any()
     assert regions.weights.dtype == torch.float32 and torch.equal(regions.weights.bool(), regions.stacked)
 

@@ -1,7 +1,7 @@
 import pytest
-from mmagic.registry import TASK_UTILS
 
 from mmsampriors.models import JointSchedule, Phase, TwoStageSchedule
+from mmsampriors.registry import TASK_UTILS, build_part
 
 
 def test_joint_trains_both_all_the_time_and_ramps_from_begin_to_end():
@@ -52,5 +52,5 @@ def test_impossible_shares_are_refused(schedule, message):
 
 
 def test_are_in_mmagics_registry():
-    assert TASK_UTILS.build(dict(type='TwoStageSchedule', refiner=0.3)).refiner == 0.3
-    assert TASK_UTILS.build(dict(type='JointSchedule')).phase(0, 10).ramp == 0
+    assert build_part(TASK_UTILS, dict(type='TwoStageSchedule', refiner=0.3)).refiner == 0.3
+    assert build_part(TASK_UTILS, dict(type='JointSchedule')).phase(0, 10).ramp == 0

@@ -4,7 +4,6 @@ import cv2
 import pytest
 import torch
 import torch.distributed as dist
-from mmagic.registry import MODELS, TRANSFORMS
 from mmagic.structures import DataSample
 from mmcv.transforms import Compose
 from mmengine.model import ExponentialMovingAverage, MMDistributedDataParallel
@@ -16,6 +15,7 @@ from mmsampriors.engine.export import stock_model, student_weights
 from mmsampriors.masks import ImageMasks
 from mmsampriors.models import Phase, Regions
 from mmsampriors.models.mask_sources.base import MaskSource
+from mmsampriors.registry import MODELS, TRANSFORMS, build_part
 
 JOINT, REFINER, STUDENT = Phase(True, True, 1.0), Phase(False, True, 0.0), Phase(True, False, 1.0)
 SIZE = (24, 32)
@@ -77,7 +77,7 @@ def batch_of(count=2, channels=3, size=SIZE, **kwargs):
 
 def build(cfg, phase=None):
     """A model none of whose weights is zero, so that each parameter that can get a gradient does."""
-    model = MODELS.build(cfg)
+    model = build_part(MODELS, cfg)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -284,7 +284,7 @@ def test_segmenter_and_losses_are_shown_single_precision(quarter_cfg):
             return super().segment(images, paths)
 
     model = build(quarter_cfg(dict(refiner=NO_SKIP), generator=NO_SKIP), JOINT)
-    model.masks = Source()
+    model.mask_source = Source()
     model.pixel_loss.register_forward_pre_hook(lambda loss, inputs: seen.append((inputs[0].dtype,)))
     with torch.autocast('cpu', dtype=torch.bfloat16):
         assert model.generator(batch_of()[0]).dtype == torch.bfloat16
@@ -361,7 +361,7 @@ def test_segmenter_and_analyzer_are_in_nothing_that_the_model_owns(model_cfg):
         name for name, _ in [*model.named_parameters(), *model.named_buffers()] if 'data_pre' not in name
     )
     twin = copy.deepcopy(model)
-    assert twin.analyzer is model.analyzer and twin.masks is model.masks
+    assert twin.analyzer is model.analyzer and twin.mask_source is model.mask_source
     assert twin.generator is not model.generator
     average = ExponentialMovingAverage(model)
     assert owned_by_parts(name for name in average.state_dict() if name != 'steps')
@@ -416,7 +416,7 @@ def test_same_seed_gives_the_students_weights_of_the_stock_model(quarter_cfg, ot
     states = []
     for cfg in (stock_model(quarter_cfg(**others)), quarter_cfg(**others)):
         torch.manual_seed(3)
-        model = MODELS.build(cfg)
+        model = build_part(MODELS, cfg)
         model.init_weights()
         states.append((model.generator.state_dict(), torch.get_rng_state()))
     assert all(torch.equal(value, states[1][0][name]) for name, value in states[0][0].items())
@@ -451,7 +451,7 @@ def png(tmp_path_factory):
 
 def test_prediction_is_the_stock_models_bit_by_bit(model_cfg, png):
     model = build(model_cfg(), JOINT)
-    stock = MODELS.build(stock_model(model_cfg()))
+    stock = build_part(MODELS, stock_model(model_cfg()))
     stock.load_state_dict(student_weights(model.state_dict()), strict=True)
     ours, theirs = (network.eval().val_step(collated(loaded(png[0]), loaded(png[0]))) for network in (model, stock))
     for one, other in zip(ours, theirs):
@@ -466,7 +466,7 @@ def test_refined_image_can_be_predicted_too(model_cfg, png):
     predicted = model.val_step(collated(loaded(png[0])))[0].output.pred_img
     data = model.data_preprocessor(collated(loaded(png[0])), False)
     restored = model.generator(data['inputs'])
-    masks = model.masks.segment(model.to_rgb(restored, data['data_samples']).clamp(0, 1))
+    masks = model.mask_source.segment(model.to_rgb(restored, data['data_samples']).clamp(0, 1))
     refined = model.data_preprocessor.destruct(model.refine(restored, Regions(masks, restored)), data['data_samples'])
     assert torch.equal(predicted, refined[0])
     model.test_cfg = dict()
@@ -480,10 +480,10 @@ def test_stored_masks_fit_an_image_that_the_preprocessor_pads(quarter_cfg, png):
     sample = loaded(png[0])
     sample['data_samples'].set_data(dict(masks=quarters(40, 44)))
     predicted = model.val_step(collated(sample))[0].output.pred_img
-    assert predicted.shape == (3, 40, 44) and not model.masks.seen
+    assert predicted.shape == (3, 40, 44) and not model.mask_source.seen
     padded = model.data_preprocessor(collated(sample), False)['inputs']
     restored = model.generator(padded)
-    masks = ImageMasks.from_masks(nn.functional.pad(quarters(40, 44).masks, (0, 4, 0, 8)))
+    masks = ImageMasks.from_masks(nn.functional.pad(quarters(40, 44).bitmaps, (0, 4, 0, 8)))
     refined = model.refine(restored, Regions([masks], restored))[0, :, :40, :44]
     torch.testing.assert_close(predicted, (refined.flip(0) * 255).clamp(0, 255), rtol=1e-5, atol=1e-3)
 
@@ -499,7 +499,7 @@ def test_stored_masks_fit_an_image_that_the_preprocessor_pads(quarter_cfg, png):
 @pytest.mark.parametrize('order', ['rgb', 'bgr'])
 def test_to_rgb_undoes_what_pipeline_and_preprocessor_did(quarter_cfg, png, order, target, mean, std, training):
     preprocessor = dict(type='DataPreprocessor', mean=mean, std=std, output_channel_order=target)
-    model = MODELS.build(quarter_cfg(data_preprocessor=preprocessor))
+    model = build_part(MODELS, quarter_cfg(data_preprocessor=preprocessor))
     data = model.data_preprocessor(collated(*[loaded(png[0], channel_order=order)] * 2), training)
     rgb = model.to_rgb(data['inputs'], data['data_samples'])
     expected = torch.from_numpy(png[1]).permute(2, 0, 1) / 255
@@ -527,7 +527,7 @@ def test_gray_images_are_shown_as_gray_in_three_channels(quarter_cfg, png, targe
 
 def test_images_that_are_not_normalized_are_taken_as_0_to_255(quarter_cfg, png):
     preprocessor = dict(type='DataPreprocessor', mean=None, std=None, data_keys=None)
-    model = MODELS.build(quarter_cfg(data_preprocessor=preprocessor))
+    model = build_part(MODELS, quarter_cfg(data_preprocessor=preprocessor))
     data = model.data_preprocessor(collated(loaded(png[0], gt=False)), False)
     rgb = model.to_rgb(data['inputs'].float(), data['data_samples'])
     torch.testing.assert_close(rgb[0], torch.from_numpy(png[1]).permute(2, 0, 1) / 255)
@@ -536,7 +536,7 @@ def test_images_that_are_not_normalized_are_taken_as_0_to_255(quarter_cfg, png):
 def test_images_of_unknown_channel_order_are_refused(quarter_cfg):
     samples = DataSample.stack([DataSample(gt_img=torch.rand(3, 4, 4))])
     with pytest.raises(KeyError, match='img_channel_order'):
-        MODELS.build(quarter_cfg()).to_rgb(torch.rand(1, 3, 4, 4), samples)
+        build_part(MODELS, quarter_cfg()).to_rgb(torch.rand(1, 3, 4, 4), samples)
 
 
 @pytest.mark.parametrize('order', ['RGB', 'BGR'])
@@ -544,7 +544,7 @@ def test_online_masks_are_those_of_the_restored_image_in_rgb(quarter_cfg, order)
     model = build(quarter_cfg(), JOINT)
     inputs, samples = batch_of(order=order)
     model(inputs, samples, mode='loss')
-    ((images, _),) = model.masks.seen
+    ((images, _),) = model.mask_source.seen
     restored = model.generator(inputs).detach().clamp(0, 1)
     torch.testing.assert_close(images, restored if order == 'RGB' else restored.flip(1))
     assert not images.requires_grad
@@ -555,7 +555,7 @@ def test_masks_that_come_with_the_samples_are_used(quarter_cfg):
     inputs, samples = batch_of()
     masks = [quarters(*SIZE), ImageMasks.empty(*SIZE)]
     losses = model(inputs, samples_of(samples.gt_img, masks=masks), mode='loss')
-    assert not model.masks.seen
+    assert not model.mask_source.seen
     restored = model.generator(inputs)
     refined = model.refine(restored, Regions(masks, restored))
     torch.testing.assert_close(losses['refiner.loss_recon'], (refined - samples.gt_img).abs().mean())
@@ -567,7 +567,7 @@ def test_stored_masks_that_do_not_come_are_missed_in_training_only(quarter_cfg):
     with pytest.raises(RuntimeError, match='QuarterMasks keeps masks on disk, but the samples carry none'):
         model(*batch, mode='loss')
     model.eval()(*batch, mode='tensor')
-    assert len(model.masks.seen) == 1
+    assert len(model.mask_source.seen) == 1
 
 
 def test_masks_larger_than_the_image_are_refused(quarter_cfg):
@@ -581,7 +581,7 @@ def test_masks_larger_than_the_image_are_refused(quarter_cfg):
 
 
 def test_refiner_is_the_students_architecture_with_weights_of_its_own(quarter_cfg):
-    model = MODELS.build(quarter_cfg())
+    model = build_part(MODELS, quarter_cfg())
     assert type(model.refiner) is type(model.generator)
     assert not torch.equal(model.refiner.intro.weight, model.generator.intro.weight)
 
@@ -597,7 +597,7 @@ def test_a_network_that_starts_at_half_resolution_takes_spf_on_the_image_only(qu
     assert len(build(quarter_cfg(dict(spf=image), generator=half), JOINT)(*batch_of(), mode='loss')) == 5
     assert len(build(quarter_cfg(generator=half, spd=dict(refiner=SWINIR)), JOINT)(*batch_of(), mode='loss')) == 5
     with pytest.raises(ValueError, match="spd.spf.inject='image'"):
-        MODELS.build(quarter_cfg(generator=half))
+        build_part(MODELS, quarter_cfg(generator=half))
 
 
 @pytest.mark.parametrize(
@@ -614,4 +614,4 @@ def test_a_network_that_starts_at_half_resolution_takes_spf_on_the_image_only(qu
 )
 def test_what_cannot_work_is_refused_when_the_model_is_built(quarter_cfg, spd, model, message):
     with pytest.raises(ValueError, match=message):
-        MODELS.build(quarter_cfg(spd, **model))
+        build_part(MODELS, quarter_cfg(spd, **model))

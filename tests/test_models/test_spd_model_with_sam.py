@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from mmagic.registry import MODELS
 from mmagic.structures import DataSample
 from segment_anything import SamAutomaticMaskGenerator
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
@@ -11,6 +10,7 @@ import mmsampriors.models  # noqa: F401
 from mmsampriors.masks import ImageMasks
 from mmsampriors.models import Phase
 from mmsampriors.models.mask_sources.base import MaskSource
+from mmsampriors.registry import MODELS, build_part
 
 
 def random_sam(side=64, width=32):
@@ -54,7 +54,7 @@ class StockSAMMasks(MaskSource):
 @pytest.mark.parametrize('inject', ['feature', 'image'])
 def test_masks_of_a_real_sam_reach_refiner_and_student(model_cfg, inject):
     cfg = model_cfg(dict(masks=dict(type='StockSAMMasks'), spf=dict(type='SPFUnit', channels=4, inject=inject)))
-    model = MODELS.build(cfg)
+    model = build_part(MODELS, cfg)
     torch.nn.init.normal_(model.spf.project.weight, std=0.1)
     model.train().enter(Phase(student=True, refiner=True, ramp=1.0))
     gt = torch.rand(2, 3, 40, 48)
@@ -62,8 +62,8 @@ def test_masks_of_a_real_sam_reach_refiner_and_student(model_cfg, inject):
         [DataSample(gt_img=image, metainfo=dict(img_output_channel_order='BGR')) for image in gt]
     )
     losses = model(gt + 0.1 * torch.randn_like(gt), samples, mode='loss')
-    assert isinstance(model.masks.sam, Sam)
-    assert len(model.masks.found) == 2 and min(map(len, model.masks.found)) >= 3
+    assert isinstance(model.mask_source.sam, Sam)
+    assert len(model.mask_source.found) == 2 and min(map(len, model.mask_source.found)) >= 3
 
     (losses['sgr.loss_region'] + losses['sgr.loss_pixel']).backward(retain_graph=True)
     assert losses['sgr.loss_region'] > 0 and losses['sgr.loss_pixel'] > 0
@@ -74,4 +74,4 @@ def test_masks_of_a_real_sam_reach_refiner_and_student(model_cfg, inject):
     losses['refiner.loss_recon'].backward()
     assert all(parameter.grad is not None for parameter in model.spf.parameters())
     assert not any(name.startswith('masks') or 'sam' in name for name in model.state_dict())
-    assert all(parameter.grad is None for parameter in model.masks.sam.parameters())
+    assert all(parameter.grad is None for parameter in model.mask_source.sam.parameters())

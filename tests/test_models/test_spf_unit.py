@@ -1,11 +1,11 @@
 import pytest
 import torch
-from mmagic.registry import MODELS
 from torch import nn
 
 import mmsampriors.models  # noqa: F401
 from mmsampriors.masks import ImageMasks, RunMasks
 from mmsampriors.models import Regions, SPFUnit
+from mmsampriors.registry import MODELS, build_part
 
 NETWORKS = dict(
     nafnet=dict(
@@ -52,7 +52,7 @@ def fuse(spf, image, masks):
 
 def permuted(masks, order):
     return ImageMasks(
-        masks.masks[order], masks.scores[order], masks.stability[order], masks.boxes[order], masks.areas[order]
+        masks.bitmaps[order], masks.scores[order], masks.stability[order], masks.boxes[order], masks.areas[order]
     )
 
 
@@ -119,11 +119,11 @@ def test_mask_dropout_drops_each_mask_with_its_probability_while_training_only()
 
 @pytest.mark.parametrize('kind', [ImageMasks, RunMasks])
 def test_mask_dropout_keeps_what_it_keeps_as_it_is(kind):
-    spf, masks = unit(mask_dropout=0.5), kind.from_masks(random_masks(40, 9, 11).masks)
+    spf, masks = unit(mask_dropout=0.5), kind.from_masks(random_masks(40, 9, 11).bitmaps)
     kept = spf._drop(masks)
-    rows = [next(row for row, mask in enumerate(masks.masks) if torch.equal(mask, one)) for one in kept.masks]
+    rows = [next(row for row, mask in enumerate(masks.bitmaps) if torch.equal(mask, one)) for one in kept.bitmaps]
     assert 0 < len(kept) < 40 and rows == sorted(rows)
-    assert torch.equal(kept.areas, kept.masks.sum((1, 2))) and torch.equal(kept.boxes, masks.boxes[rows])
+    assert torch.equal(kept.areas, kept.bitmaps.sum((1, 2))) and torch.equal(kept.boxes, masks.boxes[rows])
 
 
 def test_mask_dropout_may_drop_all_masks():
@@ -176,7 +176,7 @@ def test_refined_is_the_refiner_of_the_restored_at_first_and_uses_masks_later(mo
     cfg = model_cfg(
         dict(spf=dict(type='SPFUnit', channels=4, inject=inject), sgr=None, analyzer=None), generator=NETWORKS[name]
     )
-    model = MODELS.build(cfg).eval()
+    model = build_part(MODELS, cfg).eval()
     assert model.spf.entry == ENTRIES[name]
     image, masks = torch.rand(1, 3, *size), [random_masks(3, *size)]
     with torch.no_grad():
@@ -205,7 +205,7 @@ class Padding(nn.Module):
 
 def test_features_meet_their_pixels_in_a_network_that_pads(model_cfg):
     cfg = model_cfg(dict(spf=dict(type='SPFUnit', channels=4), sgr=None, analyzer=None), generator=dict(type='Padding'))
-    model = MODELS.build(cfg).eval()
+    model = build_part(MODELS, cfg).eval()
     torch.nn.init.normal_(model.spf.project.weight)
     image, masks = torch.rand(2, 3, 13, 18), [random_masks(3, 13, 18), random_masks(2, 13, 18)]
     expected = image + model.refiner.ending(model.refiner.intro(image) + fuse(model.spf, image, masks))

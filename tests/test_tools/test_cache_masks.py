@@ -40,7 +40,7 @@ class OnlineMasks:
 
 CONFIG = """
 custom_imports = dict(imports=['cache_masks_sources', 'mmsampriors.datasets.transforms'], allow_failed_imports=False)
-model = dict(type='SPDModel', spd=dict(masks=dict(type='ThresholdMasks', cache_dir='cache')))
+model = dict(type='mmsampriors.SPDModel', spd=dict(masks=dict(type='ThresholdMasks', cache_dir='cache')))
 noise = dict(type='RandomNoise', keys=['img'], params=dict(noise_type=['gaussian'], noise_prob=[1],
              gaussian_sigma=[50, 50], gaussian_gray_noise_prob=0))
 pipeline = [dict(type='LoadImageFromFile', key='img'), dict(type='LoadImageFromFile', key='gt'),

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
 _base_ = ['mmagic::nafnet/nafnet_c64eb11128mb1db1111_8xb8-lr1e-3-400k_gopro.py', 'mmsampriors::_base_/spd.py']
 model = dict(
-    type='SPDModel', spd=_base_.spd,
+    type='mmsampriors.SPDModel', spd=_base_.spd,
     generator=dict(type='NAFNet', mid_channels=4, enc_blk_nums=[1], dec_blk_nums=[1], middle_blk_num=1))
 custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks
 train_pipeline = [
@@ -134,7 +134,7 @@ def test_export_tool_writes_what_the_hook_wrote(folder, trained):
 
 TWO_SETS = """
 _base_ = ['config.py', 'mmsampriors::_base_/robustness.py']
-segments = dict(type='SegmentationConsistency', masks=dict(type='FelzenszwalbMasks'), prefix='blur')
+segments = dict(type='mmsampriors.SegmentationConsistency', masks=dict(type='FelzenszwalbMasks'), prefix='blur')
 train_dataloader = dict(dataset=dict(data_root='not_here'))  # tests need no training set
 test_dataloader = [_base_.test_dataloader, _base_.robustness.deblur.dataloaders[0]]
 test_evaluator = [[dict(type='PSNR')], [*_base_.robustness.deblur.evaluators[0], segments]]
@@ -166,7 +166,7 @@ import mmsampriors.compat
 import numpy as np
 import torch
 from mmagic.apis import MMagicInferencer
-from mmagic.registry import MODELS
+from mmsampriors.registry import MODELS
 from mmengine.config import Config
 
 inferencer = MMagicInferencer(model_name='nafnet', model_config='run/student.py', model_ckpt='run/student.pth')
@@ -182,8 +182,9 @@ assert sorted(ours) == ['mmsampriors', 'mmsampriors.compat', 'mmsampriors.versio
 
 
 def test_stock_mmagic_runs_the_student_bit_for_bit(folder, trained):
-    from mmagic.registry import MODELS
     from mmengine.config import Config
+
+    from mmsampriors.registry import MODELS
 
     call(folder, sys.executable, '-c', f'import sys; sys.path.insert(0, {str(ROOT)!r})\n{STOCK}')
     assert Image.open(folder / 'restored' / '0.png').size == (80, 64)
@@ -198,7 +199,8 @@ TWO_STAGES = """
 _base_ = 'config.py'
 model = dict(spd=dict(schedule=dict(_delete_=True, type='TwoStageSchedule', refiner=0.5)))
 train_cfg = dict(max_iters=6, val_interval=6)
-val_evaluator = [dict(type='PSNR'), dict(type='SegmentationConsistency', masks=dict(type='FelzenszwalbMasks'))]
+segments = dict(type='mmsampriors.SegmentationConsistency', masks=dict(type='FelzenszwalbMasks'))
+val_evaluator = [dict(type='PSNR'), segments]
 """
 
 

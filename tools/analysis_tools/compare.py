@@ -73,7 +73,7 @@ def runs_of(args):
     return [run._replace(values=run.values[max(steps)]) for run in runs], (max(steps), curves)
 
 
-def only(runs, metrics):
+def with_metrics(runs, metrics):
     """The runs with these metrics."""
     known = {metric for run in runs for _, metric in run.values}
     unknown = sorted(set(metrics) - known)
@@ -125,7 +125,7 @@ def main():
     args = parse_args()
     try:
         runs, validated = runs_of(args)
-        cells, left_out = compare_runs(only(runs, args.metric) if args.metric else runs)
+        cells, left_out = compare_runs(with_metrics(runs, args.metric) if args.metric else runs)
     except (FileNotFoundError, ValueError) as error:
         hint = '' if args.val else '\nTo compare the validations of the trainings instead: --val'
         sys.exit(f'error: {error}{hint if isinstance(error, FileNotFoundError) else ""}')

@@ -1,6 +1,5 @@
 # A Restormer small enough for two cores.
 model = dict(
-    _scope_='mmagic',
     generator=dict(
         type='Restormer',
         inp_channels=3,
@@ -13,8 +12,7 @@ model = dict(
         bias=False,
         LayerNorm_type='WithBias',
         dual_pixel_task=False,
-        _scope_='mmagic',
     ),
-    pixel_loss=dict(type='L1Loss', loss_weight=1.0, reduction='mean', _scope_='mmagic'),
-    data_preprocessor=dict(type='DataPreprocessor', mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0], _scope_='mmagic'),
+    pixel_loss=dict(type='L1Loss', loss_weight=1.0, reduction='mean'),
+    data_preprocessor=dict(type='DataPreprocessor', mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0]),
 )

@@ -10,13 +10,11 @@ noise = dict(
     type='RandomNoise',
     params=dict(noise_type=['gaussian'], noise_prob=[1], gaussian_sigma=[0, 50], gaussian_gray_noise_prob=0),
     keys=['img'],
-    _scope_='mmagic',
 )
 val_noise = dict(
     type='RandomNoise',
     params=dict(noise_type=['gaussian'], noise_prob=[1], gaussian_sigma=[25, 25], gaussian_gray_noise_prob=0),
     keys=['img'],
-    _scope_='mmagic',
 )
 
 train_pipeline = _base_.train_pipeline[:-1] + [noise] + _base_.train_pipeline[-1:]

@@ -4,7 +4,8 @@ import bisect
 import itertools
 
 import torch
-from mmagic.registry import DATA_SAMPLERS
+
+from mmsampriors.registry import DATA_SAMPLERS
 
 
 class SampleIndex(int):

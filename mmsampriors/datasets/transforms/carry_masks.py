@@ -2,8 +2,9 @@
 
 import numpy as np
 from mmagic.datasets.transforms import Crop, FixedCrop, Flip, PairedRandomCrop, RandomTransposeHW
-from mmagic.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
+
+from mmsampriors.registry import TRANSFORMS
 
 from .pad_to_patch import PadToPatch, mirror_to
 

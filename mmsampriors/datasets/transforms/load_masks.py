@@ -1,9 +1,9 @@
 """Stored masks enter and leave a pipeline."""
 
-from mmagic.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
 from mmsampriors.masks import build_store
+from mmsampriors.registry import TRANSFORMS
 
 
 @TRANSFORMS.register_module()

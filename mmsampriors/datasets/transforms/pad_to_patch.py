@@ -1,10 +1,10 @@
 """Makes images large enough for the patch that is about to be cut out of them."""
 
 import numpy as np
-from mmagic.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
 from mmsampriors.datasets.samplers.progressive import patch_size_of
+from mmsampriors.registry import TRANSFORMS
 
 
 @TRANSFORMS.register_module()

@@ -1,9 +1,9 @@
 """The crop of a training whose patches grow."""
 
 from mmagic.datasets.transforms import PairedRandomCrop
-from mmagic.registry import TRANSFORMS
 
 from mmsampriors.datasets.samplers.progressive import patch_size_of
+from mmsampriors.registry import TRANSFORMS
 
 
 @TRANSFORMS.register_module()

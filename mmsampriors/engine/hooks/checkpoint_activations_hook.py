@@ -3,12 +3,13 @@
 from functools import partial
 from typing import Iterator
 
-from mmagic.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
+
+from mmsampriors.models.unwrapped import unwrapped
+from mmsampriors.registry import HOOKS
 
 CONTAINERS = (nn.Sequential, nn.ModuleList)
 
@@ -24,7 +25,7 @@ class CheckpointActivationsHook(Hook):
 
     def before_train(self, runner):
         """Lets all that follows, and nothing before, run through checkpoints."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         checkpoint_blocks(model)
 
 

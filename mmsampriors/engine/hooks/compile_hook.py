@@ -1,9 +1,10 @@
 """torch.compile where it pays and where it can."""
 
 import torch
-from mmagic.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+
+from mmsampriors.models.unwrapped import unwrapped
+from mmsampriors.registry import HOOKS
 
 
 @HOOKS.register_module()
@@ -44,5 +45,5 @@ class CompileHook(Hook):
 
 
 def _networks(runner):
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrapped(runner.model)
     return model.generator, model.refiner

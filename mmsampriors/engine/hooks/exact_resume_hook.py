@@ -4,11 +4,12 @@ import random
 
 import numpy as np
 import torch
-from mmagic.registry import HOOKS
 from mmengine.dist import get_dist_info
 from mmengine.hooks import CheckpointHook, Hook
 
 from mmsampriors.datasets.positions import positioned_loader, seeds_of
+from mmsampriors.internals import accumulated_iterations, is_resumed, stop_workers
+from mmsampriors.registry import HOOKS
 
 
 @HOOKS.register_module()
@@ -45,7 +46,7 @@ class ExactResumeHook(Hook):
         self._settle_seed(runner)
         _caution_about_windows(runner)
         # The loop's own loader has started its workers already: these end here.
-        loop.dataloader_iterator = loop.dataloader._iterator = None
+        stop_workers(loop)
         rank, world_size = get_dist_info()
         loader = positioned_loader(loop.dataloader, self.seed, start=runner.iter, rank=rank, world_size=world_size)
         loop.dataloader_iterator = _Resumed(loader, runner.iter)
@@ -69,12 +70,12 @@ class ExactResumeHook(Hook):
         checkpoint['sampler_seed'] = self.seed
 
     def after_load_checkpoint(self, runner, checkpoint):
-        if runner._resume:
+        if is_resumed(runner):
             self.seed = checkpoint.get('sampler_seed')
 
 
 def _caution_about_windows(runner):
-    window = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+    window = accumulated_iterations(runner.optim_wrapper)
     for hook in runner.hooks:
         saves = isinstance(hook, CheckpointHook) and not hook.by_epoch and hook.interval > 0
         if saves and hook.interval % window:

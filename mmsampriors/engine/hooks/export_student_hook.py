@@ -4,12 +4,13 @@ import glob
 import os
 import os.path as osp
 
-from mmagic.registry import HOOKS
 from mmengine.dist import master_only
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import weights_to_cpu
+
+from mmsampriors.models.unwrapped import unwrapped
+from mmsampriors.registry import HOOKS
 
 from ..export import write_student
 
@@ -53,7 +54,7 @@ def _final_model(runner):
     for hook in runner.hooks:
         if isinstance(hook, EMAHook):
             return hook.ema_model.module
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return unwrapped(runner.model)
 
 
 def _best_checkpoints(runner):

@@ -3,11 +3,12 @@
 import math
 
 import torch
-from mmagic.registry import HOOKS
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.model import is_model_wrapper
 
-WAYS_OUT = (
+from mmsampriors.models.unwrapped import unwrapped
+from mmsampriors.registry import HOOKS
+
+REMEDIES = (
     'look at these images; or go on from that checkpoint (--resume) with a smaller learning rate '
     '(--cfg-options optim_wrapper.optimizer.lr=...), with clipped gradients '
     '(optim_wrapper.clip_grad.max_norm=1), or, with --amp, in bfloat16 (optim_wrapper.dtype=bfloat16)'
@@ -30,7 +31,7 @@ class FiniteLossHook(Hook):
             names = ', '.join(_names(data_batch))
             raise FloatingPointError(
                 f'iteration {runner.iter + 1}: {_not_finite(outputs)}, from the images {names}. '
-                f'{_last_good(runner)} Ways out: {WAYS_OUT}'
+                f'{_last_good(runner)} Ways out: {REMEDIES}'
             )
         if _saves_now(runner):
             _check_weights(runner)
@@ -44,13 +45,13 @@ def _not_finite(outputs):
 
 
 def _check_weights(runner):
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrapped(runner.model)
     bad = [name for name, value in model.state_dict().items() if not torch.isfinite(value).all()]
     if bad:
         raise FloatingPointError(
             f'iteration {runner.iter + 1}: {len(bad)} weights are not finite, the first of them '
             f'{bad[0]}, though the loss is: a gradient was not. {_last_good(runner)} Ways out: '
-            f'{WAYS_OUT}'
+            f'{REMEDIES}'
         )
 
 

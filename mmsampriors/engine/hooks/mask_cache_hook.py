@@ -1,14 +1,17 @@
 """Stored masks, with no change to the inherited config."""
 
 import torch
-from mmagic.registry import HOOKS
 from mmengine.dist import barrier, get_dist_info
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 
 from mmsampriors.datasets.stored_masks import carry_masks, fill_masks
 from mmsampriors.engine.restorer import restorer_of
+from mmsampriors.internals import restart_order, stop_workers
+from mmsampriors.models.unwrapped import unwrapped
+from mmsampriors.registry import HOOKS
+
+from .exact_resume_hook import ExactResumeHook
 
 
 @HOOKS.register_module()
@@ -47,13 +50,14 @@ class MaskCacheHook(Hook):
         )
         barrier()
         print_log(f'stored masks: {filled.ready} images had them, {filled.computed} got them now', 'current')
-        restart_workers(runner.train_loop)
+        if not any(isinstance(hook, ExactResumeHook) for hook in runner.hooks):  # which makes a loader of its own
+            restart_workers(runner.train_loop)
 
 
 def stored_source(model):
     """The mask source of a (wrapped) SPDModel where it is a stored one, else None."""
-    model = model.module if is_model_wrapper(model) else model
-    source = getattr(model, 'masks', None)
+    model = unwrapped(model)
+    source = getattr(model, 'mask_source', None)
     return source if getattr(source, 'stored', False) else None
 
 
@@ -65,10 +69,9 @@ def restart_workers(loop) -> None:
     if not loop.dataloader.num_workers or not hasattr(loop, 'dataloader_iterator'):
         return
     kind = type(loop.dataloader_iterator)
-    loop.dataloader_iterator = loop.dataloader._iterator = None
+    stop_workers(loop)
     for sampler in (loop.dataloader.sampler, getattr(loop.dataloader.batch_sampler, 'sampler', None)):
-        if hasattr(sampler, '_indices_of_rank'):  # mmengine's InfiniteSampler: the old workers drew from its one stream
-            sampler.indices = sampler._indices_of_rank()
+        restart_order(sampler)  # the old workers drew from its one stream
     state = torch.get_rng_state()
     loop.dataloader_iterator = kind(loop.dataloader)
     torch.set_rng_state(state)

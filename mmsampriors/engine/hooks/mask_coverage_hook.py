@@ -1,11 +1,11 @@
 """Whether masks cover the images."""
 
-from mmagic.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from mmsampriors.models.mask_sources import NoMasks
 from mmsampriors.models.regions import coverage
+from mmsampriors.models.unwrapped import unwrapped
+from mmsampriors.registry import HOOKS
 
 
 @HOOKS.register_module()
@@ -22,10 +22,10 @@ class MaskCoverageHook(Hook):
         self.minimum, self.interval, self.readings, self.warned = minimum, interval, readings, False
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         if (
             model.latest_masks is None
-            or isinstance(model.masks, NoMasks)
+            or isinstance(model.mask_source, NoMasks)
             or not self.every_n_train_iters(runner, self.interval)
         ):
             return

@@ -4,10 +4,11 @@ import copy
 
 import torch
 from mmagic.evaluation import PSNR
-from mmagic.registry import HOOKS
 from mmengine.dist import all_reduce, get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+
+from mmsampriors.models.unwrapped import unwrapped
+from mmsampriors.registry import HOOKS
 
 from ..refined_outputs import RefinedOutputs
 
@@ -31,7 +32,7 @@ class RefinedPSNRHook(Hook):
 
     def before_val_epoch(self, runner):
         self.scores = []
-        self.refined = RefinedOutputs(runner.model.module if is_model_wrapper(runner.model) else runner.model)
+        self.refined = RefinedOutputs(unwrapped(runner.model))
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if len(self.scores) * get_world_size() >= self.num_images:

@@ -1,10 +1,11 @@
 """Whether the refiner has something to teach."""
 
-from mmagic.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
-WAYS_OUT = (
+from mmsampriors.models.unwrapped import unwrapped
+from mmsampriors.registry import HOOKS
+
+REMEDIES = (
     'give the refiner a longer stage (model.spd.schedule.refiner of TwoStageSchedule), let distillation begin '
     'later (model.spd.schedule.begin of JointSchedule), or start from a trained student (load_from)'
 )
@@ -24,7 +25,7 @@ class RefinerGainHook(Hook):
         self.interval, self.readings, self.judged = interval, readings, False
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         if model.refiner_gain is None or not self.every_n_train_iters(runner, self.interval):
             return
         runner.message_hub.update_scalar('train/spd.gain', model.refiner_gain)
@@ -36,5 +37,5 @@ class RefinerGainHook(Hook):
         if gain <= 0:
             runner.logger.warning(
                 f'The student learns from the refiner now, and the refiner is not better than the student: {gain:+.3f} '
-                f'dB over the last {self.readings} readings (spd.gain). Ways out: {WAYS_OUT}'
+                f'dB over the last {self.readings} readings (spd.gain). Ways out: {REMEDIES}'
             )

@@ -2,13 +2,15 @@
 
 import torch
 from mmagic.engine.hooks import ExponentialMovingAverageHook
-from mmagic.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
 from mmsampriors.checks.config_check import check_config
 from mmsampriors.engine.optim.clipping import ClipByOwner
+from mmsampriors.internals import accumulated_iterations
 from mmsampriors.models import SPDModel, TwoStageSchedule
+from mmsampriors.models.unwrapped import unwrapped
+from mmsampriors.registry import HOOKS
 
 from ..pretrained import fit_to_model
 
@@ -36,28 +38,28 @@ class SPDScheduleHook(Hook):
     def before_run(self, runner):
         """Refuses what would silently do nothing."""
         check_config(runner.cfg)
-        if not isinstance(_unwrapped(runner), SPDModel):
+        if not isinstance(unwrapped(runner.model), SPDModel):
             raise ValueError(
-                f'SPDScheduleHook is in custom_hooks, but the model is a {type(_unwrapped(runner)).__name__}'
-                ": write model = dict(type='SPDModel', spd=_base_.spd), or take the hooks out"
+                f'SPDScheduleHook is in custom_hooks, but the model is a {type(unwrapped(runner.model)).__name__}'
+                ": write model = dict(type='mmsampriors.SPDModel', spd=_base_.spd), or take the hooks out"
             )
         _refuse_what_cannot_work(runner)
 
     def after_load_checkpoint(self, runner, checkpoint):
         """Refuses a checkpoint that would leave the student as it is, or half of it."""
-        message = fit_to_model(checkpoint, _unwrapped(runner))
+        message = fit_to_model(checkpoint, unwrapped(runner.model))
         if message:
             runner.logger.info(message)
 
     def before_train(self, runner):
         """Builds SAM and the analyzer, and clips the gradients of student and refiner apart."""
-        model = _unwrapped(runner)
-        _refuse_an_untrained_teacher(model.schedule, runner.max_iters, _window(runner))
+        model = unwrapped(runner.model)
+        _refuse_an_untrained_teacher(model.schedule, runner.max_iters, accumulated_iterations(runner.optim_wrapper))
         model.prepare(next(model.parameters()).device)
         if getattr(runner.optim_wrapper, 'clip_grad_kwargs', None):
             runner.optim_wrapper.clip_func = ClipByOwner(model, runner.optim_wrapper.clip_func)
-        if model.masks.caution:
-            runner.logger.warning(model.masks.caution)
+        if model.mask_source.caution:
+            runner.logger.warning(model.mask_source.caution)
         self._enter(runner)
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
@@ -66,7 +68,7 @@ class SPDScheduleHook(Hook):
             self._factor = _loss_factor(runner.optim_wrapper)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        model, log = _unwrapped(runner), runner.message_hub.update_scalar
+        model, log = unwrapped(runner.model), runner.message_hub.update_scalar
         log('train/spd.lambda1', model.phase.ramp * model.distill.loss_weight)
         log('train/spd.lambda2', model.phase.ramp * model.sgr.loss_weight if model.sgr else 0.0)
         log('train/spd.stage', self.STAGES.index(model.phase.name))
@@ -75,7 +77,7 @@ class SPDScheduleHook(Hook):
                 log(f'train/grad.{name}', norm / self._factor)
 
     def _enter(self, runner):
-        model, window = _unwrapped(runner), _window(runner)
+        model, window = unwrapped(runner.model), accumulated_iterations(runner.optim_wrapper)
         first = runner.iter - runner.iter % window
         phase, before = model.schedule.phase(first, runner.max_iters), model.phase
         if phase == before:
@@ -101,15 +103,6 @@ def drop_frozen_state(optimizer: torch.optim.Optimizer):
             del optimizer.state[parameter]
 
 
-def _unwrapped(runner):
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
-
-
-def _window(runner) -> int:
-    """Iterations that gradient accumulation joins to one step."""
-    return getattr(runner.optim_wrapper, '_accumulative_counts', 1)
-
-
 def _refuse_an_untrained_teacher(schedule, max_iters: int, window: int):
     if not isinstance(schedule, TwoStageSchedule):
         return
@@ -131,7 +124,7 @@ def _refuse_what_cannot_work(runner):
     if runner.cfg.get('compile'):
         raise ValueError(
             f'compile={runner.cfg.compile!r} would compile the whole training step, whose masks, stages '
-            "and hooks are Python: take it out and add dict(type='CompileHook') to custom_hooks, which "
+            "and hooks are Python: take it out and add dict(type='mmsampriors.CompileHook') to custom_hooks, which "
             'compiles student and refiner'
         )
 

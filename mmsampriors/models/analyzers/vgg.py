@@ -2,10 +2,11 @@
 
 from typing import Dict
 
-from mmagic.registry import MODELS
 from torch import Tensor, nn
 from torchvision.models import VGG19_Weights
 from torchvision.models.vgg import cfgs, make_layers
+
+from mmsampriors.registry import MODELS
 
 from .normalization import Normalization
 from .weights import RANDOM, download, load_weights_file, warn_random

@@ -3,8 +3,9 @@
 from typing import Dict
 
 import torch
-from mmagic.registry import MODELS
 from torch import Tensor, nn
+
+from mmsampriors.registry import MODELS
 
 from ..regions import Regions
 

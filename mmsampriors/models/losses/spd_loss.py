@@ -3,8 +3,9 @@
 from typing import Callable, Optional
 
 import torch
-from mmagic.registry import MODELS
 from torch import Tensor, nn
+
+from mmsampriors.registry import MODELS, build_part
 
 
 @MODELS.register_module()
@@ -24,7 +25,7 @@ class SPDLoss(nn.Module):
     def __init__(self, loss_weight: float = 1.0, pixel_loss: Optional[dict] = None):
         super().__init__()
         self.loss_weight = loss_weight
-        self.pixel_loss = MODELS.build(pixel_loss) if pixel_loss else None
+        self.pixel_loss = build_part(MODELS, pixel_loss) if pixel_loss else None
 
     def forward(self, restored: Tensor, refined: Tensor, gt: Tensor, student_loss: Callable) -> Tensor:
         """Compares the restored with the refined image.

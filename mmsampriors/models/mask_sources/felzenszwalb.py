@@ -1,10 +1,10 @@
 """Felzenszwalb's graph-based segmentation: an embedded segmenter that needs no weights."""
 
 import torch
-from mmagic.registry import MODELS
 from skimage.segmentation import felzenszwalb
 
 from mmsampriors.masks import ImageMasks
+from mmsampriors.registry import MODELS
 
 from .base import MaskSource
 

@@ -1,8 +1,7 @@
 """No masks at all: what remains is self-distillation, the rival that shows what SAM contributes."""
 
-from mmagic.registry import MODELS
-
 from mmsampriors.masks import ImageMasks
+from mmsampriors.registry import MODELS
 
 from .base import MaskSource
 

@@ -4,14 +4,14 @@ import inspect
 from typing import Optional
 
 import torch
-from mmagic.registry import MODELS
 
 from mmsampriors.masks import TINY_AUTOMATIC, MaskEngine, build_sam, checkpoint_id
+from mmsampriors.registry import MODELS
 
 from .base import MaskSource
 
 # Arguments of MaskEngine that say how masks are computed and not which.
-HOW = ('sam', 'compile', 'images_per_batch', 'max_bytes')
+NOT_IN_PROVENANCE = ('sam', 'compile', 'images_per_batch', 'max_bytes')
 
 
 @MODELS.register_module()
@@ -59,7 +59,9 @@ class SAMMasks(MaskSource):
     def provenance(self):
         # Defaults too: another version of the engine may have others.
         defaults = {name: parameter.default for name, parameter in inspect.signature(MaskEngine).parameters.items()}
-        settings = {name: str(value) for name, value in {**defaults, **self.engine_cfg}.items() if name not in HOW}
+        settings = {
+            name: str(value) for name, value in {**defaults, **self.engine_cfg}.items() if name not in NOT_IN_PROVENANCE
+        }
         checkpoint = checkpoint_id(self.model_type, self.checkpoint)
         return dict(type='SAMMasks', model_type=self.model_type, checkpoint=checkpoint, engine=settings)
 

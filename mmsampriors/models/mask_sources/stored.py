@@ -3,10 +3,9 @@
 from functools import cached_property
 from typing import Optional
 
-from mmagic.registry import MODELS
-
 from mmsampriors.files import sha256_of
 from mmsampriors.masks import LabelMaps
+from mmsampriors.registry import MODELS, build_part
 
 from .base import MaskSource
 
@@ -38,7 +37,7 @@ class CachedMasks(MaskSource):
                 "spd.masks.restorer, a checkpoint, goes with spd.masks.source='restored' and with no other; "
                 f'found source={source!r}, restorer={restorer!r}'
             )
-        self.segmenter = MODELS.build(segmenter)
+        self.segmenter = build_part(MODELS, segmenter)
         if self.segmenter.stored:
             raise ValueError(f'spd.masks.segmenter must segment images, and {segmenter["type"]} keeps masks itself')
         self.source, self.cache_dir, self.restorer = source, cache_dir, restorer

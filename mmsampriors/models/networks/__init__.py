@@ -1,1 +1,5 @@
-"""Restoration networks that mmagic does not have. A config names the module of the one it uses in custom_imports."""
+"""Restoration networks that mmagic does not have."""
+
+from .dncnn import DnCNN
+
+__all__ = ['DnCNN']

@@ -1,8 +1,9 @@
 """DnCNN, the example of a network from outside mmagic: registering it is all that it needs."""
 
-from mmagic.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+
+from mmsampriors.registry import MODELS
 
 
 @MODELS.register_module()

@@ -27,7 +27,7 @@ class ScriptedPSNR(PSNR):
 def scripted(runner_cfg):
     """A function that runs as many validations as there are scores, one after each iteration."""
 
-    def run(scores, hooks=(dict(type='ExportStudentHook'),), **others):
+    def run(scores, hooks=(dict(type='mmsampriors.ExportStudentHook'),), **others):
         SCORES[:] = scores
         cfg = runner_cfg(max_iters=len(scores), hooks=hooks, **others)
         cfg['train_cfg']['val_interval'] = 1
@@ -129,7 +129,7 @@ def test_averaged_weights_are_validated_saved_and_exported(scripted, tmp_path, m
     torch.save(dict(state_dict=start.state_dict()), tmp_path / 'start.pth')
     cfg, runner, folder = scripted(
         [20.0, 30.0, 25.0],
-        hooks=[dict(type='EMAHook', momentum=0.3), dict(type='ExportStudentHook'), dict(type='SeenHook')],
+        hooks=[dict(type='EMAHook', momentum=0.3), dict(type='mmsampriors.ExportStudentHook'), dict(type='SeenHook')],
         load_from=str(tmp_path / 'start.pth'),
     )
     seen = next(hook for hook in runner.hooks if isinstance(hook, SeenHook))

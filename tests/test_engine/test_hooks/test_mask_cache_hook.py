@@ -48,7 +48,7 @@ class Model(BaseModel):
 
     def __init__(self, masks):
         super().__init__(DataPreprocessor(mean=[0] * 3, std=[255] * 3))
-        self.weight, self.masks, self.seen = torch.nn.Parameter(torch.zeros(())), masks, []
+        self.weight, self.mask_source, self.seen = torch.nn.Parameter(torch.zeros(())), masks, []
 
     def forward(self, inputs, data_samples, mode):
         self.seen.append((inputs.clone(), data_samples.gt_img.clone(), getattr(data_samples, 'masks', None)))
@@ -102,8 +102,8 @@ def test_the_model_sees_the_same_images_with_masks(folder, workers, by_epoch, pe
         assert nothing is None and torch.equal(inputs, same_inputs) and torch.equal(gt, same_gt)
         for image, found in zip(gt, masks, strict=True):
             expected = ImageMasks.from_masks(image.flip(0) > 0.5)  # read as BGR here, segmented as RGB
-            shown = {tuple(mask.flatten().tolist()) for mask in found.masks}
-            assert shown == {tuple(mask.flatten().tolist()) for mask in expected.masks}
+            shown = {tuple(mask.flatten().tolist()) for mask in found.bitmaps}
+            assert shown == {tuple(mask.flatten().tolist()) for mask in expected.bitmaps}
 
 
 def test_fills_once(folder):

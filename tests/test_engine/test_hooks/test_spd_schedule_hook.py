@@ -158,13 +158,13 @@ def test_student_and_refiner_may_learn_at_their_own_rates(runner_cfg):
         (
             dict(
                 custom_hooks=[
-                    dict(type='SPDScheduleHook'),
+                    dict(type='mmsampriors.SPDScheduleHook'),
                     dict(type='ExponentialMovingAverageHook', module_keys='generator_ema'),
                 ]
             ),
             "type='EMAHook'",
         ),
-        (dict(compile=True), "type='CompileHook'"),
+        (dict(compile=True), "type='mmsampriors.CompileHook'"),
     ],
 )
 def test_upstreams_ways_that_fail_with_spd_are_refused_with_those_that_work(runner_cfg, change, way_out):

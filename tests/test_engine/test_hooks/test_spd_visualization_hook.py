@@ -41,7 +41,7 @@ def rgb(path):
 
 @pytest.mark.parametrize('order', ['rgb', 'bgr'])
 def test_panels_show_lq_restored_masks_refined_and_gt_in_true_colours(runner_cfg, pairs, drawn, order):
-    cfg = runner_cfg(hooks=[dict(type='SPDVisualizationHook', num_images=3)], max_iters=2)
+    cfg = runner_cfg(hooks=[dict(type='mmsampriors.SPDVisualizationHook', num_images=3)], max_iters=2)
     for step in cfg['val_dataloader']['dataset']['pipeline'][:2]:
         step['channel_order'] = order
     cfg['visualizer'] = dict(
@@ -70,7 +70,7 @@ def test_panels_show_lq_restored_masks_refined_and_gt_in_true_colours(runner_cfg
 
 def test_a_real_panel_is_drawn_and_leaves_the_validation_as_it_was(runner_cfg):
     scores = []
-    for hooks in ([], [dict(type='SPDVisualizationHook', num_images=1)]):
+    for hooks in ([], [dict(type='mmsampriors.SPDVisualizationHook', num_images=1)]):
         cfg = runner_cfg(hooks=hooks)
         # runner.val() of mmengine 0.10.7 fails where a best checkpoint is asked for.
         del cfg['default_hooks']['checkpoint']['save_best']

@@ -52,7 +52,7 @@ def runner():
         phase=JOINT,
         refiner_gain=torch.tensor(0.5),
         latest_masks=[masks_of(0.5)],
-        masks=object(),
+        mask_source=object(),
         state_dict=lambda: {'generator.weight': torch.ones(2), 'steps': torch.tensor(3)},
     )
     warnings = []
@@ -111,7 +111,7 @@ def test_few_masks_are_warned_of_once_and_on_average(runner):
 
 
 def test_masks_that_nobody_asked_for_are_not_missed(runner):
-    runner.model.masks, runner.model.latest_masks = NoMasks(), [ImageMasks.empty(4, 4)]
+    runner.model.mask_source, runner.model.latest_masks = NoMasks(), [ImageMasks.empty(4, 4)]
     steps(MaskCoverageHook(interval=1, readings=1), runner, 5)
     assert not runner.warnings
 
@@ -150,7 +150,10 @@ def test_a_run_tells_psnr_of_both_and_stops_where_its_loss_is_no_number(runner_c
     monkeypatch.setattr(spd_visualization_hook, 'draw_panel', lambda rows: np.zeros((8, 8, 3), np.uint8))
     kinds = ('SPDVisualizationHook', 'RefinedPSNRHook', 'FiniteLossHook', 'PoisonHook')
     cfg = runner_cfg(hooks=[dict(type=kind) for kind in kinds])
-    cfg['custom_hooks'] += [dict(type='RefinerGainHook', interval=1), dict(type='MaskCoverageHook', interval=1)]
+    cfg['custom_hooks'] += [
+        dict(type='mmsampriors.RefinerGainHook', interval=1),
+        dict(type='mmsampriors.MaskCoverageHook', interval=1),
+    ]
     for loader in ('train_dataloader', 'val_dataloader'):
         for step in cfg[loader]['dataset']['pipeline'][:2]:
             step['channel_order'] = 'bgr'

@@ -3,7 +3,6 @@ from contextlib import contextmanager
 import mmengine.optim.optimizer.amp_optimizer_wrapper as amp
 import pytest
 import torch
-from mmagic.registry import MODELS
 from mmagic.structures import DataSample
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
@@ -12,6 +11,7 @@ import mmsampriors.models  # noqa: F401
 from mmsampriors.engine.hooks.spd_schedule_hook import _loss_factor
 from mmsampriors.engine.optim.clipping import ClipByOwner
 from mmsampriors.models import Phase
+from mmsampriors.registry import MODELS
 
 
 @pytest.fixture

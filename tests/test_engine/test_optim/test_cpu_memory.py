@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from mmsampriors.engine import cpu_memory
+from mmsampriors.engine.optim import cpu_memory
 
 # The file alone: importing the package imports mmagic.
 STEPS = """

@@ -3,7 +3,8 @@ import torch
 from segment_anything.modeling import Sam
 from small_sam import small_sam
 
-from mmsampriors.masks import SAM_BUILDERS, build_sam, builders, register_sam
+from mmsampriors.masks import SAM_BUILDERS, build_sam, register_sam
+from mmsampriors.masks.sam import builders
 
 
 @pytest.fixture

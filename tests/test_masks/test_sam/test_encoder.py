@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_sam import CHANNELS, SIDE, small_sam
 
-from mmsampriors.masks import encoder as fast
+from mmsampriors.masks.sam import encoder as fast
 from mmsampriors.masks.sam.encoder import attend_with_bias, attend_with_wider_keys, encode_images
 
 

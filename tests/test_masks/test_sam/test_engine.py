@@ -9,7 +9,7 @@ from segment_anything.modeling import MaskDecoder
 from small_sam import SIDE, small_sam
 
 from mmsampriors.masks import MaskEngine, build_sam
-from mmsampriors.masks import engine as engine_module
+from mmsampriors.masks.sam import engine as engine_module
 from mmsampriors.masks.sam.frames import resized_shape, to_encoder
 from mmsampriors.masks.sam.tiny import TINY_CHECKPOINT
 
@@ -61,7 +61,7 @@ def stock_masks(sam, images, settings, same_input):
 def matches(found, stock):
     """Share of masks matched at IoU 0.95 and a score within 1e-3, the lower of both directions."""
     theirs = torch.from_numpy(np.stack([mask['segmentation'] for mask in stock])).flatten(1).float()
-    ours = found.masks.flatten(1).float()
+    ours = found.bitmaps.flatten(1).float()
     inter = ours @ theirs.T
     iou = inter / (ours.sum(1)[:, None] + theirs.sum(1) - inter)
     scores = torch.tensor([mask['predicted_iou'] for mask in stock])
@@ -128,7 +128,7 @@ def test_a_batch_is_its_images_one_by_one(sam):
     together = MaskEngine(sam, **settings).generate(images)
     for masks, image in zip(together, images):
         (alone,) = MaskEngine(sam, **settings).generate([image])
-        assert (masks.masks != alone.masks).float().mean() < 1e-3
+        assert (masks.bitmaps != alone.bitmaps).float().mean() < 1e-3
         torch.testing.assert_close(masks.scores, alone.scores, rtol=0, atol=1e-3)
 
 
@@ -137,13 +137,13 @@ def test_floats_are_as_bytes(sam):
     engine = MaskEngine(sam, **thresholds(sam, images, points=4))
     for a, b in zip(engine.generate(images), engine.generate(images / 255)):
         assert len(a) > 0
-        assert a.masks.equal(b.masks) and a.scores.equal(b.scores) and a.stability.equal(b.stability)
+        assert a.bitmaps.equal(b.bitmaps) and a.scores.equal(b.scores) and a.stability.equal(b.stability)
 
 
 def test_order_measures_and_types(sam):
     images = photographs()[:1]
     (masks,) = MaskEngine(sam, **thresholds(sam, images)).generate(images)
-    assert masks.masks.dtype == torch.bool and masks.areas.equal(masks.masks.flatten(1).sum(1))
+    assert masks.bitmaps.dtype == torch.bool and masks.areas.equal(masks.bitmaps.flatten(1).sum(1))
     assert (masks.areas.diff() <= 0).all()
     assert masks.scores.dtype == masks.stability.dtype == masks.boxes.dtype == torch.float32
 
@@ -172,7 +172,7 @@ def test_memory_bound_changes_chunks_not_masks(sam, monkeypatch):
         lambda image, state, wanted: (upscaled.append(state.scale.shape), masks(image, state, wanted))[1],
     )
     for a, b in zip(engine.generate(images), whole):
-        assert (a.masks != b.masks).float().mean() < 1e-3
+        assert (a.bitmaps != b.bitmaps).float().mean() < 1e-3
     assert max(prompts) * engine.decoder.bytes_per_prompt(64) <= 2**20
     assert all(count * engine.decoder.bytes_per_upscaling(tokens) <= 2**20 for count, tokens in upscaled)
     assert min(tokens for _, tokens in upscaled) < 64  # no padding is upscaled
@@ -193,7 +193,7 @@ def test_what_does_not_fit_is_halved(sam):
 
     engine._decode = scarce
     for a, b in zip(engine.generate(images), whole):
-        assert (a.masks != b.masks).float().mean() < 1e-3
+        assert (a.bitmaps != b.bitmaps).float().mean() < 1e-3
     assert calls[:2] == [48, 24] and min(calls) == 6
     engine._decode = lambda state, sparse: scarce(state, sparse.repeat(8, 1, 1))
     with pytest.raises(torch.cuda.OutOfMemoryError):
@@ -210,7 +210,7 @@ def test_other_decoder_gives_stock_masks(sam):
     images = photographs()[:3]
     settings = thresholds(sam, images, points=4)
     for a, b in zip(MaskEngine(other, **settings).generate(images), MaskEngine(sam, **settings).generate(images)):
-        assert (a.masks != b.masks).float().mean() < 1e-3
+        assert (a.bitmaps != b.bitmaps).float().mean() < 1e-3
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])

@@ -20,7 +20,6 @@ from mmsampriors.masks import (
     MaskStoreError,
     RunMasks,
     build_store,
-    sha256_of,
 )
 
 SETTINGS = dict(source='gt', segmenter=dict(type='Fake', thresholds=(0.2, 0.6), checkpoint='1f'), restorer=None)
@@ -162,7 +161,7 @@ def test_label_maps(tmp_path, dtype):
     found = LabelMaps(tmp_path).load('/photographs/one.jpg')
     expected = ImageMasks.from_label_map(torch.from_numpy(labels.astype(np.int32)))
     assert len(found) == 9
-    assert found.masks.equal(expected.masks)
+    assert found.bitmaps.equal(expected.bitmaps)
 
 
 def test_bad_label_maps_are_named(tmp_path):
@@ -182,11 +181,6 @@ def test_stores_are_built_from_configs(tmp_path):
     assert isinstance(build_store(dict(type='LabelMaps', folder=str(tmp_path))), LabelMaps)
     with pytest.raises(ValueError, match="one of MaskCache, LabelMaps, found 'Nonsense'"):
         build_store(dict(type='Nonsense'))
-
-
-def test_sha256_of(tmp_path):
-    (tmp_path / 'x').write_bytes(b'abc')
-    assert sha256_of(tmp_path / 'x') == 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'
 
 
 def test_masks_need_no_mmagic():

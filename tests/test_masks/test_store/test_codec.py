@@ -32,7 +32,7 @@ def test_round_trip(count, height, width, seed):
     assert (
         found.flip('vertical')
         .crop(0, 0, rows, columns)
-        .masks.equal(ImageMasks.from_masks(masks.masks.flip(1)[:, :rows, :columns]).masks)
+        .bitmaps.equal(ImageMasks.from_masks(masks.bitmaps.flip(1)[:, :rows, :columns]).bitmaps)
     )
 
 
@@ -46,7 +46,7 @@ def test_an_entry_of_a_481x321_image_is_at_most_60_kb():
     data = encode(packed, DIGEST, PROVENANCE)
     assert len(packed) == 64
     assert len(data) <= 60_000
-    assert RunMasks(Entry(data)).masks.equal(packed.masks)
+    assert RunMasks(Entry(data)).bitmaps.equal(packed.bitmaps)
 
 
 @pytest.fixture(scope='module')

@@ -37,7 +37,7 @@ def write_images(folder, count, sizes=((20, 30),)):
 def right(cache, path):
     pixels = torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1) / 255
     expected, found = segment(pixels[None])[0], cache.load(path)
-    return found.masks.equal(expected.masks) and found.scores.equal(expected.scores)
+    return found.bitmaps.equal(expected.bitmaps) and found.scores.equal(expected.scores)
 
 
 def open_cache(folder):
@@ -89,7 +89,7 @@ def test_shards_are_disjoint_and_complete(tmp_path):
 def test_the_restored_image_is_segmented(tmp_path):
     paths, cache = write_images(tmp_path / 'images', 2), open_cache(tmp_path)
     fill_cache(cache, paths, segment, restore=lambda images: torch.ones_like(images))
-    assert len(cache.load(paths[0])) == 7 and cache.load(paths[0]).masks.all()
+    assert len(cache.load(paths[0])) == 7 and cache.load(paths[0]).bitmaps.all()
 
 
 def test_images_are_read_as_rgb(tmp_path):

@@ -3,10 +3,10 @@ import pytest
 import skimage.data
 import timm
 import torch
-from mmagic.registry import MODELS
 
 import mmsampriors.models  # noqa: F401
 from mmsampriors.models.analyzers.efficientnet import EfficientNetAnalyzer, imagenet_weights
+from mmsampriors.registry import MODELS, build_part
 
 
 @pytest.fixture(scope='module')
@@ -55,7 +55,7 @@ def test_sizes_that_no_stride_divides_are_taken():
 
 
 def test_gradient_reaches_the_images_of_a_frozen_analyzer():
-    analyzer = MODELS.build(dict(type='EfficientNetAnalyzer', stage=1)).eval().requires_grad_(False)
+    analyzer = build_part(MODELS, dict(type='EfficientNetAnalyzer', stage=1)).eval().requires_grad_(False)
     images = torch.rand(1, 3, 32, 32, requires_grad=True)
     analyzer(images).square().mean().backward()
     assert images.grad.abs().sum() > 0

@@ -2,13 +2,13 @@ from urllib.error import URLError
 
 import pytest
 import torch
-from mmagic.registry import MODELS
 from torch import nn
 from torchvision.models import VGG19_Weights
 from torchvision.models.vgg import cfgs, make_layers
 
 import mmsampriors.models  # noqa: F401
 from mmsampriors.models.analyzers.vgg import RELU, VGGAnalyzer
+from mmsampriors.registry import MODELS, build_part
 
 
 @pytest.fixture(scope='module')
@@ -52,7 +52,9 @@ def test_layers_end_with_their_activation(layer, channels, stride):
 
 
 def test_activations_are_not_in_place_and_pass_a_gradient():
-    analyzer = MODELS.build(dict(type='VGGAnalyzer', layer='relu2_2', weights='random')).eval().requires_grad_(False)
+    analyzer = (
+        build_part(MODELS, dict(type='VGGAnalyzer', layer='relu2_2', weights='random')).eval().requires_grad_(False)
+    )
     assert not any(module.inplace for module in analyzer.modules() if isinstance(module, nn.ReLU))
     images = torch.rand(1, 3, 16, 16, requires_grad=True)
     analyzer(images).sum().backward()

@@ -4,12 +4,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmagic.registry import MODELS
 
 import mmsampriors.models  # noqa: F401
 from mmsampriors.masks import ImageMasks
 from mmsampriors.models import Regions
 from mmsampriors.models.losses.sgr_loss import SGRLoss, pixel_relations, region_relations, unit
+from mmsampriors.registry import MODELS, build_part
 
 
 def cosine(a, b):
@@ -23,7 +23,7 @@ def naive(restored, refined, masks, size, min_area=1.0):
     for f1, f2, of_image in zip(restored.double(), refined.double(), masks):
         grids = [
             mask.double().unflatten(1, (-1, step[1])).unflatten(0, (-1, step[0])).mean((1, 3))
-            for mask in of_image.masks
+            for mask in of_image.bitmaps
         ]
         grids = [grid for grid in grids if grid.sum() >= min_area]
         p1, p2 = ([(f * grid).sum((1, 2)) / grid.sum() for grid in grids] for f in (f1, f2))
@@ -111,7 +111,7 @@ def test_features_that_are_zero_give_no_nan():
     """After a ReLU whole positions are zero, and so may be a region."""
     restored, refined, masks, size = random_case([4])
     restored[..., :4] = 0
-    masks[0].masks[0, :, 16:] = False
+    masks[0].bitmaps[0, :, 16:] = False
     restored.requires_grad_()
     losses = relate(SGRLoss(), restored, refined, masks, size)
     total(losses).backward()
@@ -142,7 +142,7 @@ def test_padding_masks_and_masks_that_vanish_on_the_grid_do_nothing():
     alone = relate(SGRLoss(), restored, refined, masks, size)
     dot = torch.zeros(1, *size, dtype=torch.bool)
     dot[0, 5, 5] = True
-    with_dot = ImageMasks.from_masks(torch.cat([masks[0].masks, dot]))
+    with_dot = ImageMasks.from_masks(torch.cat([masks[0].bitmaps, dot]))
     for name, loss in relate(SGRLoss(), restored, refined, [with_dot], size).items():
         torch.testing.assert_close(loss, alone[name])
     other = random_case([11])
@@ -157,7 +157,7 @@ def test_relations_do_not_depend_on_the_order_of_masks():
     order, loss = torch.randperm(len(masks[0])), relate(SGRLoss(), restored, refined, masks, size)
     of_image = masks[0]
     shuffled = ImageMasks(
-        of_image.masks[order],
+        of_image.bitmaps[order],
         of_image.scores[order],
         of_image.stability[order],
         of_image.boxes[order],
@@ -170,7 +170,7 @@ def test_relations_do_not_depend_on_the_order_of_masks():
 def test_masks_of_an_image_that_was_padded_fill_the_grid_from_the_top_left():
     restored, refined, _, size = random_case([1], size=(16, 16), grid=(4, 4))
     small = random_masks(4, 8, 12)
-    padded = ImageMasks.from_masks(torch.nn.functional.pad(small.masks, (0, 4, 0, 8)))
+    padded = ImageMasks.from_masks(torch.nn.functional.pad(small.bitmaps, (0, 4, 0, 8)))
     for name, loss in relate(SGRLoss(), restored, refined, [small], size).items():
         torch.testing.assert_close(loss, relate(SGRLoss(), restored, refined, [padded], size)[name])
 
@@ -178,7 +178,7 @@ def test_masks_of_an_image_that_was_padded_fill_the_grid_from_the_top_left():
 def in_double(restored, refined, masks, size):
     """The same as :func:`naive` for one image all of whose masks count, for grids of thousands of cells."""
     step = size[0] // restored.shape[2]
-    grids = torch.nn.functional.avg_pool2d(masks[0].masks.double(), step).flatten(1)
+    grids = torch.nn.functional.avg_pool2d(masks[0].bitmaps.double(), step).flatten(1)
     cells = [features[0].double().flatten(1).T for features in (restored, refined)]
     pooled = [torch.nn.functional.normalize(grids @ f / grids.sum(1, keepdim=True), dim=1) for f in cells]
     pairs = torch.triu_indices(len(grids), len(grids), 1)
@@ -234,4 +234,4 @@ def test_unit_is_normalize(channels, dim, scale, seed):
 
 
 def test_is_in_mmagics_registry():
-    assert MODELS.build(dict(type='SGRLoss', loss_weight=0.2)).loss_weight == 0.2
+    assert build_part(MODELS, dict(type='SGRLoss', loss_weight=0.2)).loss_weight == 0.2

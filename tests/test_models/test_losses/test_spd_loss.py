@@ -2,10 +2,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmagic.registry import MODELS
 
 import mmsampriors.models  # noqa: F401
 from mmsampriors.models.losses.spd_loss import pull_per_difference
+from mmsampriors.registry import MODELS, build_part
 
 STUDENTS = ['L1Loss', 'MSELoss', 'PSNRLoss', 'CharbonnierLoss']
 
@@ -22,7 +22,7 @@ def gradient(restored, loss):
 
 
 def pixel_loss(name):
-    return MODELS.build(dict(type=name))
+    return build_part(MODELS, dict(type=name))
 
 
 @settings(deadline=None, max_examples=30)
@@ -34,7 +34,7 @@ def pixel_loss(name):
 )
 def test_a_difference_pulls_as_hard_as_one_from_the_ground_truth(name, weight, seed, shape):
     restored, refined, gt = images(*shape, seed=seed)
-    student, loss = pixel_loss(name), MODELS.build(dict(type='SPDLoss', loss_weight=weight))
+    student, loss = pixel_loss(name), build_part(MODELS, dict(type='SPDLoss', loss_weight=weight))
     found = gradient(restored, lambda image: loss(image, refined, gt, student))
     of_gt = gradient(restored, lambda image: student(image, gt))
     for ours, theirs, one, other, truth in zip(found, of_gt, restored, refined, gt):
@@ -45,7 +45,7 @@ def test_a_difference_pulls_as_hard_as_one_from_the_ground_truth(name, weight, s
 @pytest.mark.parametrize('name', ['MSELoss', 'PSNRLoss'])
 def test_a_squared_loss_and_it_pull_towards_the_mixture(name):
     restored, refined, gt = images(2, 3, 8, 9)
-    student, loss = pixel_loss(name), MODELS.build(dict(type='SPDLoss', loss_weight=3.0))
+    student, loss = pixel_loss(name), build_part(MODELS, dict(type='SPDLoss', loss_weight=3.0))
     both = gradient(restored, lambda image: student(image, gt) + loss(image, refined, gt, student))
     mixture = (gt + 3 * refined) / 4
     alone = gradient(restored, lambda image: student(image, gt))
@@ -58,24 +58,24 @@ def test_an_image_that_is_the_ground_truth_is_not_pulled_at():
     student = pixel_loss('MSELoss')
     weights = pull_per_difference(restored, gt, student)
     assert weights[0] == 0 and weights[1] > 0
-    found = gradient(restored, lambda image: MODELS.build(dict(type='SPDLoss'))(image, refined, gt, student))
+    found = gradient(restored, lambda image: build_part(MODELS, dict(type='SPDLoss'))(image, refined, gt, student))
     assert found.isfinite().all() and not found[0].any() and found[1].any()
 
 
 def test_works_where_gradients_are_off_and_leaves_the_students_graph_alone():
     restored, refined, gt = images(1, 3, 4, 4)
     with torch.no_grad():
-        loss = MODELS.build(dict(type='SPDLoss'))(restored, refined, gt, pixel_loss('L1Loss'))
+        loss = build_part(MODELS, dict(type='SPDLoss'))(restored, refined, gt, pixel_loss('L1Loss'))
     assert loss > 0 and not loss.requires_grad and not restored.requires_grad
 
 
 def test_a_loss_of_its_own_replaces_the_distance():
     restored, refined, gt = images(2, 3, 8, 9)
-    loss = MODELS.build(dict(type='SPDLoss', loss_weight=2.0, pixel_loss=dict(type='MSELoss')))
+    loss = build_part(MODELS, dict(type='SPDLoss', loss_weight=2.0, pixel_loss=dict(type='MSELoss')))
     torch.testing.assert_close(loss(restored, refined, gt, None), 2 * (restored - refined).square().mean())
 
 
 def test_the_target_gets_no_gradient():
     restored, refined, gt = (image.float().requires_grad_() for image in images(1, 3, 4, 4))
-    MODELS.build(dict(type='SPDLoss'))(restored, refined, gt, pixel_loss('L1Loss')).backward()
+    build_part(MODELS, dict(type='SPDLoss'))(restored, refined, gt, pixel_loss('L1Loss')).backward()
     assert refined.grad is None and gt.grad is None and restored.grad.any()

@@ -1,13 +1,13 @@
 import pytest
 import torch
-from mmagic.registry import MODELS
 
 import mmsampriors.models  # noqa: F401
 from mmsampriors.models.mask_sources.base import MaskSource
+from mmsampriors.registry import MODELS, build_part
 
 
 def test_no_masks_of_the_right_size_for_each_image():
-    source = MODELS.build(dict(type='NoMasks'))
+    source = build_part(MODELS, dict(type='NoMasks'))
     found = source.segment(torch.rand(3, 3, 5, 7))
     assert [len(masks) for masks in found] == [0, 0, 0]
     assert all(masks.size == (5, 7) for masks in found)

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from mmagic.registry import MODELS
 from segment_anything.modeling import Sam
 from skimage import data
 
 from mmsampriors.masks import SAM_BUILDERS, register_sam
 from mmsampriors.masks.sam.tiny import tiny_architecture
+from mmsampriors.registry import MODELS, build_part
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ ALL = dict(points_per_side=4, pred_iou_thresh=0.0, stability_score_thresh=0.0, b
 
 
 def test_masks_come_from_the_real_sam(random_sam):
-    source = MODELS.build(dict(type='SAMMasks', model_type='random_sam', engine=ALL))
+    source = build_part(MODELS, dict(type='SAMMasks', model_type='random_sam', engine=ALL))
     assert isinstance(random_sam, Sam)
     masks = source.segment(torch.rand(2, 3, 48, 64))
     assert [of_image.size for of_image in masks] == [(48, 64)] * 2
@@ -32,42 +32,42 @@ def test_masks_come_from_the_real_sam(random_sam):
 
 def test_the_small_sam_finds_masks_in_a_photograph_without_being_told_how():
     photograph = torch.from_numpy(data.astronaut()[:256, 100:356].copy()).permute(2, 0, 1)[None] / 255
-    source = MODELS.build(dict(type='SAMMasks', model_type='tiny'))
+    source = build_part(MODELS, dict(type='SAMMasks', model_type='tiny'))
     assert len(source.segment(photograph)[0]) >= 10
-    fewer = MODELS.build(dict(type='SAMMasks', model_type='tiny', engine=dict(pred_iou_thresh=0.99)))
+    fewer = build_part(MODELS, dict(type='SAMMasks', model_type='tiny', engine=dict(pred_iou_thresh=0.99)))
     assert fewer.provenance()['engine']['pred_iou_thresh'] == '0.99'
     assert len(fewer.segment(photograph)[0]) == 0
 
 
 def test_provenance_holds_every_setting_and_the_checkpoint(tmp_path):
-    plain = MODELS.build(dict(type='SAMMasks', model_type='vit_b')).provenance()
+    plain = build_part(MODELS, dict(type='SAMMasks', model_type='vit_b')).provenance()
     assert plain['checkpoint'] == '01ec64' and plain['engine']['points_per_side'] == '32'
     (tmp_path / 'mine.pth').write_bytes(b'abc')
-    mine = MODELS.build(dict(type='SAMMasks', model_type='vit_b', checkpoint=str(tmp_path / 'mine.pth')))
+    mine = build_part(MODELS, dict(type='SAMMasks', model_type='vit_b', checkpoint=str(tmp_path / 'mine.pth')))
     assert mine.provenance()['checkpoint'].startswith('ba7816bf')
-    fewer = MODELS.build(dict(type='SAMMasks', model_type='vit_b', engine=dict(points_per_side=16)))
+    fewer = build_part(MODELS, dict(type='SAMMasks', model_type='vit_b', engine=dict(points_per_side=16)))
     assert fewer.provenance() != plain
 
 
 def test_precision_is_given_by_name(random_sam):
-    source = MODELS.build(dict(type='SAMMasks', model_type='random_sam', engine=dict(dtype='bfloat16')))
+    source = build_part(MODELS, dict(type='SAMMasks', model_type='random_sam', engine=dict(dtype='bfloat16')))
     source.prepare()
     assert source._engine.dtype is torch.bfloat16
 
 
 def test_unknown_engine_setting_is_refused():
     with pytest.raises(ValueError, match='unknown keys .*points_per_row'):
-        MODELS.build(dict(type='SAMMasks', engine=dict(points_per_row=3)))
+        build_part(MODELS, dict(type='SAMMasks', engine=dict(points_per_row=3)))
 
 
 def test_a_missing_checkpoint_is_named_before_training(tmp_path):
-    source = MODELS.build(dict(type='SAMMasks', model_type='vit_b', checkpoint=str(tmp_path / 'absent.pth')))
+    source = build_part(MODELS, dict(type='SAMMasks', model_type='vit_b', checkpoint=str(tmp_path / 'absent.pth')))
     with pytest.raises(FileNotFoundError, match='absent.pth'):
         source.prepare()
 
 
 def test_encoder_analyzer_shows_the_image_and_not_its_padding(random_sam):
-    analyzer = MODELS.build(dict(type='SAMEncoderAnalyzer', model_type='random_sam'))
+    analyzer = build_part(MODELS, dict(type='SAMEncoderAnalyzer', model_type='random_sam'))
     features = analyzer(torch.rand(1, 3, 32, 64))
     assert features.shape[2:] == (8, 16)
     assert torch.isfinite(features).all()

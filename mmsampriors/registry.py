@@ -1,0 +1,60 @@
+"""The registries of this package: children of mmagic's, with the scope ``mmsampriors``.
+
+A config names what is registered here as ``mmsampriors.NAME``. In a dict with ``_scope_='mmsampriors'``, which mmengine
+gives to what comes from ``mmsampriors::`` bases, the bare name does, and what is not found here is looked for in
+mmagic's registry and then in mmengine's. Modules are imported when a registry is first asked.
+
+mmengine looks a dict's scope up in whichever registry builds it, so every registry of mmagic has a child here, also
+where this package adds nothing.
+"""
+
+from mmagic import registry as upstream
+from mmengine.registry import Registry
+
+SCOPE = 'mmsampriors'
+
+
+def _child(parent: Registry, location: str) -> Registry:
+    return Registry(parent.name, parent=parent, scope=SCOPE, locations=[location])
+
+
+# ours
+DATA_SAMPLERS = _child(upstream.DATA_SAMPLERS, 'mmsampriors.datasets.samplers')
+HOOKS = _child(upstream.HOOKS, 'mmsampriors.engine')
+METRICS = _child(upstream.METRICS, 'mmsampriors.evaluation')
+MODELS = _child(upstream.MODELS, 'mmsampriors.models')
+OPTIM_WRAPPERS = _child(upstream.OPTIM_WRAPPERS, 'mmsampriors.engine')
+TASK_UTILS = _child(upstream.TASK_UTILS, 'mmsampriors.models')
+TRANSFORMS = _child(upstream.TRANSFORMS, 'mmsampriors.datasets.transforms')
+
+# nothing of ours: the location fills the parent, whose names are found from here
+DATASETS = _child(upstream.DATASETS, 'mmagic.datasets')
+EVALUATORS = _child(upstream.EVALUATORS, 'mmagic.evaluation')
+LOG_PROCESSORS = _child(upstream.LOG_PROCESSORS, 'mmagic.engine')
+LOOPS = _child(upstream.LOOPS, 'mmagic.engine')
+MODEL_WRAPPERS = _child(upstream.MODEL_WRAPPERS, 'mmagic.models')
+OPTIMIZERS = _child(upstream.OPTIMIZERS, 'mmagic.engine')
+OPTIM_WRAPPER_CONSTRUCTORS = _child(upstream.OPTIM_WRAPPER_CONSTRUCTORS, 'mmagic.engine')
+PARAM_SCHEDULERS = _child(upstream.PARAM_SCHEDULERS, 'mmagic.engine')
+RUNNERS = _child(upstream.RUNNERS, 'mmagic.engine')
+RUNNER_CONSTRUCTORS = _child(upstream.RUNNER_CONSTRUCTORS, 'mmagic.engine')
+VISBACKENDS = _child(upstream.VISBACKENDS, 'mmagic.visualization')
+VISUALIZERS = _child(upstream.VISUALIZERS, 'mmagic.visualization')
+WEIGHT_INITIALIZERS = _child(upstream.WEIGHT_INITIALIZERS, 'mmagic.models')
+
+
+def build_part(registry: Registry, cfg: dict):
+    """Builds a part of ``model.spd``, whose names are this package's or else mmagic's, without a prefix.
+
+    Args:
+        registry (Registry): One of this module.
+        cfg (dict): Config with ``type``. Another scope than ours and mmagic's is kept.
+    """
+    scope = cfg.get('_scope_')
+    return registry.build({**cfg, '_scope_': SCOPE if scope in (None, 'mmagic') else scope})
+
+
+def is_a(cfg: dict, name: str) -> bool:
+    """Whether a config's ``type`` is ``name`` of this package, spelled with the prefix or without."""
+    kind = cfg.get('type')
+    return kind in (name, f'{SCOPE}.{name}') or getattr(kind, '__name__', None) == name

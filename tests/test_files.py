@@ -1,0 +1,46 @@
+"""Files that are there whole or not at all."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mmsampriors.files import PART, sha256_of, write_whole, written_whole
+
+
+def test_writes_text_and_bytes_and_makes_the_folder(tmp_path):
+    write_whole(tmp_path / 'a' / 'text.md', 'ä')
+    write_whole(str(tmp_path / 'bytes'), b'\xe4')
+    assert (tmp_path / 'a' / 'text.md').read_bytes() == 'ä'.encode() and (tmp_path / 'bytes').read_bytes() == b'\xe4'
+
+
+def test_what_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+    write_whole(tmp_path / 'file', 'old')
+    with pytest.raises(OSError, match='disk'), written_whole(tmp_path / 'file') as part:
+        part.write_text('half')
+        raise OSError('disk')
+    assert [path.name for path in tmp_path.iterdir()] == ['file'] and (tmp_path / 'file').read_text() == 'old'
+
+
+def test_a_killed_writer_leaves_a_hidden_part_and_the_old_file(tmp_path):
+    write_whole(tmp_path / 'file', 'old')
+    code = f"""
+import time
+from mmsampriors.files import written_whole
+with written_whole({str(tmp_path / 'file')!r}) as part:
+    part.write_text('half')
+    time.sleep(60)
+"""
+    writer = subprocess.Popen([sys.executable, '-c', code])
+    deadline = time.monotonic() + 50
+    while not list(tmp_path.glob(f'.*{PART}')) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    writer.kill()
+    writer.wait()
+    assert (tmp_path / 'file').read_text() == 'old' and len(list(tmp_path.glob(f'.file.*{PART}'))) == 1
+
+
+def test_sha256_of(tmp_path):
+    (tmp_path / 'x').write_bytes(b'abc')
+    assert sha256_of(tmp_path / 'x') == 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'
