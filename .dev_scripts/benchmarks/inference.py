@@ -15,9 +15,10 @@ import tempfile
 from pathlib import Path
 
 # First: it puts the checkout on sys.path and mends mmagic.
+from clock import Clock
+
 from measure import (  # isort: skip
     SUBJECTS,
-    Clock,
     Report,
     Task,
     bytes_of,

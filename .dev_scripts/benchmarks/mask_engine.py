@@ -18,7 +18,6 @@ import json
 import platform
 import statistics
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +30,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from clock import Clock  # noqa: E402
 
 from mmsampriors.masks import MaskEngine, build_sam  # noqa: E402  (the checkout, installed or not)
 from mmsampriors.masks.sam.encoder import encode_images  # noqa: E402
@@ -140,24 +141,6 @@ def random_thresholds(sam: Sam, images: list, points_per_side: int, survive: flo
     resizer = LogitResizer(tuple(logits.shape[1:]), engine.resolution, size, logits.device)
     stability = stability_scores(resizer(logits), sam.mask_threshold, 1.0)
     return dict(pred_iou_thresh=threshold, stability_score_thresh=stability.nanmedian().item(), box_nms_thresh=0.7)
-
-
-class Clock:
-    """Seconds of calls, the device's queue included."""
-
-    def __init__(self, device: str) -> None:
-        self.device = device
-
-    def __call__(self, run) -> float:
-        self._wait()
-        start = time.perf_counter()
-        run()
-        self._wait()
-        return time.perf_counter() - start
-
-    def _wait(self) -> None:
-        if self.device != 'cpu':
-            torch.cuda.synchronize()
 
 
 class EncodedPredictor(SamPredictor):

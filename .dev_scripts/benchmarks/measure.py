@@ -7,7 +7,6 @@ import os
 import platform
 import statistics
 import sys
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import mmsampriors  # noqa: F401  (before mmagic, which it mends)
 
 # isort: split
 import torch  # noqa: E402
+from clock import Clock  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from torch.profiler import ProfilerActivity, profile  # noqa: E402
 
@@ -55,25 +55,6 @@ class Task:
     before: Callable = lambda: None
 
 
-class Clock:
-    """Seconds of calls, the device's queue included."""
-
-    def __init__(self, device: str):
-        self.cuda = torch.device(device).type == 'cuda'
-
-    def __call__(self, task: Task) -> float:
-        task.before()
-        self._wait()
-        start = time.perf_counter()
-        task.run()
-        self._wait()
-        return time.perf_counter() - start
-
-    def _wait(self):
-        if self.cuda:
-            torch.cuda.synchronize()
-
-
 def interleaved(tasks: Dict[str, Task], clock: Clock, rounds: int) -> Dict[str, List[float]]:
     """Seconds of each task in each round, after one that warms up; every other round goes backwards.
 
@@ -82,7 +63,8 @@ def interleaved(tasks: Dict[str, Task], clock: Clock, rounds: int) -> Dict[str, 
     seconds = {name: [] for name in tasks}
     for turn in range(rounds + 1):
         for name in list(tasks)[:: 1 if turn % 2 else -1]:
-            taken = clock(tasks[name])
+            tasks[name].before()
+            taken = clock(tasks[name].run)
             if turn:
                 seconds[name].append(taken)
     return seconds

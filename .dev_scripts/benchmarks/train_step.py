@@ -17,9 +17,10 @@ import tempfile
 from pathlib import Path
 
 # First: it puts the checkout on sys.path and mends mmagic.
+from clock import Clock
+
 from measure import (  # isort: skip
     SUBJECTS,
-    Clock,
     Report,
     Task,
     bytes_of,
@@ -332,7 +333,7 @@ def loader_seconds(samples: Samples, args, batches: int) -> list:
     for _ in range(2 * args.workers + 1):
         next(loader)
     clock = Clock('cpu')
-    return [clock(Task(lambda: [next(loader) for _ in range(batches)])) / batches for _ in range(args.rounds)]
+    return [clock(lambda: [next(loader) for _ in range(batches)]) / batches for _ in range(args.rounds)]
 
 
 def measure_steps(report: Report, bench: Bench, name: str, args) -> dict:
