@@ -1,5 +1,7 @@
 """What this package takes from upstream's private names is still there."""
 
+import os
+
 import pytest
 import torch
 from mmagic.models import DataPreprocessor
@@ -68,7 +70,10 @@ def test_a_resumed_run_is_known(runner_cfg):
 def test_base_files(tmp_path):
     for name, text in (('a.py', ''), ('b.py', 'x = 1'), ('c.py', "_base_ = ['a.py', './b.py']")):
         (tmp_path / name).write_text(text)
-    assert base_files(str(tmp_path / 'c.py')) == [str(tmp_path / 'a.py'), str(tmp_path / 'b.py')]
+    assert [os.path.normpath(path) for path in base_files(str(tmp_path / 'c.py'))] == [
+        str(tmp_path / 'a.py'),
+        str(tmp_path / 'b.py'),
+    ]
     (tmp_path / 'd.py').write_text("_base_ = 'mmsampriors::_base_/spd.py'")
     (path,) = base_files(str(tmp_path / 'd.py'))
     assert path.endswith('_base_/spd.py')

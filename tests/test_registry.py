@@ -43,7 +43,9 @@ def said(monkeypatch):
 
 
 def test_every_registry_of_mmagic_has_a_child():
-    theirs = {name for name, node in vars(mmagic.registry).items() if isinstance(node, Registry) and node.parent}
+    theirs = {
+        name for name, node in vars(mmagic.registry).items() if isinstance(node, Registry) and node.parent is not None
+    }
     ours = {name for name, node in vars(registry).items() if isinstance(node, Registry) and node.scope == SCOPE}
     assert {name for name in theirs if not name.startswith('MMENGINE_')} == ours
 

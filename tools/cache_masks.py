@@ -12,23 +12,14 @@ import sys
 # A script in a checkout runs the checkout, whatever is installed.
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
-import mmsampriors  # noqa: F401  (before mmagic, which it mends)
-
-# isort: split
-import torch  # noqa: E402
-from mmengine.config import Config, DictAction  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-
-from mmsampriors.checks.pair_check import check_data  # noqa: E402
-from mmsampriors.datasets.stored_masks import carry_masks, fill_masks  # noqa: E402
-from mmsampriors.engine.restorer import restorer_of  # noqa: E402
-from mmsampriors.registry import DATASETS, MODELS, build_part, is_a
+from mmsampriors.command_line import add_cfg_options, add_debug, run_tool
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='config file; model.spd.masks says what is computed and where it goes')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings that override it, key=value')
+    add_cfg_options(parser)
+    add_debug(parser)
     parser.add_argument(
         '--shard',
         type=shard_of,
@@ -55,28 +46,20 @@ def share_of_process(shard: tuple) -> tuple:
     return shard[0] + rank * shard[1], shard[1] * world_size
 
 
-def stored_source(cfg: Config):
-    """The mask source of a config, which must be a stored one."""
-    if not cfg.model.get('spd'):
-        raise ValueError(
-            f'{cfg.filename} has no model.spd: inherit mmsampriors::_base_/spd.py and write '
-            "model = dict(type='mmsampriors.SPDModel', spd=_base_.spd)"
-        )
-    source = build_part(MODELS, cfg.model.spd['masks'])
-    if not source.stored:
-        raise ValueError(
-            f'model.spd.masks is {type(source).__name__}, which stores nothing: expected a stored source, '
-            "masks=dict(type='CachedMasks', segmenter=dict(type=...), cache_dir=...)"
-        )
-    return source
+def main(args):
+    import torch
+    from mmengine.registry import init_default_scope
 
+    from mmsampriors.checks.pair_check import check_data
+    from mmsampriors.datasets.stored_masks import carry_masks, fill_masks, stored_source_of
+    from mmsampriors.engine.launch import read_config
+    from mmsampriors.engine.restorer import restorer_of
+    from mmsampriors.registry import DATASETS, is_a
 
-def main():
-    args = parse_args()
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     init_default_scope(cfg.get('default_scope', 'mmagic'))
-    source = stored_source(cfg)
+    source = stored_source_of(cfg)
     check_data(cfg)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     hooks = [hook for hook in cfg.get('custom_hooks', []) if is_a(hook, 'MaskCacheHook')]
@@ -94,4 +77,4 @@ def main():
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main, parse_args())

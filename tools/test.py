@@ -4,25 +4,12 @@ Prints one table for all test sets, and writes it to test_results.json and test_
 """
 
 import argparse
-import copy
 import os.path as osp
 import sys
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
-import mmsampriors  # noqa: F401  (before mmagic, which it mends)
-
-# isort: split
-import mmengine  # noqa: E402
-from mmengine.dist import is_main_process  # noqa: E402
-from mmengine.hooks import Hook  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
-
-from mmsampriors.checks.pair_check import check_data  # noqa: E402
-from mmsampriors.engine.export import stock_model, student_weights  # noqa: E402
-from mmsampriors.engine.launch import add_common_options, load_config, process_group  # noqa: E402
-from mmsampriors.registry import SCOPE, is_a  # noqa: E402
-from mmsampriors.reports import by_set, save_results, sets_of, table_of  # noqa: E402
+from mmsampriors.command_line import add_common_options, run_tool
 
 
 def parse_args():
@@ -41,61 +28,16 @@ def parse_args():
     return parser.parse_args()
 
 
-class StudentOnlyHook(Hook):
-    """Takes SPF unit and refiner out of a training checkpoint before it is loaded."""
+def main(args):
+    import mmengine
+    from mmengine.dist import is_main_process
 
-    def after_load_checkpoint(self, runner, checkpoint):
-        checkpoint['state_dict'] = student_weights(checkpoint.get('state_dict', checkpoint))
+    from mmsampriors.checks.pair_check import check_data
+    from mmsampriors.engine.launch import load_config, process_group
+    from mmsampriors.engine.testing import test
+    from mmsampriors.registry import is_a
+    from mmsampriors.reports import by_set, save_results, sets_of, table_of
 
-
-class RefinerNeededHook(Hook):
-    """Refuses a checkpoint without SPF unit and refiner."""
-
-    def after_load_checkpoint(self, runner, checkpoint):
-        if not any(key.startswith('refiner.') for key in checkpoint.get('state_dict', checkpoint)):
-            raise ValueError('--refined needs a training checkpoint of an SPDModel; this one holds no refiner')
-
-
-class KeepMetricsHook(Hook):
-    """Keeps the metrics of the test; mmagic's test loop does not return them."""
-
-    def __init__(self):
-        self.metrics = {}
-
-    def after_test_epoch(self, runner, metrics=None):
-        # Where a test set has no metrics mmagic reports a text.
-        numbers = {name: value for name, value in (metrics or {}).items() if not isinstance(value, str)}
-        self.metrics.update({name: float(value) for name, value in numbers.items()})
-
-
-def config_of(cfg, refined):
-    """The config that tests the student, or the refined images, whose logs and pictures get a folder of their own."""
-    cfg = copy.deepcopy(cfg)
-    if refined:
-        cfg.model.test_cfg = {**(cfg.model.get('test_cfg') or {}), 'refined': True}
-        cfg.work_dir = osp.join(cfg.work_dir, 'refined')
-        cfg.experiment_name = f'{cfg.get("experiment_name", "test")}_refined'
-    elif is_a(cfg.model, 'SPDModel'):
-        cfg.model = stock_model(cfg.model)
-    # Nothing of training: mmengine's Runner would build the training set to know the iteration, which mmagic's
-    # visualization hook asks for, and whoever tests need not have it.
-    cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
-    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', []) if not str(hook['type']).startswith(f'{SCOPE}.')]
-    return cfg
-
-
-def test(cfg, refined):
-    """Runs the test loop and gives its metrics, ``prefix/name`` to value."""
-    kept = KeepMetricsHook()
-    runner = Runner.from_cfg(config_of(cfg, refined))
-    runner.register_hook(RefinerNeededHook() if refined else StudentOnlyHook())
-    runner.register_hook(kept, 'LOWEST')
-    runner.test()
-    return kept.metrics
-
-
-def main():
-    args = parse_args()
     cfg = load_config(args)
     cfg.load_from, cfg.resume = args.checkpoint, False
     if not osp.isfile(args.checkpoint) and '://' not in args.checkpoint:
@@ -118,4 +60,4 @@ def main():
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main, parse_args())

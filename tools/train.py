@@ -7,16 +7,7 @@ import sys
 # A script in a checkout runs the checkout, whatever is installed.
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
-import mmsampriors  # noqa: F401  (before mmagic, which it mends)
-
-# isort: split
-import torch  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
-
-from mmsampriors.checks.config_check import check_config, check_training  # noqa: E402
-from mmsampriors.checks.pair_check import check_data  # noqa: E402
-from mmsampriors.engine.launch import add_common_options, load_config, process_group  # noqa: E402
-from mmsampriors.engine.optim.cpu_memory import keep_freed_memory  # noqa: E402
+from mmsampriors.command_line import add_common_options, run_tool
 
 
 def parse_args():
@@ -31,30 +22,13 @@ def parse_args():
     return parser.parse_args()
 
 
-def enable_amp(cfg):
-    """Switches the optimizer wrapper to mixed precision."""
-    if cfg.optim_wrapper.type not in ('OptimWrapper', 'AmpOptimWrapper'):
-        raise ValueError(f'--amp needs optim_wrapper.type OptimWrapper, found {cfg.optim_wrapper.type}')
-    if torch.cuda.is_available():
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    else:
-        cfg.optim_wrapper.type = 'mmsampriors.CPUAmpOptimWrapper'
-        cfg.optim_wrapper.pop('loss_scale', None)  # bf16 needs none
+def main(args):
+    from mmsampriors.checks.config_check import check_config, check_training
+    from mmsampriors.checks.pair_check import check_data
+    from mmsampriors.engine.console import ConsoleRunner
+    from mmsampriors.engine.launch import enable_amp, enable_auto_scale_lr, load_config, process_group
+    from mmsampriors.engine.optim.cpu_memory import keep_freed_memory
 
-
-def enable_auto_scale_lr(cfg):
-    """Switches mmengine's scaling of the learning rate on."""
-    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-        raise ValueError(
-            '--auto-scale-lr needs the total batch that the learning rate was set for: add '
-            'auto_scale_lr = dict(base_batch_size=...) to the config'
-        )
-    cfg.auto_scale_lr.enable = True
-
-
-def main():
-    args = parse_args()
     cfg = load_config(args)
     if args.amp:
         enable_amp(cfg)
@@ -66,8 +40,8 @@ def main():
     check_data(cfg)
     keep_freed_memory()
     with process_group(cfg):
-        Runner.from_cfg(cfg).train()
+        ConsoleRunner.from_cfg(cfg).train()
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main, parse_args())

@@ -151,7 +151,7 @@ class Bench:
         self.device, self.dtype, self.batch = torch.device(device), dtype, batch
         self.plain = MODELS.build(stock_model(cfg.model)).to(device).train()
         self.spd = MODELS.build(cfg.model).to(device).train()
-        self.stored_masks, self.first_student = self.spd.masks, self.spd.first_student
+        self.stored_masks, self.first_student = self.spd.mask_source, self.spd.first_student
         self.plain_wrapper, self.wrapper = (self._optimizer(cfg, model) for model in (self.plain, self.spd))
         if self.wrapper.clip_grad_kwargs:
             self.wrapper.clip_func = ClipByOwner(self.spd, self.wrapper.clip_func)
@@ -186,7 +186,7 @@ class Bench:
             self.spd.first_student = None if phase == 'joint' else self.first_student
             self.spd.enter(PHASES[phase])
             self._checkpoint(checkpointed)
-            self.spd.masks = source or self.stored_masks
+            self.spd.mask_source = source or self.stored_masks
             if source:
                 for sample in self.copied['data_samples']:
                     del sample.masks

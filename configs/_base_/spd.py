@@ -43,6 +43,8 @@ spd_hooks = [
     # refined/PSNR beside PSNR, and panels, at each validation.
     dict(type='mmsampriors.RefinedPSNRHook'),
     dict(type='mmsampriors.SPDVisualizationHook'),
+    # The time that is left, at each iteration.
+    dict(type='mmsampriors.TimeLeftHook'),
     # student.pth at the end and beside each best checkpoint.
     dict(type='mmsampriors.ExportStudentHook'),
 ]

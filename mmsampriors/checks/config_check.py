@@ -10,10 +10,11 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from mmsampriors.command_line import message_of
 from mmsampriors.internals import base_files
 from mmsampriors.models import SPDModel
 from mmsampriors.models.network_probe import probe_network
-from mmsampriors.registry import MODELS, build_part, is_a
+from mmsampriors.registry import MODELS, TASK_UTILS, build_part, is_a
 
 from .names import check_names
 from .spd_config import check_spd
@@ -26,7 +27,7 @@ def check_config(cfg: Config):
         ValueError: Model without hook, hook without model, a base whose model is no BaseEditModel, wrong ``model.spd``,
             or a top-level ``spd`` that was changed and has no effect.
     """
-    check_names(cfg)
+    check_names(cfg.to_dict())
     hooks = cfg.get('custom_hooks', [])
     has_model, has_hook = is_a(cfg.model, 'SPDModel'), any(is_a(hook, 'SPDScheduleHook') for hook in hooks)
     if has_hook and not has_model:
@@ -58,6 +59,7 @@ def check_training(cfg: Config):
     if not is_a(cfg.model, 'SPDModel'):
         return
     with torch.random.fork_rng(devices=[]):
+        _check_parts(cfg.model.spd)
         probe = probe_network(build_part(MODELS, deepcopy(cfg.model.generator)))
     missing = [key for key in ('train_dataloader', 'train_cfg', 'optim_wrapper') if not cfg.get(key)]
     if missing:
@@ -69,6 +71,27 @@ def check_training(cfg: Config):
     pipeline = cfg.train_dataloader.dataset.get('pipeline', [])
     _check_channels(pipeline, probe.image_channels)
     _warn_of_noise(pipeline)
+
+
+def _check_parts(spd):
+    """Builds the small parts of ``model.spd``, so that a wrong type or argument is told with its key, before any data.
+
+    The refiner and the SPF unit, which needs the refiner, are built with the model; SAM and the analyzer on first use.
+    """
+    for key, registry in (('schedule', TASK_UTILS), ('distill', MODELS), ('sgr', MODELS), ('masks', MODELS)):
+        if spd[key] is None:
+            continue
+        try:
+            part = build_part(registry, deepcopy(spd[key]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f'model.spd.{key} = {_short(spd[key])} cannot be built: {message_of(error)}') from error
+    part.check()
+    if spd['analyzer'] and MODELS.get(str(spd['analyzer'].get('type'))) is None:
+        raise ValueError(f'model.spd.analyzer.type = {spd["analyzer"].get("type")!r} is no registered analyzer')
+
+
+def _short(cfg) -> str:
+    return f'dict({", ".join(f"{key}={value!r}" for key, value in cfg.items() if key != "_scope_")})'
 
 
 def _check_channels(pipeline, channels):

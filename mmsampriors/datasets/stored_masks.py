@@ -3,10 +3,32 @@
 from collections.abc import Sequence
 from typing import Callable
 
+from mmengine.config import Config
+
 from mmsampriors.masks import Filled, MaskCache, build_store, fill_cache
-from mmsampriors.registry import TRANSFORMS
+from mmsampriors.registry import MODELS, TRANSFORMS, build_part
 
 from .mask_pipeline import with_spd_masks
+
+
+def stored_source_of(cfg: Config):
+    """The mask source of a config, which must be a stored one.
+
+    Raises:
+        ValueError: The config has no model.spd, or its source stores nothing.
+    """
+    if not cfg.model.get('spd'):
+        raise ValueError(
+            f'{cfg.filename} has no model.spd: inherit mmsampriors::_base_/spd.py and write '
+            "model = dict(type='mmsampriors.SPDModel', spd=_base_.spd)"
+        )
+    source = build_part(MODELS, cfg.model.spd['masks'])
+    if not source.stored:
+        raise ValueError(
+            f'model.spd.masks is {type(source).__name__}, which stores nothing: expected a stored source, '
+            "masks=dict(type='CachedMasks', segmenter=dict(type=...), cache_dir=...)"
+        )
+    return source
 
 
 def datasets_with_pipeline(dataset) -> list:

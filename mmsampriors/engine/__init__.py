@@ -14,6 +14,7 @@ from .hooks import (
     RefinerGainHook,
     SPDScheduleHook,
     SPDVisualizationHook,
+    TimeLeftHook,
 )
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     'RefinerGainHook',
     'SPDScheduleHook',
     'SPDVisualizationHook',
+    'TimeLeftHook',
 ]

@@ -8,33 +8,28 @@ import os.path as osp
 
 import torch
 import torch.distributed as dist
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 
-def add_common_options(parser: argparse.ArgumentParser):
-    """The options that mmagic's train and test tools share."""
-    parser.add_argument('--work-dir', help='folder of logs, checkpoints and exports')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='settings that override the config, as key=value, e.g. model.spd.distill.loss_weight=0.2; lists as '
-        'key="[a,b]" or key=a,b, without white space',
-    )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+def read_config(path: str) -> Config:
+    """Reads a config file.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    if not osp.isfile(path):
+        raise FileNotFoundError(f'there is no config {path} (looked in {os.getcwd()})')
+    return Config.fromfile(path)
 
 
 def load_config(args: argparse.Namespace) -> Config:
     """Reads the config that ``args`` name, with their overrides and work folder.
 
     Args:
-        args (Namespace): With ``config`` and the options of :func:`add_common_options`.
+        args (Namespace): With ``config`` and the options of :func:`mmsampriors.command_line.add_common_options`.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    if not osp.isfile(args.config):
-        raise SystemExit(f'error: there is no config {args.config} (looked in {os.getcwd()})')
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
@@ -46,6 +41,28 @@ def load_config(args: argparse.Namespace) -> Config:
     elif cfg.get('work_dir') is None:
         cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
     return cfg
+
+
+def enable_amp(cfg: Config):
+    """Switches the optimizer wrapper to mixed precision."""
+    if cfg.optim_wrapper.type not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise ValueError(f'--amp needs optim_wrapper.type OptimWrapper, found {cfg.optim_wrapper.type}')
+    if torch.cuda.is_available():
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    else:
+        cfg.optim_wrapper.type = 'mmsampriors.CPUAmpOptimWrapper'
+        cfg.optim_wrapper.pop('loss_scale', None)  # bf16 needs none
+
+
+def enable_auto_scale_lr(cfg: Config):
+    """Switches mmengine's scaling of the learning rate on."""
+    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        raise ValueError(
+            '--auto-scale-lr needs the total batch that the learning rate was set for: add '
+            'auto_scale_lr = dict(base_batch_size=...) to the config'
+        )
+    cfg.auto_scale_lr.enable = True
 
 
 @contextlib.contextmanager

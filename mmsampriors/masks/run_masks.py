@@ -145,9 +145,9 @@ class RunMasks(ImageMasks):
     def areas(self) -> Tensor:
         return torch.from_numpy(self.shown.areas).to(self.device)
 
-    def to(self, *args, **kwargs) -> 'RunMasks':
-        """The same masks, to be drawn on another device; the arguments are those of :meth:`torch.Tensor.to`."""
-        device = torch.empty(0, device=self.device).to(*args, **kwargs).device
+    def to(self, device, non_blocking: bool = False) -> 'RunMasks':
+        """The same masks, to be drawn on another device; ``non_blocking`` means nothing, for nothing moves yet."""
+        device = torch.device(device)
         if device == self.device:
             return self
         return RunMasks(self.stored, self.window, self.orientation, device)

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from mmsampriors.registry import TASK_UTILS
 
+#: Names of the stages, by the number under which they are logged.
+STAGES = ('joint', 'refiner', 'student', 'warmup')
+
 
 @dataclass(frozen=True)
 class Phase:

@@ -37,7 +37,7 @@ def test_learning_rate_is_constant_and_then_a_cosine(config):
     settings = config.param_scheduler
     assert (settings.pop('type'), settings.pop('_scope_'), settings.pop('by_epoch')) == (
         'CosineAnnealingLR',
-        'mmagic',
+        'mmsampriors',
         False,
     )
     for key in ('begin', 'end', 'T_max'):  # a thousandth of the steps

@@ -17,6 +17,7 @@ from mmsampriors.datasets.mask_pipeline import with_spd_masks
 from mmsampriors.datasets.samplers import SampleIndex
 from mmsampriors.datasets.stored_masks import carry_masks, datasets_with_pipeline, fill_masks
 from mmsampriors.masks import ImageFile, ImageMasks, MaskCache, MaskStoreError
+from mmsampriors.registry import is_a
 
 init_default_scope('mmagic')
 torch.set_num_threads(1)
@@ -153,7 +154,7 @@ def test_train_pipelines_of_mmagic_are_carried(config):
     carried = [step['type'] for step in with_spd_masks(pipeline, dict(type='LabelMaps', folder='x'))]
     assert {'mmsampriors.LoadMasks', 'mmsampriors.CarryMasks', 'mmsampriors.PackMasks'} <= set(carried)
     assert with_spd_masks(pipeline, dict(type='LabelMaps', folder='x')) is not pipeline
-    assert all(step['type'] != 'LoadMasks' for step in pipeline)
+    assert all(not is_a(step, 'LoadMasks') for step in pipeline)
 
 
 def test_a_pipeline_that_loads_masks_is_left_alone(folder):
@@ -205,7 +206,7 @@ def test_random_degradations_take_masks_of_the_ground_truth_only(folder, source)
     with pytest.raises(ValueError, match='not loaded from a file'):
         with_spd_masks(copied, label_store(folder), source)
     assert {'key': 'img'}.items() <= next(
-        step for step in with_spd_masks(NAFNET, label_store(folder), source) if step['type'] == 'LoadMasks'
+        step for step in with_spd_masks(NAFNET, label_store(folder), source) if is_a(step, 'LoadMasks')
     ).items()
 
 

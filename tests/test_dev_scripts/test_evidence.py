@@ -302,7 +302,11 @@ def test_the_configs_say_what_is_trained(tmp_path):
     assert read['spd'].train_dataloader.dataset.pipeline[3].gt_patch_size == 32
     sets = [loader.dataset.metainfo.dataset_type for loader in read['spd'].test_dataloader]
     assert sets[0] == 'noise_50' and len(sets) == len(read['spd'].test_evaluator) == 5
-    assert {one.type for one in read['spd'].test_evaluator[0]} == {'PSNRByImage', 'SSIM', 'SegmentationConsistency'}
+    assert {one.type for one in read['spd'].test_evaluator[0]} == {
+        'mmsampriors.PSNRByImage',
+        'SSIM',
+        'mmsampriors.SegmentationConsistency',
+    }
 
 
 @pytest.mark.parametrize(

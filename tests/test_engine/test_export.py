@@ -46,7 +46,7 @@ def test_custom_imports_of_others_stay(cfg):
 
 
 def test_a_network_of_this_package_is_found_by_its_name(cfg):
-    cfg.model.generator = dict(type='mmsampriors.DnCNN', channels=3, width=4, depth=2)
+    cfg.model.generator = dict(type='mmsampriors.DnCNN', channels=3, width=4, depth=3)
     assert type(MODELS.build(student_config(cfg).model).generator).__name__ == 'DnCNN'
 
 

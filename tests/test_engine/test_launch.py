@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_a_config_that_is_not_there_is_one_clear_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit, match=f'there is no config spd.py .looked in {tmp_path}'):
+    with pytest.raises(FileNotFoundError, match=f'there is no config spd.py .looked in {tmp_path}'):
         load_config(Namespace(config='spd.py', local_rank=0))
 
 

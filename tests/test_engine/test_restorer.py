@@ -85,7 +85,7 @@ def test_the_order_of_channels_is_that_of_the_train_pipeline(checkpoint):
     )
     cfg = Config(dict(model=MODEL))
     assert restorer_of(cfg, SimpleNamespace(source='gt'), dataset) is None
-    assert not restorer_of(cfg, SimpleNamespace(source='restored', restorer=checkpoint[1]), dataset).bgr
+    assert restorer_of(cfg, SimpleNamespace(source='restored', restorer=checkpoint[1]), dataset).order == 'rgb'
     dataset.pipeline.transforms.pop()
     dataset.pipeline.transforms += Compose([dict(type='LoadImageFromFile', key='img')]).transforms
-    assert restorer_of(cfg, SimpleNamespace(source='restored', restorer=checkpoint[1]), dataset).bgr
+    assert restorer_of(cfg, SimpleNamespace(source='restored', restorer=checkpoint[1]), dataset).order.lower() == 'bgr'

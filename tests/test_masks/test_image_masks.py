@@ -45,7 +45,7 @@ def test_no_masks():
 
 def test_to_moves_everything():
     masks = ImageMasks.from_masks(torch.ones(2, 3, 4, dtype=torch.bool)).to('meta', non_blocking=True)
-    devices = {getattr(masks, name).device.type for name in ('masks', 'scores', 'stability', 'boxes', 'areas')}
+    devices = {getattr(masks, name).device.type for name in ('bitmaps', 'scores', 'stability', 'boxes', 'areas')}
     assert devices == {'meta'}
 
 

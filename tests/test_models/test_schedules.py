@@ -34,6 +34,11 @@ def test_two_stage_warms_the_student_up_where_it_should():
     assert phases[0] == Phase(student=True, refiner=False, ramp=0.0)
 
 
+def test_two_stage_may_train_the_refiner_alone():
+    phases = [TwoStageSchedule(refiner=1).phase(iteration, 5).name for iteration in range(5)]
+    assert phases == ['refiner'] * 5
+
+
 @pytest.mark.parametrize(
     'schedule, message',
     [
@@ -41,8 +46,8 @@ def test_two_stage_warms_the_student_up_where_it_should():
         (lambda: JointSchedule(begin=-0.1, end=0.1), 'begin=-0.1'),
         (lambda: JointSchedule(begin=0.1, end=1.1), 'end=1.1'),
         (lambda: TwoStageSchedule(refiner=0), 'refiner=0'),
-        (lambda: TwoStageSchedule(refiner=1), 'refiner=1'),
-        (lambda: TwoStageSchedule(refiner=0.5, warmup=0.5), 'refiner=0.5, warmup=0.5'),
+        (lambda: TwoStageSchedule(refiner=1.1), 'refiner=1.1'),
+        (lambda: TwoStageSchedule(refiner=0.5, warmup=0.6), 'refiner=0.5, warmup=0.6'),
         (lambda: TwoStageSchedule(refiner=0.5, warmup=-0.1), 'warmup=-0.1'),
     ],
 )

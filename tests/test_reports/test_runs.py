@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmsampriors.reports import Run, compare_runs, gather, read_validated
+from mmsampriors.reports import Run, compare_runs, gather, paired_t, read_validated
 from mmsampriors.reports.runs import name_of
 
 
@@ -40,17 +40,18 @@ def test_differences_of_the_same_seeds_are_paired(ours, data):
     (first, second), left_out = compare_runs([*plain, *reversed(spd)])
     assert first.difference is None and left_out == []
     pairs = [mine - other for mine, other in zip(ours, theirs)]
-    assert second.difference == pytest.approx((statistics.mean(pairs), statistics.stdev(pairs)), abs=1e-9)
+    assert second.difference == pytest.approx(paired_t(pairs), abs=1e-9)
+    assert second.difference.mean == pytest.approx(statistics.mean(pairs), abs=1e-9)
     assert second.level == pytest.approx((statistics.mean(ours), statistics.stdev(ours)), abs=1e-9)
 
 
 def test_without_pairs_a_difference_has_no_deviation():
     plain = [run('plain', '0', PSNR=30), run('plain', '1', PSNR=32)]
     cells, left_out = compare_runs([*plain, run('spd', '0', PSNR=34, SSIM=1), run('spd', '2', PSNR=36, SSIM=1)])
-    assert cells[1].difference == (4, None) and cells[1].level == (35, pytest.approx(2**0.5))
+    assert cells[1].difference == (4, None, None) and cells[1].level == (35, pytest.approx(2**0.5))
     assert left_out == [('Rain', 'SSIM')]
     single = compare_runs([run('plain', None, PSNR=30), run('spd', None, PSNR=29)])[0][1]
-    assert single.level == (29, None) and single.difference == (-1, None)
+    assert single.level == (29, None) and single.difference == (-1, None, None)
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path):

@@ -33,9 +33,6 @@ class ThresholdMasks:
 @MODELS.register_module()
 class OnlineMasks:
     stored = False
-
-    def __init__(self, cache_dir):
-        pass
 """
 
 CONFIG = """
@@ -112,23 +109,21 @@ def test_from_the_command_line(folder):
 
 
 @pytest.mark.parametrize(
-    'arguments, error, message',
+    'arguments, message',
     [
         (
             ['config.py', '--cfg-options', 'model.spd.masks.type=OnlineMasks'],
-            ValueError,
             'model.spd.masks is OnlineMasks, which stores nothing',
         ),
         (
             ['noisy.py', '--cfg-options', 'model.spd.masks.source=lq'],
-            ValueError,
             "masks of source 'lq' cannot be stored",
         ),
-        (['plain.py'], ValueError, r'plain\.py has no model\.spd'),
-        (['config.py', '--shard', '2/2'], SystemExit, '2'),
+        (['plain.py'], r'plain\.py has no model\.spd'),
+        (['config.py', '--shard', '2/2'], '2'),
     ],
 )
-def test_what_cannot_be_stored_is_refused(folder, run, arguments, error, message):
-    with pytest.raises(error, match=message):
+def test_what_cannot_be_stored_is_refused(folder, run, arguments, message):
+    with pytest.raises(SystemExit, match=message):
         run(*arguments)
     assert not (folder / 'cache').exists()

@@ -51,8 +51,8 @@ def test_tests_of_seeds_are_compared(compare):
     save_test('old', 29, 19)
     printed = compare('plain_seed0', 'plain_seed1', 'spd_seed0', 'spd_seed1', '--group', 'before SPD', 'old')
     assert '| test set | metric | plain (n=2) | spd (n=2) | before SPD (n=1) |' in printed
-    assert '| Rain | PSNR | 30.50 ± 0.71 | 31.00 ± 0.71 (+0.50 ± 0.00) | 29.00 (-1.50) |' in printed
-    assert '| Snow | PSNR | 21.00 ± 1.41 | 21.00 ± 0.00 (+0.00 ± 1.41) | 19.00 (-2.00) |' in printed
+    assert '| Rain | PSNR | 30.50 ± 0.71 | 31.00 ± 0.71 (+0.50 [+0.50, +0.50]) | 29.00 (-1.50) |' in printed
+    assert '| Snow | PSNR | 21.00 ± 1.41 | 21.00 ± 0.00 (+0.00 [-12.71, +12.71]) | 19.00 (-2.00) |' in printed
     assert 'Left out, for some runs lack them: Snow MAE' in printed
     assert (Path('work_dirs/compare/compare.md').read_text().splitlines()[2:]) == printed.splitlines()[2:7]
     with open('work_dirs/compare/compare.csv') as file:

@@ -9,6 +9,7 @@ from .refined_psnr_hook import RefinedPSNRHook
 from .refiner_gain_hook import RefinerGainHook
 from .spd_schedule_hook import SPDScheduleHook
 from .spd_visualization_hook import SPDVisualizationHook
+from .time_left_hook import TimeLeftHook
 
 __all__ = [
     'CheckpointActivationsHook',
@@ -22,4 +23,5 @@ __all__ = [
     'RefinerGainHook',
     'SPDScheduleHook',
     'SPDVisualizationHook',
+    'TimeLeftHook',
 ]

@@ -9,6 +9,7 @@ from mmsampriors.checks.config_check import check_config
 from mmsampriors.engine.optim.clipping import ClipByOwner
 from mmsampriors.internals import accumulated_iterations
 from mmsampriors.models import SPDModel, TwoStageSchedule
+from mmsampriors.models.schedules import STAGES
 from mmsampriors.models.unwrapped import unwrapped
 from mmsampriors.registry import HOOKS
 
@@ -30,7 +31,6 @@ class SPDScheduleHook(Hook):
     """
 
     priority = 'HIGH'
-    STAGES = ('joint', 'refiner', 'student', 'warmup')
 
     def __init__(self, interval: int = 10):
         self.interval = interval
@@ -71,7 +71,7 @@ class SPDScheduleHook(Hook):
         model, log = unwrapped(runner.model), runner.message_hub.update_scalar
         log('train/spd.lambda1', model.phase.ramp * model.distill.loss_weight)
         log('train/spd.lambda2', model.phase.ramp * model.sgr.loss_weight if model.sgr else 0.0)
-        log('train/spd.stage', self.STAGES.index(model.phase.name))
+        log('train/spd.stage', STAGES.index(model.phase.name))
         if self.every_n_train_iters(runner, self.interval):
             for name, norm in model.gradient_norms.items():
                 log(f'train/grad.{name}', norm / self._factor)

@@ -22,6 +22,9 @@ class MaskSource:
     def __deepcopy__(self, memo):
         return self
 
+    def check(self):
+        """Raises what can be known to be wrong without building or reading anything large."""
+
     def prepare(self):
         """Raises what can be known to be wrong before any image is segmented, such as a missing checkpoint."""
 

@@ -1,11 +1,12 @@
 """Masks of the Segment Anything Model."""
 
 import inspect
+import os.path as osp
 from typing import Optional
 
 import torch
 
-from mmsampriors.masks import TINY_AUTOMATIC, MaskEngine, build_sam, checkpoint_id
+from mmsampriors.masks import SAM_BUILDERS, TINY_AUTOMATIC, MaskEngine, build_sam, checkpoint_id
 from mmsampriors.registry import MODELS
 
 from .base import MaskSource
@@ -47,6 +48,15 @@ class SAMMasks(MaskSource):
             if self.model_type == 'tiny'
             else ''
         )
+
+    def check(self):
+        if self.model_type not in SAM_BUILDERS:
+            raise ValueError(f'model_type of SAMMasks must be one of {sorted(SAM_BUILDERS)}, found {self.model_type!r}')
+        if self.checkpoint is not None and not osp.isfile(self.checkpoint):
+            raise FileNotFoundError(
+                f'no SAM checkpoint at {self.checkpoint}: give the path of a local file for {self.model_type} in '
+                'checkpoint (model.spd.masks.segmenter.checkpoint where masks are cached)'
+            )
 
     def prepare(self):
         """Builds the SAM, once."""

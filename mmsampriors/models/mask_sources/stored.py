@@ -1,5 +1,6 @@
 """Masks that are on disk, and travel with the samples through the train pipeline (``MaskCacheHook``)."""
 
+import os.path as osp
 from functools import cached_property
 from typing import Optional
 
@@ -46,6 +47,11 @@ class CachedMasks(MaskSource):
     def caution(self):
         return self.segmenter.caution
 
+    def check(self):
+        self.segmenter.check()
+        if self.restorer and '://' not in self.restorer and not osp.isfile(self.restorer):
+            raise FileNotFoundError(f'model.spd.masks.restorer: there is no checkpoint {self.restorer}')
+
     @cached_property
     def _made_with(self):
         # Hashes checkpoints of gigabytes: once is enough.
@@ -80,6 +86,10 @@ class LabelMapMasks(MaskSource):
 
     def provenance(self):
         return dict(type='LabelMapMasks', **self.arguments)
+
+    def check(self):
+        if not osp.isdir(self.arguments['folder']):
+            raise FileNotFoundError(f'model.spd.masks.folder: there is no folder {self.arguments["folder"]}')
 
     def prepare(self):
         LabelMaps(**self.arguments)

@@ -148,8 +148,8 @@ class PoisonHook(Hook):
 
 def test_a_run_tells_psnr_of_both_and_stops_where_its_loss_is_no_number(runner_cfg, monkeypatch):
     monkeypatch.setattr(spd_visualization_hook, 'draw_panel', lambda rows: np.zeros((8, 8, 3), np.uint8))
-    kinds = ('SPDVisualizationHook', 'RefinedPSNRHook', 'FiniteLossHook', 'PoisonHook')
-    cfg = runner_cfg(hooks=[dict(type=kind) for kind in kinds])
+    ours = [f'mmsampriors.{name}' for name in ('SPDVisualizationHook', 'RefinedPSNRHook', 'FiniteLossHook')]
+    cfg = runner_cfg(hooks=[dict(type=kind) for kind in (*ours, 'PoisonHook')])
     cfg['custom_hooks'] += [
         dict(type='mmsampriors.RefinerGainHook', interval=1),
         dict(type='mmsampriors.MaskCoverageHook', interval=1),

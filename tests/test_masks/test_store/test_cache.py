@@ -49,7 +49,7 @@ def test_what_is_saved_is_loaded(cache, image, masks):
     assert cache.check(image)
     found = cache.load(image)
     assert isinstance(found, RunMasks)
-    for name in ('masks', 'scores', 'stability', 'boxes', 'areas'):
+    for name in ('bitmaps', 'scores', 'stability', 'boxes', 'areas'):
         torch.testing.assert_close(getattr(found, name), getattr(masks, name), rtol=0, atol=0)
     assert list(Path(cache.cache_dir).rglob('*.tmp')) == []
 
@@ -146,7 +146,7 @@ def test_an_entry_under_another_name_is_foreign(cache, image, masks):
 def test_sweep_removes_what_killed_processes_left(cache, image, masks):
     cache.save(ImageFile(image), masks)
     entry = Path(cache.entry_path(image))
-    old, new = (entry.with_name(f'{entry.name}.{name}.tmp') for name in ('old', 'new'))
+    old, new = (entry.with_name(f'.{entry.name}.{name}.part') for name in ('old', 'new'))
     for path in (old, new):
         path.write_bytes(b'half')
     os.utime(old, (time.time() - 7200,) * 2)

@@ -26,7 +26,7 @@ def test_round_trip(count, height, width, seed):
     entry = Entry(data)
     assert (entry.digest, entry.provenance, entry.size) == (DIGEST, PROVENANCE, (height, width))
     found = RunMasks(entry)
-    for name in ('masks', 'scores', 'stability', 'boxes', 'areas'):
+    for name in ('bitmaps', 'scores', 'stability', 'boxes', 'areas'):
         torch.testing.assert_close(getattr(found, name), getattr(masks, name), rtol=0, atol=0)
     rows, columns = height // 2 + 1, width // 2 + 1
     assert (

@@ -1,0 +1,77 @@
+"""What the tools share on the command line: their common options, what they say at the start, how errors end.
+
+Light on purpose: a wrong option is told at once, and a person sees within a second what is being done.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import traceback
+import warnings
+from typing import Callable
+
+from mmengine.config import DictAction
+
+#: Libraries under mmagic that warn of their own future when they are imported.
+TALKATIVE = 'albumentations|controlnet_aux|diffusers|importlib|mmagic|mmcv|mmengine|pkg_resources|timm|transformers'
+
+
+def add_common_options(parser: argparse.ArgumentParser):
+    """The options that mmagic's train and test tools share."""
+    parser.add_argument('--work-dir', help='folder of logs, checkpoints and exports')
+    add_cfg_options(parser)
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    add_debug(parser)
+
+
+def add_cfg_options(parser: argparse.ArgumentParser):
+    """``--cfg-options``, as in mmengine."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='settings that override the config, as key=value, e.g. model.spd.distill.loss_weight=0.2; lists as '
+        'key="[a,b]" or key=a,b, without white space',
+    )
+
+
+def add_debug(parser: argparse.ArgumentParser):
+    """``--debug``, which :func:`run_tool` reads."""
+    parser.add_argument('--debug', action='store_true', help='show where in the code an error came from')
+
+
+def run_tool(main: Callable, args: argparse.Namespace):
+    """Runs a tool: says that it is loading, and ends an error with one message and exit status 1.
+
+    Args:
+        main (callable): Takes ``args``. It imports what is heavy itself.
+        args (Namespace): With ``debug``, which keeps the traceback.
+    """
+    if os.environ.get('RANK', '0') == '0':
+        print('loading PyTorch and mmagic, 10 to 40 seconds', file=sys.stderr, flush=True)
+    warnings.filterwarnings('ignore', module=f'({TALKATIVE})')
+    try:
+        main(args)
+    except KeyboardInterrupt:
+        sys.exit('interrupted')
+    except Exception as error:
+        if args.debug:
+            raise
+        sys.exit(f'error: {message_of(error)}\n(where it came from: {_keep_traceback()}, or --debug)')
+
+
+def message_of(error: BaseException) -> str:
+    """What an error says; with its kind where the message alone would not be a sentence."""
+    # KeyError shows the representation of its argument.
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    ours = (FileNotFoundError, ValueError, RuntimeError, KeyError, OSError)
+    return text if text and isinstance(error, ours) else f'{type(error).__name__}: {text}'
+
+
+def _keep_traceback() -> str:
+    """Writes the traceback of the error at hand to a file of its own; its path."""
+    with tempfile.NamedTemporaryFile('w', prefix='mmsampriors-error-', suffix='.txt', delete=False) as file:
+        traceback.print_exc(file=file)
+    return file.name

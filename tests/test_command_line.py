@@ -1,0 +1,82 @@
+"""How the tools begin and end."""
+
+import ast
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+import mmsampriors
+from mmsampriors.command_line import message_of, run_tool
+
+ROOT = Path(mmsampriors.__file__).resolve().parents[1]
+
+
+def failing(error):
+    def main(args):
+        raise error
+
+    return main
+
+
+def test_an_error_is_one_message_and_its_traceback_a_file(capsys):
+    with pytest.raises(SystemExit, match='^error: the disk is full\n.where it came from: (.*), or --debug.$') as ended:
+        run_tool(failing(OSError('the disk is full')), Namespace(debug=False))
+    path = Path(str(ended.value).split('where it came from: ')[1].split(', or')[0])
+    assert 'OSError: the disk is full' in path.read_text()
+    path.unlink()
+    assert capsys.readouterr().err.startswith('loading PyTorch')
+
+
+def test_debug_keeps_the_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run_tool(failing(ZeroDivisionError()), Namespace(debug=True))
+
+
+def test_an_interrupt_is_no_error():
+    with pytest.raises(SystemExit, match='^interrupted$'):
+        run_tool(failing(KeyboardInterrupt()), Namespace(debug=False))
+
+
+@pytest.mark.parametrize(
+    'error, text',
+    [
+        (ValueError('expected a, found b'), 'expected a, found b'),
+        (KeyError('X is not in the registry'), 'X is not in the registry'),
+        (TypeError('unexpected keyword'), 'TypeError: unexpected keyword'),
+        (AssertionError(), 'AssertionError: '),
+        (OSError(28, 'No space left on device', 'work/x.pth'), "[Errno 28] No space left on device: 'work/x.pth'"),
+    ],
+)
+def test_message_of(error, text):
+    assert message_of(error) == text
+
+
+@pytest.mark.parametrize('tool', ['train.py', 'test.py', 'cache_masks.py', 'export_student.py'])
+def test_options_are_read_before_anything_heavy_is_imported(tool):
+    """So that a wrong option is told at once. Imports at the top of a tool are light."""
+    tree = ast.parse((ROOT / 'tools' / tool).read_text())
+    names = [alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in tree.body if isinstance(node, ast.ImportFrom)]
+    assert set(names) <= {'argparse', 'os', 'os.path', 'sys', 'mmsampriors.command_line'}
+
+
+def test_the_command_line_is_light():
+    code = "import sys, mmsampriors.command_line; assert not {'torch', 'mmagic'} & set(sys.modules)"
+    subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT)
+
+
+@pytest.mark.slow
+def test_the_first_line_comes_before_what_takes_long(tmp_path):
+    begin = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, ROOT / 'tools' / 'train.py', 'nowhere.py'], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr.readline().startswith('loading PyTorch and mmagic')
+    first = time.monotonic() - begin
+    rest = process.stderr.read()
+    assert process.wait() == 1 and first < time.monotonic() - begin
+    assert 'error: there is no config nowhere.py' in rest and 'Traceback' not in rest
