@@ -18,8 +18,9 @@ spd = dict(
     refiner=None,
     # V: the frozen semantic analyzer. EfficientNet-Lite0 needs no download; VGGAnalyzer is the paper's.
     analyzer=dict(type='EfficientNetAnalyzer', stage=2),
-    # λ2 is sgr.loss_weight; sgr=None switches relations off.
-    sgr=dict(type='SGRLoss', loss_weight=0.02),
+    # λ2 is sgr.loss_weight: how hard relations pull at the restored image, as a share of the student's own loss;
+    # relative=False makes it a plain factor. sgr=None switches relations off.
+    sgr=dict(type='SGRLoss', loss_weight=0.1),
     # λ1 is distill.loss_weight: how much harder a difference from the refined image pulls than one from the truth.
     distill=dict(type='SPDLoss', loss_weight=3.0),
     # First the student alone, then the refiner over it, then the student again under the refiner. The student learns in

@@ -7,7 +7,7 @@ def check_spd(spd: dict):
     """Checks the parts of ``model.spd`` before anything is built.
 
     Raises:
-        ValueError: An unknown or missing key, no masks, or nothing to distil.
+        ValueError: An unknown or missing key, no masks, a weight below 0, or nothing to distil.
     """
     if not isinstance(spd, dict):
         raise ValueError(
@@ -22,6 +22,13 @@ def check_spd(spd: dict):
     for key in KEYS:
         if not isinstance(spd[key], dict) and (spd[key] is not None or key in ('spf', 'distill', 'schedule')):
             raise ValueError(f'model.spd.{key} must be a config dict, found {spd[key]!r}')
+    for key in ('distill', 'sgr'):
+        weight = (spd[key] or {}).get('loss_weight', 0)
+        if weight < 0:
+            raise ValueError(
+                f'model.spd.{key}.loss_weight must be at least 0, found {weight}: below 0 the student would be '
+                'driven away from the refined image'
+            )
     weights = [spd['distill'].get('loss_weight'), spd['sgr'].get('loss_weight') if spd['sgr'] else 0]
     if weights == [0, 0]:
         raise ValueError(

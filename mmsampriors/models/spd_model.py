@@ -43,7 +43,8 @@ class SPDModel(BaseEditModel):
 
     Attributes:
         phase (Phase, optional): What the present iteration trains; set by ``SPDScheduleHook``.
-        gradient_norms (dict[str, Tensor]): L2 norm of each loss's gradient at the restored image in the latest step.
+        pulls (dict[str, Tensor]): How hard the student's own loss (``student``), L_SPD (``spd``) and L_SGR (``sgr``)
+            pull in the latest step: (N,), the squared L2 norm of the loss's gradient at each restored image.
         latest_masks (list[ImageMasks], optional): M of the latest step that had masks.
         first_student (Module, optional): The student that the refiner was trained on, where a stage freezes the
             refiner: weights are buffers, which neither optimizer nor DDP know.
@@ -66,7 +67,7 @@ class SPDModel(BaseEditModel):
         with torch.random.fork_rng(devices=[]):
             self._build_parts(spd, generator)
         self.phase: Optional[Phase] = None
-        self.gradient_norms: Dict[str, Tensor] = {}
+        self.pulls: Dict[str, Tensor] = {}
         self.latest_masks: Optional[List[ImageMasks]] = None
         self.refiner_gain: Optional[Tensor] = None
 
@@ -112,7 +113,7 @@ class SPDModel(BaseEditModel):
                 'SPDModel does not know what this iteration trains: SPDScheduleHook is missing. Add '
                 "custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks to the config"
             )
-        gt, losses = data_samples.gt_img, {}
+        gt, losses, self.pulls = data_samples.gt_img, {}, {}
         with torch.set_grad_enabled(self.phase.student):
             restored = self.generator(inputs, **kwargs).float()  # in mixed precision a network may end in half
         if self.phase.student:
@@ -225,6 +226,17 @@ class SPDModel(BaseEditModel):
         if same_architecture(self.refiner, self.generator):
             self.refiner.load_state_dict(self.generator.state_dict())
 
+    def forget_scale(self):
+        """Lets a run that starts from a checkpoint measure L_SGR anew: its losses and images may be others."""
+        if getattr(self.sgr, 'scale', None) is not None:
+            self.sgr.scale.reset()
+
+    def scale_relations(self):
+        """Lets L_SGR pull λ2 times as hard as L_recon1 in the next step, by the gradients of the step that is done."""
+        scale, ramp = getattr(self.sgr, 'scale', None), self.phase.ramp
+        if scale is not None and self.phase.student and ramp and self.sgr.loss_weight:
+            scale.update(self.pulls['sgr'], self.pulls['student'], ramp * self.sgr.loss_weight)
+
     def train(self, mode: bool = True) -> 'SPDModel':
         """As ``nn.Module.train``, but what is frozen stays in eval mode."""
         super().train(mode)
@@ -271,10 +283,14 @@ class SPDModel(BaseEditModel):
         return to_rgb(images, self.data_preprocessor, orders[0] if orders else '')
 
     def _tap(self, restored, name):
-        """The same image, whose gradient's norm is noted under ``name``."""
+        """The same images, whose gradients are noted in ``pulls`` under ``name``."""
+
+        def note(gradient):
+            self.pulls[name] = gradient.detach().float().flatten(1).square().sum(1)
+
         tapped = restored.view_as(restored)
         if tapped.requires_grad:
-            tapped.register_hook(lambda gradient: self.gradient_norms.update({name: gradient.detach().norm()}))
+            tapped.register_hook(note)
         return tapped
 
 

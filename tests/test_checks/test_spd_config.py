@@ -29,6 +29,8 @@ def test_the_base_config_is_accepted_and_names_every_key(spd):
         (dict(schedule='joint'), "model.spd.schedule must be a config dict, found 'joint'"),
         (dict(distill=dict(loss_weight=0), sgr=dict(loss_weight=0.0)), 'both 0'),
         (dict(distill=dict(loss_weight=0), sgr=None), 'both 0'),
+        (dict(distill=dict(loss_weight=-1)), 'distill.loss_weight must be at least 0, found -1'),
+        (dict(sgr=dict(loss_weight=-0.1)), 'sgr.loss_weight must be at least 0, found -0.1'),
         (dict(analyzer=None), 'model.spd.sgr needs an analyzer'),
     ],
 )

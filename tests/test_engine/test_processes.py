@@ -260,6 +260,12 @@ def test_two_processes_do_what_one_does_with_twice_the_batch(make_cfg, processes
                 for state in (initial, one, two)
             )
             assert (single - double).norm() < 1e-4 * (single - start).norm(), (name, owner)
+        scales = [
+            checkpoint_of(cfgs[name, count], plan['max_iters'])['state_dict']['sgr.scale.sums'] for count in (1, 2)
+        ]
+        if name == 'joint':  # two micro-batches tell a mean of two ratios, and a batch one ratio
+            torch.testing.assert_close(*scales, rtol=1e-3, atol=0)
+        assert scales[0].all() and scales[1].all()
     one, two = (json.loads((tmp_path / f'joint_{count}' / 'metrics.json').read_text()) for count in (1, 2))
     # The segments of the restored images may flip with its last bit.
     assert set(one) == {'PSNR', 'refined/PSNR', 'refined/gain'} and two == pytest.approx(one, abs=0.2)

@@ -102,7 +102,7 @@ def move(network):
 
 
 def test_losses_are_those_of_the_method(quarter_cfg):
-    model = build(quarter_cfg(), JOINT)
+    model = build(quarter_cfg(dict(sgr=dict(type='SGRLoss', relative=False))), JOINT)
     inputs, samples = batch_of()
     losses = model(inputs, samples, mode='loss')
     restored = model.generator(inputs)
@@ -155,7 +155,7 @@ def test_ramp_scales_distillation_only(quarter_cfg):
         torch.testing.assert_close(loss, full[name] * (0.25 if name.startswith(('spd.', 'sgr.')) else 1))
 
 
-def test_gradient_norms_are_those_at_the_restored_image(quarter_cfg):
+def test_pulls_are_squared_norms_of_the_gradients_at_each_restored_image(quarter_cfg):
     model, restored = build(quarter_cfg(), JOINT), []
     model.generator.register_forward_hook(lambda module, inputs, output: restored.append(output))
     losses = model(*batch_of(), mode='loss')
@@ -164,12 +164,58 @@ def test_gradient_norms_are_those_at_the_restored_image(quarter_cfg):
         for name in ('student', 'spd', 'sgr')
     }
     expected = {
-        name: torch.autograd.grad(loss, restored[0], retain_graph=True)[0].norm() for name, loss in groups.items()
+        name: torch.autograd.grad(loss, restored[0], retain_graph=True)[0].square().sum((1, 2, 3))
+        for name, loss in groups.items()
     }
     sum(losses.values()).backward()
-    assert model.gradient_norms.keys() == expected.keys()
-    for name, norm in expected.items():
-        torch.testing.assert_close(model.gradient_norms[name], norm)
+    assert model.pulls.keys() == expected.keys()
+    for name, squares in expected.items():
+        torch.testing.assert_close(model.pulls[name], squares)
+
+
+def sgr_share(model, batch):
+    """The norm of L_SGR's gradient at the restored images, as a share of that of the student's own loss."""
+    losses = model(*batch, mode='loss')
+    sum(losses.values()).backward()
+    share = model.pulls['sgr'].sum().sqrt() / model.pulls['student'].sum().sqrt()
+    model.scale_relations()
+    return share.item()
+
+
+@pytest.mark.parametrize('ramp', [0.25, 1.0])
+@pytest.mark.parametrize(
+    'pixel_loss', [dict(type='L1Loss'), dict(type='L1Loss', loss_weight=30.0), dict(type='PSNRLoss')]
+)
+def test_relations_pull_at_the_restored_image_by_their_share_of_the_students_own_loss(quarter_cfg, pixel_loss, ramp):
+    cfg = quarter_cfg(dict(sgr=dict(type='SGRLoss', loss_weight=0.3)), pixel_loss=pixel_loss)
+    model, batch = build(cfg, Phase(True, True, ramp)), batch_of()
+    assert sgr_share(model, batch) < 0.01  # measured, and not yet known
+    assert sgr_share(model, batch) == pytest.approx(0.3 * ramp, rel=1e-3)
+    assert model.state_dict()['sgr.scale.sums'].all()
+
+
+def test_relations_of_a_fixed_scale_know_nothing_of_the_students_loss(quarter_cfg):
+    shares = []
+    for weight in (1.0, 30.0):
+        cfg = quarter_cfg(
+            dict(sgr=dict(type='SGRLoss', relative=False)), pixel_loss=dict(type='L1Loss', loss_weight=weight)
+        )
+        torch.manual_seed(0)
+        model, batch = build(cfg, JOINT), batch_of()
+        shares.append([sgr_share(model, batch) for _ in range(2)])
+    assert shares[0][1] == pytest.approx(shares[0][0]) and shares[0][0] == pytest.approx(30 * shares[1][0], rel=1e-3)
+    assert not any(name.startswith('sgr.') for name in model.state_dict())
+
+
+@pytest.mark.parametrize('phase', [REFINER, Phase(True, True, 0.0)])
+def test_a_step_without_relations_leaves_their_scale(quarter_cfg, phase):
+    model, batch = build(quarter_cfg(), JOINT), batch_of()
+    sgr_share(model, batch)
+    before = model.sgr.scale()
+    model.enter(phase)
+    sum(model(*batch, mode='loss').values()).backward()
+    model.scale_relations()
+    assert torch.equal(model.sgr.scale(), before) and 'sgr' not in model.pulls
 
 
 def test_a_frozen_refiner_sees_the_images_of_the_student_that_it_was_trained_on(quarter_cfg):
@@ -348,7 +394,8 @@ def process_group():
 
 
 def owned_by_parts(names):
-    return all(name.removeprefix('module.').startswith(('generator.', 'refiner.', 'spf.')) for name in names)
+    owners = ('generator.', 'refiner.', 'spf.', 'sgr.scale.')
+    return all(name.removeprefix('module.').startswith(owners) for name in names)
 
 
 def test_segmenter_and_analyzer_are_in_nothing_that_the_model_owns(model_cfg):

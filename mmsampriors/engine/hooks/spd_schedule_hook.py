@@ -7,7 +7,7 @@ from mmengine.model import is_model_wrapper
 
 from mmsampriors.checks.config_check import check_config
 from mmsampriors.engine.optim.clipping import ClipByOwner
-from mmsampriors.internals import accumulated_iterations
+from mmsampriors.internals import accumulated_iterations, is_resumed
 from mmsampriors.models import SPDModel, TwoStageSchedule
 from mmsampriors.models.schedules import STAGES
 from mmsampriors.models.unwrapped import unwrapped
@@ -19,6 +19,8 @@ from ..pretrained import fit_to_model
 @HOOKS.register_module()
 class SPDScheduleHook(Hook):
     """Tells the model what each iteration trains, and logs it.
+
+    After each step it lets the model set the scale of L_SGR by the gradients of that step.
 
     Logged are λ1 and λ2 as they are now (``spd.lambda1``, ``spd.lambda2``), the stage (``spd.stage``: 0 joint,
     1 refiner, 2 student, 3 warmup), and the L2 norms of the gradients that the losses send into the restored image
@@ -60,6 +62,8 @@ class SPDScheduleHook(Hook):
             runner.optim_wrapper.clip_func = ClipByOwner(model, runner.optim_wrapper.clip_func)
         if model.mask_source.caution:
             runner.logger.warning(model.mask_source.caution)
+        if not is_resumed(runner):
+            model.forget_scale()
         self._enter(runner)
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
@@ -69,12 +73,13 @@ class SPDScheduleHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         model, log = unwrapped(runner.model), runner.message_hub.update_scalar
+        model.scale_relations()
         log('train/spd.lambda1', model.phase.ramp * model.distill.loss_weight)
         log('train/spd.lambda2', model.phase.ramp * model.sgr.loss_weight if model.sgr else 0.0)
         log('train/spd.stage', STAGES.index(model.phase.name))
         if self.every_n_train_iters(runner, self.interval):
-            for name, norm in model.gradient_norms.items():
-                log(f'train/grad.{name}', norm / self._factor)
+            for name, squares in model.pulls.items():
+                log(f'train/grad.{name}', squares.sum().sqrt() / self._factor)
 
     def _enter(self, runner):
         model, window = unwrapped(runner.model), accumulated_iterations(runner.optim_wrapper)

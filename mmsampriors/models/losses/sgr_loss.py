@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from mmsampriors.registry import MODELS
 
 from ..regions import Regions
+from .pull_scale import PullScale
 
 
 @MODELS.register_module()
@@ -17,19 +18,32 @@ class SGRLoss(nn.Module):
     Each loss is averaged within an image first and over the images then; an image without regions counts as zero.
 
     Args:
-        loss_weight (float): λ2 of METHOD.md.
+        loss_weight (float): λ2, at least 0: the norm of the gradient at the restored image, as a share of that of the
+            student's own loss, whatever that loss is [ours]. Relations are a weak teacher, so the default is a tenth.
         region (bool): Whether to compare the cosine similarities of pairs of regions.
         pixel (bool): Whether to compare the cosine similarities of each position with each region.
         min_area (float): Regions that cover less than this many cells of the feature grid count for nothing.
+        relative (bool): Whether λ2 is such a share. False makes it a plain factor of the relations' differences.
+
+    Attributes:
+        scale (PullScale, optional): What makes λ2 a share; ``SPDModel`` tells it the gradients of each step.
     """
 
-    def __init__(self, loss_weight: float = 0.1, region: bool = True, pixel: bool = True, min_area: float = 1.0):
+    def __init__(
+        self,
+        loss_weight: float = 0.1,
+        region: bool = True,
+        pixel: bool = True,
+        min_area: float = 1.0,
+        relative: bool = True,
+    ):
         super().__init__()
         if not (region or pixel):
             raise ValueError(
                 'spd.sgr has region=False and pixel=False, so it would do nothing: set one of them, or spd.sgr=None'
             )
         self.loss_weight, self.region, self.pixel, self.min_area = loss_weight, region, pixel, min_area
+        self.scale = PullScale() if relative else None
 
     def forward(self, restored: Tensor, refined: Tensor, regions: Regions) -> Dict[str, Tensor]:
         """Compares relations.
@@ -50,11 +64,12 @@ class SGRLoss(nn.Module):
             weights, count = weights * valid, valid.sum((1, 2), dtype=weights.dtype)
             # A sum has the direction of the mean.
             ours, theirs = unit(weights @ restored.mT, 2), unit(weights @ refined.mT, 2)
+            factor = self.loss_weight * (self.scale() if self.scale else 1)
             losses = {}
             if self.region:
-                losses['loss_region'] = self.loss_weight * region_relations(ours, theirs, count)
+                losses['loss_region'] = factor * region_relations(ours, theirs, count)
             if self.pixel:
-                losses['loss_pixel'] = self.loss_weight * pixel_relations(restored, refined, theirs, count)
+                losses['loss_pixel'] = factor * pixel_relations(restored, refined, theirs, count)
         return losses
 
 

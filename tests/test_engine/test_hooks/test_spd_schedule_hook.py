@@ -35,7 +35,8 @@ def train(cfg):
 
 
 def moved(before, after):
-    return {name.split('.')[0] for name, value in after.items() if not torch.equal(value, before[name])}
+    moved = {name.split('.')[0] for name, value in after.items() if not torch.equal(value, before[name])}
+    return moved - {'sgr'}  # its scale, which is measured and not trained
 
 
 def test_joint_schedule_ramps_logs_and_trains_both(runner_cfg):
@@ -172,10 +173,24 @@ def test_upstreams_ways_that_fail_with_spd_are_refused_with_those_that_work(runn
         Runner.from_cfg(Config({**runner_cfg(), **change})).train()
 
 
+@pytest.mark.parametrize('resume', [False, True])
+def test_the_scale_of_relations_goes_on_with_a_resumed_run_and_starts_anew_from_a_checkpoint(runner_cfg, resume):
+    cfg = without_validation(runner_cfg(hooks=[dict(type='Witness')], max_iters=2))
+    train(cfg)
+    path = f'{cfg["work_dir"]}/iter_2.pth'
+    scale = torch.load(path, weights_only=True)['state_dict']['sgr.scale.sums']
+    assert scale.all()
+    cfg = without_validation(runner_cfg(hooks=[dict(type='Witness')], max_iters=3, load_from=path, resume=resume))
+    _, witness = train(cfg)
+    first = witness.logged[0]
+    assert first['grad.sgr'] / first['grad.student'] == pytest.approx(0.1, rel=0.3) if resume else 0 < first['grad.sgr']
+    assert (first['grad.sgr'] / first['grad.student'] < 0.01) == (not resume)
+
+
 def test_segmenter_and_analyzer_are_in_no_checkpoint_and_no_optimizer(runner_cfg):
     runner, _ = train(runner_cfg(hooks=[dict(type='Witness')], max_iters=2))
     checkpoint = torch.load(f'{runner.work_dir}/iter_2.pth', weights_only=True)
-    assert {name.split('.')[0] for name in checkpoint['state_dict']} == {'generator', 'spf', 'refiner'}
+    assert {name.split('.')[0] for name in checkpoint['state_dict']} == {'generator', 'spf', 'refiner', 'sgr'}
     optimized = {id(parameter) for group in runner.optim_wrapper.param_groups for parameter in group['params']}
     assert optimized == {id(parameter) for parameter in runner.model.parameters()}
     assert not optimized & {id(parameter) for parameter in runner.model.analyzer.build('cpu').parameters()}

@@ -107,7 +107,7 @@ def test_clipping_sees_gradients_without_the_scalers_factor(scaled):
     model, wrapper = scaled
     losses_of(model).backward()
     owners = [[*model.generator.parameters()], [*model.spf.parameters(), *model.refiner.parameters()]]
-    expected, logged = [norm(parameters) for parameters in owners], dict(model.gradient_norms)
+    expected, logged = [norm(parameters) for parameters in owners], dict(model.pulls)
     model.zero_grad()
     seen, clip = [], wrapper.clip_func.clip
     wrapper.clip_func.clip = lambda parameters, **kwargs: seen.append(clip(parameters, **kwargs))
@@ -115,7 +115,7 @@ def test_clipping_sees_gradients_without_the_scalers_factor(scaled):
     torch.testing.assert_close(seen, expected, rtol=0.05, atol=0.0)
     assert _loss_factor(wrapper) == 1024
     for name, value in logged.items():
-        torch.testing.assert_close(model.gradient_norms[name] / 1024, value, rtol=0.05, atol=0.0)
+        torch.testing.assert_close(model.pulls[name] / 1024**2, value, rtol=0.05, atol=0.0)
 
 
 @pytest.mark.parametrize('owner', ['generator', 'refiner', 'spf'])

@@ -61,7 +61,7 @@ def test_agrees_with_loops_over_masks_and_positions(counts, h, w, channels, step
     size = (h * step, w * step)
     masks = [random_masks(count, *size, generator) for count in counts]
     restored, refined = torch.randn(2, len(counts), channels, h, w, generator=generator)
-    losses = relate(SGRLoss(loss_weight=1.0, min_area=min_area), restored, refined, masks, size)
+    losses = relate(SGRLoss(loss_weight=1.0, relative=False, min_area=min_area), restored, refined, masks, size)
     expected = naive(restored, refined, masks, size, min_area)
     assert losses['loss_region'].item() == pytest.approx(expected[0], abs=2e-5)
     assert losses['loss_pixel'].item() == pytest.approx(expected[1], abs=2e-5)
@@ -78,7 +78,10 @@ def total(losses):
 
 def test_weight_scales_and_switches_choose():
     case = random_case([4, 3])
-    both, double = relate(SGRLoss(loss_weight=1.0), *case), relate(SGRLoss(loss_weight=2.0), *case)
+    both, double = (
+        relate(SGRLoss(loss_weight=1.0, relative=False), *case),
+        relate(SGRLoss(loss_weight=2.0, relative=False), *case),
+    )
     assert set(both) == {'loss_region', 'loss_pixel'}
     for name in both:
         torch.testing.assert_close(double[name], 2 * both[name])
@@ -86,6 +89,14 @@ def test_weight_scales_and_switches_choose():
     assert set(relate(SGRLoss(pixel=False), *case)) == {'loss_region'}
     with pytest.raises(ValueError, match='spd.sgr=None'):
         SGRLoss(region=False, pixel=False)
+
+
+def test_a_relative_weight_is_multiplied_by_the_scale_of_the_moment():
+    case = random_case([4, 3])
+    loss, fixed = SGRLoss(loss_weight=0.5), relate(SGRLoss(loss_weight=0.5, relative=False), *case)
+    loss.scale.sums.copy_(torch.tensor([4.0, 1.0]))
+    for name, value in relate(loss, *case).items():
+        torch.testing.assert_close(value, fixed[name] / 2)
 
 
 def test_equal_features_give_zero():
@@ -199,8 +210,8 @@ def test_half_precision_features_are_pooled_in_single_precision(dtype, grid):
     restored = (torch.randn(1, 16, grid, grid) + 3).to(dtype)
     refined = (restored.float() + 0.3 * torch.randn(1, 16, grid, grid)).to(dtype)
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        losses = relate(SGRLoss(loss_weight=1.0), restored.requires_grad_(), refined, masks, size)
-    step = relate(SGRLoss(loss_weight=1.0), restored.detach().float(), refined.float(), masks, size)
+        losses = relate(SGRLoss(loss_weight=1.0, relative=False), restored.requires_grad_(), refined, masks, size)
+    step = relate(SGRLoss(loss_weight=1.0, relative=False), restored.detach().float(), refined.float(), masks, size)
     for name in losses:
         assert losses[name].dtype == torch.float32
         torch.testing.assert_close(losses[name], step[name], rtol=1e-5, atol=1e-7)
