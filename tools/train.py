@@ -18,6 +18,11 @@ def parse_args():
         '--amp', action='store_true', help='mixed precision: fp16, or optim_wrapper.dtype; bf16 without a GPU'
     )
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the total batch')
+    parser.add_argument(
+        '--check',
+        action='store_true',
+        help='do not train: list all that training would refuse, time ten steps of each stage, draw the schedule',
+    )
     add_common_options(parser)
     return parser.parse_args()
 
@@ -35,12 +40,24 @@ def main(args):
     if args.auto_scale_lr:
         enable_auto_scale_lr(cfg)
     cfg.resume = cfg.get('resume', False) or args.resume
+    if args.check:
+        return rehearse_training(cfg)
     check_config(cfg)
     check_training(cfg)
     check_data(cfg)
     keep_freed_memory()
     with process_group(cfg):
         ConsoleRunner.from_cfg(cfg).train()
+
+
+def rehearse_training(cfg):
+    from mmsampriors.engine.rehearsal import problems_of, rehearse
+
+    problems = problems_of(cfg)
+    if problems:
+        sys.exit('\n\n'.join(f'{number}. {text}' for number, text in enumerate(problems, 1)))
+    print('nothing that training would refuse; ten steps of each stage now', flush=True)
+    print(f'\n{rehearse(cfg)}')
 
 
 if __name__ == '__main__':
