@@ -25,8 +25,8 @@ class SetOfTest(NamedTuple):
 def sets_of(cfg: Config) -> List[SetOfTest]:
     """The test sets of a config, before anything is tested.
 
-    A set is named by the prefix of its metrics, or by ``metainfo.dataset_type`` or its folder where they have none or
-    several.
+    A set is named by the prefix of its metrics. Where they have none or several, it is named by
+    ``metainfo.dataset_type`` if that stands in its folders' names, or else by its folder.
 
     Raises:
         ValueError: There is no test set, not one evaluator a set, or two sets would report under the same names.
@@ -74,8 +74,16 @@ def _name(dataset: dict, metrics: list) -> str:
     prefixes = {metric.get('prefix') or '' for metric in metrics}
     if len(prefixes) == 1 and '' not in prefixes:
         return prefixes.pop()
-    known = (dataset.get('metainfo') or {}).get('dataset_type')
-    return known or osp.basename((dataset.get('data_root') or '').rstrip('/')) or 'test'
+    known = (dataset.get('metainfo') or {}).get('dataset_type') or ''
+    root = (dataset.get('data_root') or '').rstrip('/')
+    places = [root, *(dataset.get('data_prefix') or {}).values()]
+    # A config that inherits another's test set and names its own folder is not testing on that other set.
+    named = known and any(_letters(known) in _letters(place) for place in places)
+    return (known if named or not root else osp.basename(root)) or 'test'
+
+
+def _letters(text: str) -> str:
+    return ''.join(filter(str.isalnum, text)).lower()
 
 
 def by_set(metrics: Dict[str, float], sets: List[SetOfTest]) -> Dict[str, Dict[str, float]]:

@@ -21,6 +21,8 @@ def loader(name=None, folder=None):
     'loaders, evaluators, names',
     [
         (loader('gopro', 'data/gopro/test'), [PSNR, SSIM], ['gopro']),
+        (loader('GoPro', 'my/blurred'), [PSNR], ['blurred']),
+        (loader('SIDD', 'data/sidd/val'), [PSNR], ['SIDD']),
         (loader(None, 'pairs/'), dict(type='Evaluator', metrics=[PSNR]), ['pairs']),
         (loader(), dict(metrics=PSNR), ['test']),
         (loader('DND'), dict(metrics=None), ['DND']),
