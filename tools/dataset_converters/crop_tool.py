@@ -25,5 +25,5 @@ def files_in(folder, pattern):
     """The files of a folder that fit a pattern, sorted; an error where there are none."""
     found = sorted(Path(folder).glob(pattern))
     if not found:
-        sys.exit(f'error: there is no {pattern} in {folder}; docs/datasets.md says what belongs there')
+        sys.exit(f'error: there is no {pattern} in {folder}; docs/data.md says what belongs there')
     return found
