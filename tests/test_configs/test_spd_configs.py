@@ -54,7 +54,7 @@ def test_matrix_is_complete():
     assert {model['Name'] for model in listed} == set(PUBLISHED)
     assert all((CONFIGS.parent / model['Config']).is_file() and 'Results' not in model for model in listed)
     readme = (CONFIGS / 'spd' / 'README.md').read_text()
-    assert all(f'({name}.py)' in readme for name in PUBLISHED)
+    assert all(f'/{name}.py)' in readme for name in PUBLISHED)
 
 
 @pytest.mark.parametrize(

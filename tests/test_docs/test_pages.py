@@ -1,0 +1,148 @@
+"""What the pages say exists: the files and headings that they link to, their commands, and the errors they explain."""
+
+import argparse
+import ast
+import functools
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/**/*.md'), *ROOT.glob('configs/**/*.md')])
+ERRORS = ROOT / 'docs' / 'when_something_goes_wrong.md'
+
+every_page = pytest.mark.parametrize('page', PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+
+FENCE = re.compile(r'^```(\w*)[^\n]*\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+#: Scripts that hand their arguments to a Python tool, and how.
+HANDS_ON = {
+    'tools/quickstart.sh': lambda args: ('tools/quickstart.py', args),
+    'tools/dist_train.sh': lambda args: ('tools/train.py', [args[0], *args[2:]]),
+    'tools/dist_test.sh': lambda args: ('tools/test.py', [*args[:2], *args[3:]]),
+    'tools/slurm_train.sh': lambda args: ('tools/train.py', [args[2], '--work-dir', *args[3:]]),
+    'tools/slurm_test.sh': lambda args: ('tools/test.py', args[2:]),
+}
+
+
+def prose(page: Path) -> str:
+    """A page without its blocks of code."""
+    return FENCE.sub('', page.read_text())
+
+
+def inline_code(page: Path) -> list[str]:
+    return re.findall(r'(?<!`)`([^`\n]+)`(?!`)', prose(page))
+
+
+def anchors(page: Path) -> list[str]:
+    """Anchors of the headings, as GitHub and MyST make them."""
+    headings = re.findall(r'^#+ (.+)$', prose(page), re.MULTILINE)
+    return [re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-') for heading in headings]
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The words of each command of a page that starts a script of ours: the script and its arguments."""
+    blocks = [block.replace('\\\n', ' ') for kind, block in FENCE.findall(page.read_text()) if kind == 'bash']
+    lines = [line for block in blocks for line in block.splitlines()] + inline_code(page)
+    starts = re.compile(r'^(?:\w+=\S+ )*(?:python|bash) (?=\S+\.(?:py|sh)\b)(.+)$')
+    return [shlex.split(match[1], comments=True) for match in map(starts.match, lines) if match]
+
+
+class Asked(BaseException):
+    """Raised in place of reading the command line."""
+
+
+@functools.cache
+def parser_of(script: str) -> argparse.ArgumentParser:
+    """The parser that a tool reads its command line with."""
+
+    def ask(self, *args, **kwargs):
+        raise Asked(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, 'parse_args', ask)
+        patch.setattr(sys, 'path', [str((ROOT / script).parent), *sys.path])
+        try:
+            runpy.run_path(str(ROOT / script), run_name='__main__')
+        except Asked as asked:
+            return asked.args[0]
+    raise AssertionError(f'{script} reads no command line')
+
+
+def test_readme_is_short():
+    lines = (ROOT / 'README.md').read_text().splitlines()
+    assert len(lines) <= 130 and max(map(len, lines)) <= 120
+
+
+@every_page
+def test_links_lead_somewhere(page):
+    for link in re.findall(r'\]\(([^)\s]+)\)', prose(page)):
+        if '://' in link:
+            continue
+        name, _, anchor = link.partition('#')
+        target = (page.parent / name) if name else page
+        assert target.is_file(), f'{page} links to {link}, and there is no such file'
+        assert not anchor or anchor in anchors(target), f'{target} has no heading #{anchor}, only {anchors(target)}'
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / 'docs' / 'index.md').read_text()
+    listed = {f'{name}.md' for name in re.findall(r'^(?:.* <)?([\w/]+)>?$', index, re.MULTILINE)}
+    pages = {str(path.relative_to(ROOT / 'docs')) for path in ROOT.glob('docs/**/*.md')} - {'index.md'}
+    assert pages <= listed
+
+
+@every_page
+def test_commands_can_be_given(page):
+    for script, *args in commands(page):
+        assert (ROOT / script).is_file(), f'{page} starts {script}, and there is no such file'
+        if script.endswith('.sh'):
+            if script not in HANDS_ON:
+                continue
+            script, args = HANDS_ON[script](args)
+        try:
+            parser_of(script).parse_args(args)
+        except SystemExit as error:
+            raise AssertionError(f'{page}: {script} does not take {args}; stderr says why') from error
+
+
+@every_page
+def test_options_exist(page):
+    """Options that a page names outside commands are those of some tool that the pages start."""
+    named = {code.split()[0] for code in inline_code(page) if code.startswith('--') and page != ERRORS}
+    if named:
+        started = {script for other in PAGES for script, *_ in commands(other) if script.endswith('.py')}
+        tools = [script for script in started if (ROOT / script).is_file()]
+        assert named <= {option for tool in tools for option in parser_of(tool)._option_string_actions}
+
+
+def test_commands_are_found():
+    """Guards the tests above against finding nothing."""
+    readme = commands(ROOT / 'README.md')
+    assert ['tools/quickstart.sh'] in readme and ['tools/train.py', 'my_config.py'] in readme
+    assert ['tools/dist_train.sh', 'my_config.py', '8'] in readme
+    assert '--shard' in parser_of('tools/cache_masks.py')._option_string_actions
+    with pytest.raises(SystemExit):
+        parser_of('tools/train.py').parse_args(['my_config.py', '--no-such-option'])
+
+
+def messages() -> str:
+    """All texts of the code, one after the other, with ... for what is filled in."""
+    texts = []
+    for path in [*ROOT.glob('mmsampriors/**/*.py'), *ROOT.glob('tools/**/*.py'), ROOT / 'setup.py']:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                texts.append(''.join(part.value if isinstance(part, ast.Constant) else '...' for part in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    return '\n'.join([*texts, *(path.read_text() for path in ROOT.glob('tools/*.sh'))])
+
+
+def test_explained_errors_are_those_of_the_code():
+    rows = re.findall(r'^\| `([^`]+)` \|', ERRORS.read_text(), re.MULTILINE)
+    assert len(rows) > 30
+    known = messages()
+    assert [row for row in rows if row not in known] == []
