@@ -1,4 +1,4 @@
-"""When what trains: the two schedules of METHOD.md [ours].
+"""When what trains: the two schedules of docs/how_it_works.md [ours].
 
 A schedule of your own has ``phase`` and says in ``freezes_refiner`` whether a phase distils from a frozen refiner, for
 which the model then keeps the student that the refiner was trained on.

@@ -99,7 +99,7 @@ class SPDModel(BaseEditModel):
     # ------------------------------------------------------------------------------------------------ the method
 
     def forward_train(self, inputs: Tensor, data_samples: Optional[DataSample] = None, **kwargs) -> Dict[str, Tensor]:
-        """The losses of one step; their sum is L + L_recon2 of METHOD.md.
+        """The losses of one step; their sum is L + L_recon2 of docs/how_it_works.md.
 
         Args:
             inputs (Tensor): (N, C, H, W), degraded images, normalized by the data preprocessor.

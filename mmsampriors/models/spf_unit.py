@@ -1,4 +1,4 @@
-"""SPF: semantic priors fusion [paper, "SPF"]; the form of the unit is [ours] (METHOD.md)."""
+"""SPF: semantic priors fusion [paper, "SPF"]; the form of the unit is [ours] (docs/how_it_works.md)."""
 
 from typing import Optional
 

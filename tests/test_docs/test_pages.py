@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
+
+from mmsampriors.checks.config_check import check_config
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/**/*.md'), *ROOT.glob('configs/**/*.md')])
@@ -127,6 +130,23 @@ def test_commands_are_found():
     assert '--shard' in parser_of('tools/cache_masks.py')._option_string_actions
     with pytest.raises(SystemExit):
         parser_of('tools/train.py').parse_args(['my_config.py', '--no-such-option'])
+
+
+def configs() -> list[str]:
+    """Blocks of Python that are configs; the README's first one is the ``my_config.py`` that the others inherit."""
+    blocks = [block for page in PAGES for kind, block in FENCE.findall(page.read_text()) if kind == 'python']
+    found = [block for block in blocks if '_base_ =' in block or re.search('^model = ', block, re.MULTILINE)]
+    return [block if '_base_ =' in block else f"_base_ = 'my_config.py'\n{block}" for block in found]
+
+
+@pytest.mark.parametrize('config', configs(), ids=lambda text: re.sub(r'\W+', ' ', text)[-50:])
+def test_configs_are_read(config, tmp_path):
+    readme = next(text for text in configs() if text in (ROOT / 'README.md').read_text())
+    (tmp_path / 'my_config.py').write_text(readme)
+    (tmp_path / 'child.py').write_text(config)
+    cfg = Config.fromfile(tmp_path / 'child.py')
+    check_config(cfg)
+    assert cfg.model.type == 'mmsampriors.SPDModel'
 
 
 def messages() -> str:

@@ -40,7 +40,7 @@ class MaskStore(ABC):
 
 
 class MaskCache(MaskStore):
-    """Masks that were computed once, one file an image. [ours, METHOD.md: Where masks come from]
+    """Masks that were computed once, one file an image. [ours, docs/masks_and_sams.md]
 
     The file of an image follows from its path below ``data_root`` alone, so no index is kept: memory and time for an
     entry do not grow with their number. Files are written under another name and renamed, and carry a checksum, so any

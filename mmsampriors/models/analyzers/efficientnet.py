@@ -61,6 +61,6 @@ def imagenet_weights(network: nn.Module) -> dict:
     if shapes[0] != shapes[1]:
         raise ValueError(
             f'{path} does not fit tf_efficientnet_lite0 of timm {timm.__version__}: the layers differ. '
-            'Install the versions that the README names'
+            'Install the versions that docs/get_started.md names'
         )
     return dict(zip(target, source.values()))

@@ -1,4 +1,4 @@
-"""SGR: semantic-guided relation [paper, "SGR"]; the relations are [ours] (METHOD.md)."""
+"""SGR: semantic-guided relation [paper, "SGR"]; the relations are [ours] (docs/how_it_works.md)."""
 
 from typing import Dict
 

@@ -18,7 +18,7 @@ class SPDLoss(nn.Module):
     PSNR losses themselves would pull the harder at a restored image, the closer the refined one is to it.
 
     Args:
-        loss_weight (float): λ1 of METHOD.md.
+        loss_weight (float): λ1 of docs/how_it_works.md.
         pixel_loss (dict, optional): Config of a pixel loss to use instead. Defaults to None: the squared distance.
     """
 

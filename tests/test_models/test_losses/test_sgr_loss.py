@@ -17,7 +17,7 @@ def cosine(a, b):
 
 
 def naive(restored, refined, masks, size, min_area=1.0):
-    """METHOD.md, SGR, by loops in float64: (region, pixel) losses. The image is a whole number of cells."""
+    """docs/how_it_works.md, SGR, by loops in float64: (region, pixel) losses. The image is a whole number of cells."""
     step = size[0] // restored.shape[2], size[1] // restored.shape[3]
     regions, pixels = [], []
     for f1, f2, of_image in zip(restored.double(), refined.double(), masks):
