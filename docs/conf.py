@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+from sphinx.addnodes import pending_xref
+
 import mmsampriors  # (before mmagic, which it mends)
 
 project = 'mmsampriors'
@@ -10,15 +12,11 @@ author = copyright = 'The mmsampriors authors'
 release = version = mmsampriors.__version__
 
 extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.autosummary', 'sphinx.ext.napoleon']
-exclude_patterns = ['_build']
+exclude_patterns = ['_build', 'README.md']  # index.rst shows the latter
 templates_path = ['_templates']
 
-#: Pages that show a file outside this folder. On GitHub, links lead to the file; here, to the page.
-SHOWN = {
-    '../configs/spd/README.md': 'configs.md',
-    '../CHANGELOG.md': 'changes.md',
-    '../CONTRIBUTING.md': 'contributing.md',
-}
+#: Files outside this folder that a page of it shows. On GitHub, links lead to the file; here, to the page.
+SHOWN = {'configs/spd/README': 'configs', 'CHANGELOG': 'changes', 'CONTRIBUTING': 'contributing'}
 
 html_theme = 'sphinx_rtd_theme'
 html_theme_options = dict(navigation_depth=3)
@@ -38,12 +36,13 @@ autodoc_default_options = dict(members=True)
 napoleon_use_ivar = True
 
 
-def lead_to_pages(app, name, source):
+def lead_to_pages(app, doctree):
     """Makes links to the files of SHOWN lead to their pages."""
-    for file, page in SHOWN.items():
-        source[0] = source[0].replace(f']({file}', f']({page}')
+    pages = {str(Path(app.srcdir).parent / file): page for file, page in SHOWN.items()}
+    for link in doctree.findall(pending_xref):
+        link['reftarget'] = pages.get(link['reftarget'], link['reftarget'])
 
 
 def setup(app):
     """Called by Sphinx."""
-    app.connect('source-read', lead_to_pages)
+    app.connect('doctree-read', lead_to_pages)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from mmsampriors import __version__
 from mmsampriors.checks.config_check import check_config
 
 ROOT = Path(__file__).parents[2]
@@ -92,10 +93,15 @@ def test_links_lead_somewhere(page):
 
 
 def test_every_page_is_in_the_index():
-    index = (ROOT / 'docs' / 'index.md').read_text()
-    listed = {f'{name}.md' for name in re.findall(r'^(?:.* <)?([\w/]+)>?$', index, re.MULTILINE)}
-    pages = {str(path.relative_to(ROOT / 'docs')) for path in ROOT.glob('docs/**/*.md')} - {'index.md'}
+    index = (ROOT / 'docs' / 'index.rst').read_text()
+    listed = {f'{name}.md' for name in re.findall(r'^   (?:.* <)?([\w/]+)>?$', index, re.MULTILINE)}
+    pages = {str(path.relative_to(ROOT / 'docs')) for path in ROOT.glob('docs/**/*.md')} - {'README.md'}
     assert pages <= listed
+
+
+def test_versions_agree():
+    found = re.search(r'^version: (.+)$', (ROOT / 'CITATION.cff').read_text(), re.MULTILINE)[1]
+    assert found == __version__ and f'\n## {found}\n' in (ROOT / 'CHANGELOG.md').read_text()
 
 
 @every_page
