@@ -2,6 +2,10 @@
 # bash tools/dist_test.sh CONFIG CHECKPOINT GPUS [options of tools/test.py]
 # Several machines: NNODES, NODE_RANK, MASTER_ADDR and PORT, on each machine. Without GPUs: GPUS processes on the CPU.
 set -eu
+if [ $# -lt 3 ]; then
+    echo "usage: bash tools/dist_test.sh CONFIG CHECKPOINT GPUS [options of tools/test.py]" >&2
+    exit 2
+fi
 CONFIG=$1
 CHECKPOINT=$2
 GPUS=$3

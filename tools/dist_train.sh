@@ -2,6 +2,10 @@
 # bash tools/dist_train.sh CONFIG GPUS [options of tools/train.py]
 # Several machines: NNODES, NODE_RANK, MASTER_ADDR and PORT, on each machine. Without GPUs: GPUS processes on the CPU.
 set -eu
+if [ $# -lt 2 ]; then
+    echo "usage: bash tools/dist_train.sh CONFIG GPUS [options of tools/train.py]" >&2
+    exit 2
+fi
 CONFIG=$1
 GPUS=$2
 PYTHONPATH="$(dirname "$0")/..:${PYTHONPATH:-}" \

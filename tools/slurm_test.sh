@@ -1,6 +1,11 @@
 #!/usr/bin/env bash
 # [GPUS=8 GPUS_PER_NODE=8 CPUS_PER_TASK=5 SRUN_ARGS=...] bash tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [options]
-set -eux
+set -eu
+if [ $# -lt 4 ]; then
+    echo "usage: [GPUS=8 GPUS_PER_NODE=8 SRUN_ARGS=...] bash tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [options of tools/test.py]" >&2
+    exit 2
+fi
+set -x
 PARTITION=$1
 JOB_NAME=$2
 CONFIG=$3

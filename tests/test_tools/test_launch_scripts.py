@@ -44,6 +44,12 @@ def test_one_machine_and_several(launched, script, files):
     assert '--nproc_per_node=8' in second
 
 
+@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh'])
+def test_without_arguments_the_usage_is_told(script):
+    done = subprocess.run(['bash', TOOLS / script], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count('\n') == 1 and f'bash tools/{script} ' in done.stderr
+
+
 @pytest.mark.parametrize('script, last', [('slurm_train.sh', '--work-dir=WORK'), ('slurm_test.sh', 'WORK')])
 def test_slurm(launched, script, last):
     settings = dict(GPUS='16', GPUS_PER_NODE='4', SRUN_ARGS='--qos long')

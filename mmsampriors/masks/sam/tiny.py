@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from segment_anything.modeling.common import LayerNorm2d
@@ -140,8 +141,14 @@ def build_sam_tiny(checkpoint=None) -> Sam:
             'or leave the checkpoint out to use those of the package'
         )
     sam = tiny_architecture()
-    state = {key: value.float() if value.is_floating_point() else value for key, value in load_file(checkpoint).items()}
-    sam.load_state_dict(state, strict=True)
+    try:
+        sam.load_state_dict(load_file(checkpoint))
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(
+            f'{checkpoint} holds no weights of sam_tiny ({error}): it takes a safetensors file that '
+            ".dev_scripts/train_sam_tiny.py wrote. A checkpoint of Meta's SAM goes with model_type vit_b, vit_l "
+            'or vit_h'
+        ) from error
     return sam.eval()
 
 

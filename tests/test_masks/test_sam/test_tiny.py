@@ -56,8 +56,11 @@ def test_a_checkpoint_must_exist_and_fit(tmp_path):
     state = load_file(TINY_CHECKPOINT)
     state.pop('image_encoder.pos_embed')
     save_file(state, tmp_path / 'short.safetensors')
-    with pytest.raises(RuntimeError, match='pos_embed'):
+    with pytest.raises(ValueError, match='(?s)short.safetensors holds no weights of sam_tiny .*pos_embed'):
         build_sam_tiny(tmp_path / 'short.safetensors')
+    torch.save(tiny_architecture().state_dict(), tmp_path / 'sam_vit_b.pth')
+    with pytest.raises(ValueError, match='sam_vit_b.pth holds no weights of sam_tiny .*goes with model_type vit_b'):
+        build_sam_tiny(tmp_path / 'sam_vit_b.pth')
 
 
 def test_another_checkpoint_is_taken_as_it_is(tmp_path):
