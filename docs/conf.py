@@ -19,7 +19,7 @@ templates_path = ['_templates']
 SHOWN = {'configs/spd/README': 'configs', 'CHANGELOG': 'changes', 'CONTRIBUTING': 'contributing'}
 
 html_theme = 'sphinx_rtd_theme'
-html_theme_options = dict(navigation_depth=3)
+html_theme_options = dict(navigation_depth=4)
 html_show_sphinx = False
 html_static_path = ['_static']
 html_css_files = ['wide.css']
