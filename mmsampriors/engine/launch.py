@@ -93,5 +93,11 @@ def _join_on_cpu(cfg):
             f'--launcher {cfg.launcher} needs CUDA devices; without them use --launcher pytorch (tools/dist_train.sh)'
         )
     dist.init_process_group('gloo')
-    wrapper = cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel')
-    cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}
+    # As mmengine's Runner does on GPUs where the config has no wrapper. DDP by itself would send all buffers at every
+    # forward pass, the frozen student among them.
+    default = dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    cfg.model_wrapper_cfg = {**default, **(cfg.get('model_wrapper_cfg') or {}), 'device_ids': None}

@@ -24,8 +24,9 @@ class RefinedOutputs:
         self.inputs, self.restored = inputs[0], restored
 
     def close(self):
-        """Stops watching."""
+        """Stops watching, and lets go of what it saw: images of a whole photograph."""
         self._watch.remove()
+        self.inputs = self.restored = None
 
     @torch.no_grad()
     def add_to(self, outputs: List[DataSample]):

@@ -6,8 +6,10 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
+import torch.distributed as dist
+from mmengine.config import Config
 
-from mmsampriors.engine.launch import load_config
+from mmsampriors.engine.launch import load_config, process_group
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -16,6 +18,27 @@ def test_a_config_that_is_not_there_is_one_clear_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=f'there is no config spd.py .looked in {tmp_path}'):
         load_config(Namespace(config='spd.py', local_rank=0))
+
+
+@pytest.mark.parametrize(
+    'cfg, expected',
+    [
+        ({}, dict(broadcast_buffers=False, find_unused_parameters=False)),
+        (dict(find_unused_parameters=True), dict(broadcast_buffers=False, find_unused_parameters=True)),
+        (
+            dict(model_wrapper_cfg=dict(type='MMDistributedDataParallel', broadcast_buffers=True)),
+            dict(broadcast_buffers=True, find_unused_parameters=False),
+        ),
+    ],
+)
+def test_processes_without_gpus_wrap_the_model_as_mmengine_does_on_gpus(monkeypatch, cfg, expected):
+    """DDP by itself sends all buffers, the frozen student among them, at every forward pass."""
+    monkeypatch.setattr(dist, 'init_process_group', lambda backend: None)
+    monkeypatch.setattr(dist, 'is_initialized', lambda: False)
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    cfg = Config(dict(launcher='pytorch', **cfg))
+    with process_group(cfg):
+        assert cfg.model_wrapper_cfg == dict(type='MMDistributedDataParallel', device_ids=None, **expected)
 
 
 LEAVES = """

@@ -28,7 +28,9 @@ def test_are_what_a_model_of_refined_images_predicts_without_the_padding(model_c
         refined = RefinedOutputs(model)
         outputs = model.val_step(batch_of(pairs))
         refined.add_to(outputs)
+        assert refined.restored.shape == (2, 3, 80, 80)
         refined.close()
+        assert refined.inputs is None and refined.restored is None
         model.test_cfg = dict(refined=True)
         expected = model.val_step(batch_of(pairs))
     for ours, theirs in zip(outputs, expected):
@@ -37,4 +39,4 @@ def test_are_what_a_model_of_refined_images_predicts_without_the_padding(model_c
         assert not torch.equal(ours.refined_img, ours.output.pred_img)
     before = copy.deepcopy(outputs[0].refined_img)
     refined.add_to(outputs)
-    assert torch.equal(outputs[0].refined_img, before) and refined.restored.shape == (2, 3, 80, 80)
+    assert torch.equal(outputs[0].refined_img, before) and refined.restored is None

@@ -2,7 +2,7 @@
 
 import torch
 from mmagic.engine.hooks import ExponentialMovingAverageHook
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 
 from mmsampriors.checks.config_check import check_config
@@ -14,6 +14,8 @@ from mmsampriors.models.unwrapped import unwrapped
 from mmsampriors.registry import HOOKS
 
 from ..pretrained import fit_to_model
+
+OF_A_STAGE = ('train/grad.', 'train/student.loss', 'train/refiner.loss', 'train/spd.loss', 'train/sgr.loss')
 
 
 @HOOKS.register_module()
@@ -88,12 +90,11 @@ class SPDScheduleHook(Hook):
         if phase == before:
             return
         # Also where a resumed run begins with the stage: the checkpoint was saved before it.
-        if (
-            phase.name == 'refiner'
-            and first
-            and model.schedule.phase(first - window, runner.max_iters).name == 'warmup'
-        ):
-            model.start_refiner()
+        last = model.schedule.phase(first - window, runner.max_iters).name if first else None
+        if last == 'warmup' and phase.name == 'refiner':
+            _start_refiner(runner)
+        if last != phase.name:
+            _forget_scalars(runner.message_hub)
         model.enter(phase)
         if before is None or phase.name != before.name:
             runner.logger.info(f'SPD stage from iteration {runner.iter} on: {phase.name}')
@@ -106,6 +107,21 @@ def drop_frozen_state(optimizer: torch.optim.Optimizer):
     for parameter in list(optimizer.state):
         if not parameter.requires_grad:
             del optimizer.state[parameter]
+
+
+def _start_refiner(runner):
+    """Lets the refiner begin, and the averaged one with it: its random weights would stay in the average for long."""
+    model = unwrapped(runner.model)
+    model.start_refiner()
+    for hook in runner.hooks:
+        if isinstance(hook, EMAHook):
+            hook.ema_model.module.refiner.load_state_dict(model.refiner.state_dict())
+
+
+def _forget_scalars(message_hub):
+    """Drops the losses and gradients of the stage that is over: the log would repeat their last values for ever."""
+    for name in [name for name in message_hub.log_scalars if name.startswith(OF_A_STAGE)]:
+        del message_hub.log_scalars[name]
 
 
 def _refuse_an_untrained_teacher(schedule, max_iters: int, window: int):

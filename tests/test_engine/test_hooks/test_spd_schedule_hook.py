@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS, OPTIM_WRAPPERS
 from mmengine.runner import Runner
@@ -80,6 +80,11 @@ def test_a_warmup_comes_first_and_the_refiner_begins_with_what_the_student_learn
     runner, witness = train(runner_cfg(schedule=schedule, hooks=[dict(type='Witness')], max_iters=4))
     assert [logged['spd.stage'] for logged in witness.logged] == [3, 3, 1, 2]
     assert [logged['spd.lambda1'] for logged in witness.logged] == [0, 0, 0, 0.5]
+    # What a stage does not compute is not logged in it.
+    grads = [{name for name in logged if name.startswith('grad.')} for logged in witness.logged]
+    assert grads == [{'grad.student'}] * 2 + [set(), {'grad.student', 'grad.spd', 'grad.sgr'}]
+    losses = [{name.split('.')[0] for name in logged if '.loss' in name} for logged in witness.logged]
+    assert losses == [{'student'}, {'student'}, {'refiner'}, {'student', 'spd', 'sgr'}]
     assert moved(witness.weights[0], witness.weights[2]) == {'generator'}
     assert moved(witness.weights[3], witness.weights[4]) == {'generator'}
     student, refiner = (
@@ -90,6 +95,34 @@ def test_a_warmup_comes_first_and_the_refiner_begins_with_what_the_student_learn
     assert max((refiner[name] - value).abs().max() for name, value in student.items()) < 1e-2
     first = runner.model.first_student.state_dict()
     assert all(torch.equal(first[name], value) for name, value in student.items())
+
+
+@HOOKS.register_module(force=True)
+class AverageWitness(Hook):
+    """Notes the averaged refiner, and the refiner that it is to be the average of, after each iteration."""
+
+    priority = 'LOWEST'
+
+    def before_train(self, runner):
+        self.average = next(hook.ema_model.module for hook in runner.hooks if isinstance(hook, EMAHook))
+        self.seen = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.seen.append([copy.deepcopy(model.refiner.state_dict()) for model in (self.average, runner.model)])
+
+
+def test_the_averaged_refiner_begins_with_the_refiner(runner_cfg):
+    """Momentum of EMA is small: what the average held before would stay in it for thousands of iterations."""
+    hooks = [dict(type='EMAHook', momentum=1e-4), dict(type='AverageWitness')]
+    schedule = dict(type='TwoStageSchedule', refiner=0.5, warmup=0.5)
+    runner = Runner.from_cfg(Config(without_validation(runner_cfg(schedule=schedule, hooks=hooks, max_iters=4))))
+    runner.train()
+    seen = next(hook.seen for hook in runner.hooks if isinstance(hook, AverageWitness))
+    (random, _), (average, refiner) = seen[1:3]
+    to_random, to_refiner = (
+        max((other[name] - value).abs().max() for name, value in average.items()) for other in (random, refiner)
+    )
+    assert to_refiner < 5e-3 < 0.05 < to_random  # a step of Adam
 
 
 def without_validation(cfg):
