@@ -132,12 +132,12 @@ def random_thresholds(sam: Sam, images: list, points_per_side: int, survive: flo
     engine, size = MaskEngine(sam, points_per_side), tuple(images[0].shape[1:])
     image = images[0].float().to(sam.device)
     state = engine.image_state(sam.image_encoder(to_encoder([image], sam, engine.resolution)))
-    points = engine.grid[:: max(1, len(engine.grid) // 64)]
-    scores, prompts = engine.decoder.decode(state, engine.prompt_embeddings(points, [size]))
+    points = engine.points_on((size,), image.device)[:: max(1, len(engine.grid) // 64)]
+    scores, prompts = engine.decoder.decode(state, engine.prompt_embeddings(points))
     threshold = scores.amax(1).quantile(1 - survive).item()
     some = (scores > threshold).any(1).nonzero().flatten()[:32]
     selected = engine.decoder.select(state, prompts, some, state.grid)
-    logits = engine.decoder.masks(state, selected, scores[some] > threshold)
+    logits = engine.decoder.masks(state, selected, (scores[some] > threshold).flatten().nonzero().flatten())
     resizer = LogitResizer(tuple(logits.shape[1:]), engine.resolution, size, logits.device)
     stability = stability_scores(resizer(logits), sam.mask_threshold, 1.0)
     return dict(pred_iou_thresh=threshold, stability_score_thresh=stability.nanmedian().item(), box_nms_thresh=0.7)
@@ -241,7 +241,7 @@ def floors(sam: Sam, images: list) -> dict:
     batch = to_encoder([images[0].float().to(sam.device)], sam, engine.resolution)
     encoder = count(lambda: sam.image_encoder(batch))
     state = engine.image_state(sam.image_encoder(batch))
-    sparse = engine.prompt_embeddings(engine.grid[:prompts], [tuple(images[0].shape[1:])])
+    sparse = engine.prompt_embeddings(engine.points_on((tuple(images[0].shape[1:]),), batch.device)[:prompts])
     scores, decoded = engine.decoder.decode(state, sparse)
     dense = sam.prompt_encoder.no_mask_embed.weight[:, :, None, None].expand(prompts, -1, *state.grid)
     stock = count(
@@ -253,7 +253,9 @@ def floors(sam: Sam, images: list) -> dict:
     image, every = state.of_image(0), torch.arange(prompts, device=sam.device)
     upscaling = count(
         lambda: engine.decoder.masks(
-            image, engine.decoder.select(image, decoded, every, image.grid), torch.ones_like(scores).bool()
+            image,
+            engine.decoder.select(image, decoded, every, image.grid),
+            torch.arange(scores.numel(), device=sam.device),
         )
     )
     bytes_maps = 2 * decoded.maps[0].nbytes

@@ -146,27 +146,27 @@ class FoldedDecoder:
             cropped(image.upscaled[0], 0), cropped(prompts.scale, 1), maps, factors, kernels.to(self.dtype), corner
         )
 
-    def masks(self, image: ImageState, state: MaskState, wanted: Tensor) -> Tensor:
+    def masks(self, image: ImageState, state: MaskState, which: Tensor) -> Tensor:
         """Mask logits.
 
         Args:
             image (ImageState): The state of the one image.
             state (MaskState): Of Q prompts.
-            wanted (Tensor): (Q, M), bool, which of the M masks of each prompt.
+            which (Tensor): (K,), int64: the masks that are wanted, of the M of each prompt, counted prompt by prompt.
 
         Returns:
-            Tensor: (K, 4 h, 4 w), logits of the K wanted masks, prompt by prompt, for the corner (h, w).
+            Tensor: (K, 4 h, 4 w), their logits for the corner (h, w).
         """
         _, norm, first_activation, second, second_activation = self.decoder.output_upscaling
-        pixels = state.upscaled.repeat(len(wanted), 1, 1)
+        pixels = state.upscaled.repeat(len(state.scale), 1, 1)
         for maps, factors in zip(state.maps, state.factors):
             pixels.baddbmm_(maps.transpose(1, 2), factors)  # (Q, n, 4 * C / 4)
         pixels = torch.addcmul(image.upscale_shift, state.scale[:, :, None], pixels).unflatten(-1, (4, -1))
         pixels = F.layer_norm(pixels, pixels.shape[-1:], norm.weight.to(self.dtype), norm.bias.to(self.dtype), norm.eps)
         weight = second.weight.permute(2, 3, 1, 0).flatten(0, 2).to(self.dtype)  # (2 * 2 * C / 8, C / 4)
         pixels = F.linear(first_activation(pixels), weight, second.bias.repeat(4).to(self.dtype))
-        pixels = second_activation(pixels).view(len(wanted), -1, second.out_channels)
-        logits = (state.kernels @ pixels.transpose(1, 2))[wanted]
+        pixels = second_activation(pixels).view(len(state.scale), -1, second.out_channels)
+        logits = (state.kernels @ pixels.transpose(1, 2)).flatten(0, 1)[which]
         height, width = state.grid  # sub-pixels of both upscalings are still side by side
         logits = logits.view(-1, height, width, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)
         return logits.reshape(-1, 4 * height, 4 * width)

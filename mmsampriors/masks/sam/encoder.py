@@ -2,7 +2,7 @@
 
 import torch
 from segment_anything.modeling import ImageEncoderViT
-from segment_anything.modeling.image_encoder import Attention, Block, get_rel_pos, window_partition, window_unpartition
+from segment_anything.modeling.image_encoder import Attention, Block, window_partition, window_unpartition
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -82,11 +82,30 @@ def _attend(attention: Attention, x: Tensor) -> Tensor:
         out = F.scaled_dot_product_attention(query, key, value, scale=attention.scale)
     else:
         grid = query.unflatten(2, (height, width))
-        rows = grid @ get_rel_pos(height, height, attention.rel_pos_h).to(query.dtype).transpose(1, 2)
-        columns = grid.transpose(2, 3) @ get_rel_pos(width, width, attention.rel_pos_w).to(query.dtype).transpose(1, 2)
+        rows = grid @ relative_positions(attention.rel_pos_h, height, query.dtype)
+        columns = grid.transpose(2, 3) @ relative_positions(attention.rel_pos_w, width, query.dtype)
         attend = attend_with_bias if x.device.type == 'cpu' else attend_with_wider_keys
         out = attend(query, key, value, rows.flatten(2, 3), columns.transpose(2, 3).flatten(2, 3), attention.scale)
     return attention.proj(out.transpose(1, 2).reshape(batch, height, width, -1))
+
+
+def relative_positions(embedding: Tensor, length: int, dtype: torch.dtype) -> Tensor:
+    """What ``get_rel_pos`` of segment_anything gathers by a table that it makes on the host at each call.
+
+    Position i - j is row i - j + length - 1, so that each query sees a window of the embedding, backwards.
+
+    Args:
+        embedding (Tensor): (L, c), of all relative positions; interpolated where L is not 2 * length - 1.
+        length (int): Of a side of the grid.
+        dtype (torch.dtype): Of the result; interpolated before.
+
+    Returns:
+        Tensor: (length, c, length), for query i, channel and key j.
+    """
+    wanted = 2 * length - 1
+    if len(embedding) != wanted:
+        embedding = F.interpolate(embedding.T[None], wanted, mode='linear')[0].T
+    return embedding.to(dtype).unfold(0, length, 1).flip(2)
 
 
 def attend_with_bias(query: Tensor, key: Tensor, value: Tensor, rows: Tensor, columns: Tensor, scale: float) -> Tensor:

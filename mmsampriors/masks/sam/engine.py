@@ -1,8 +1,10 @@
 """SAM's "segment everything", batched and without leaving the device."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Callable
 
+import numpy as np
 import torch
 from segment_anything.modeling import Sam
 from torch import Tensor
@@ -15,16 +17,29 @@ from .encoder import encode_images, takes_any_size
 from .filters import boxes_above, pack_above, stability_scores, unpack
 from .frames import LogitResizer, point_grid, resized_shape, to_encoder
 from .precision import computed_in
+from .prompts import embed_points
+from .transfer import to_device, to_host
+
+#: Sizes of images whose resizing matrices and points are kept. Training has one, a folder of photographs a few.
+KEPT_SIZES = 16
 
 
 @dataclass
 class Candidates:
-    """Masks of one image before non-maximum suppression: ``packed`` (K, bytes), the rest as in ``ImageMasks``."""
+    """Masks of one image before non-maximum suppression: ``packed`` (K, bytes), the rest as in ``ImageMasks``.
+
+    ``kept`` (K,) says which pass the filters; it is None where the others are gone already.
+    """
 
     packed: Tensor
     scores: Tensor
     stability: Tensor
     boxes: Tensor
+    kept: Tensor = None
+
+    def select(self, index: Tensor) -> 'Candidates':
+        """Those at ``index`` (L,), all of them kept."""
+        return Candidates(*(getattr(self, field.name)[index] for field in fields(self)[:4]))
 
 
 class MaskEngine:
@@ -84,6 +99,8 @@ class MaskEngine:
         self.images_per_batch = images_per_batch
         self.max_bytes = max_bytes
         self.decoder = build_decoder(sam, dtype)
+        self._resizer = lru_cache(KEPT_SIZES)(LogitResizer)
+        self.points_on = lru_cache(KEPT_SIZES)(self._points_on)
         self._encode, self._decode = encode_images, self.decoder.decode
         if compile:
             self._encode, self._decode = torch.compile(self._encode), torch.compile(self._decode)
@@ -117,27 +134,32 @@ class MaskEngine:
         Raises:
             ValueError: Another shape, type or range of values.
         """
-        images = [_checked(image, i) for i, image in enumerate(images)]
+        images = _checked(list(images))
         found = []
         for start in range(0, len(images), self.images_per_batch):
-            batch = [image.to(self.sam.device) for image in images[start : start + self.images_per_batch]]
+            batch = [to_device(image, self.sam.device) for image in images[start : start + self.images_per_batch]]
             found += _halving(self._segment, batch)
         return found
 
     def _segment(self, images: list) -> list:
-        """:meth:`generate` for images that are encoded together, in [0, 255]."""
-        sizes = [tuple(image.shape[1:]) for image in images]
-        with computed_in(self.dtype, self.sam.device):
+        """:meth:`generate` for images that are encoded together.
+
+        The host hears from the device twice for each chunk of prompts and twice at the end, whatever the number of
+        images. Where it works itself (on CPU) a word costs nothing, and masks are filtered one chunk at a time.
+        """
+        sizes, device = [tuple(image.shape[1:]) for image in images], self.sam.device
+        images = [image.float() if image.dtype == torch.uint8 else image.float() * 255 for image in images]
+        with computed_in(self.dtype, device):
             embeddings = self._encode(self.sam.image_encoder, to_encoder(images, self.sam, self.resolution))
         state = self.image_state(embeddings)
         low = tuple(4 * n for n in state.grid)
-        by_size = {size: LogitResizer(low, self.resolution, size, self.sam.device) for size in set(sizes)}
-        resizers = [by_size[size] for size in sizes]
+        resizers = [self._resizer(low, self.resolution, size, device) for size in sizes]
+        points = self.points_on(tuple(sizes), device)
         per_chunk = self._fitting(self.decoder.bytes_per_prompt(state.grid[0] * state.grid[1]) * len(images))
         chunks = []
-        for points in self.grid.split(per_chunk):
-            chunks += _halving(lambda points: [self._decode_points(state, points, resizers)], points)
-        return [self._suppress([part for chunk in chunks for part in chunk[i]], size) for i, size in enumerate(sizes)]
+        for some in points.split(per_chunk):
+            chunks += _halving(lambda some: [self._decode_points(state, some, resizers)], some)
+        return self._suppress([[part for chunk in chunks for part in chunk[i]] for i in range(len(images))], sizes)
 
     def image_state(self, embeddings: Tensor):
         """What the decoder keeps of image embeddings (I, C, h, w)."""
@@ -146,63 +168,93 @@ class MaskEngine:
         dense = weight[:, :, None, None].expand(-1, -1, *grid)
         return self.decoder.prepare(embeddings.to(weight.dtype), dense, prompt_encoder.pe_layer(grid)[None])
 
-    def prompt_embeddings(self, points: Tensor, sizes: list) -> Tensor:
-        """Prompt embeddings of points (B, 2) of the unit square on each image, image-major: (I * B, 2, C)."""
-        prompt_encoder, device = self.sam.prompt_encoder, self.sam.device
+    def _points_on(self, sizes: tuple, device: torch.device) -> Tensor:
+        """The grid on images of ``sizes``, in pixels of the prompt encoder's input: (P, I, 2), float64."""
         shapes = torch.tensor([resized_shape(size, self.resolution)[::-1] for size in sizes], dtype=torch.float64)
-        points = (points * shapes[:, None]).flatten(0, 1)[:, None]  # pixels of the encoder's input
+        points = self.grid[:, None] * shapes  # pixels of the encoder's input
         # The prompt encoder adds half a pixel and divides by its own input size.
-        factor = prompt_encoder.input_image_size[0] / self.resolution
-        points = ((points + 0.5) * factor - 0.5).to(device)
-        labels = torch.ones(len(points), 1, dtype=torch.int, device=device)
-        return prompt_encoder(points=(points, labels), boxes=None, masks=None)[0]
+        factor = self.sam.prompt_encoder.input_image_size[0] / self.resolution
+        return to_device((points + 0.5) * factor - 0.5, device)
+
+    def prompt_embeddings(self, points: Tensor) -> Tensor:
+        """Embeddings of points (B, I, 2) of the prompt encoder's input on I images, image-major: (I * B, 2, C)."""
+        return embed_points(self.sam.prompt_encoder, points.transpose(0, 1).flatten(0, 1))
 
     def _decode_points(self, state, points: Tensor, resizers: list) -> list:
-        """Candidates of each image for points (B, 2) of the unit square: a list of lists."""
-        scores, prompts = self._decode(state, self.prompt_embeddings(points, [resizer.size for resizer in resizers]))
+        """Candidates of each image for points (B, I, 2): a list of lists."""
+        scores, prompts = self._decode(state, self.prompt_embeddings(points))
         scores = scores.view(len(resizers), len(points), -1)
-        wanted = scores > self.pred_iou_thresh if self.pred_iou_thresh > 0 else torch.ones_like(scores).bool()
-        rows = wanted.any(2).flatten().nonzero().flatten().split(wanted.any(2).sum(1).tolist())
-        scores, wanted = scores.flatten(0, 1), wanted.flatten(0, 1)
-        return [
-            self._upscale(state.of_image(i), prompts, rows[i], scores[rows[i]], wanted[rows[i]], resizer)
+        wanted = to_host(scores > self.pred_iou_thresh if self.pred_iou_thresh > 0 else torch.ones_like(scores).bool())
+        found = [
+            self._upscale(state.of_image(i), prompts, i * len(points), scores[i], wanted[i], resizer)
             for i, resizer in enumerate(resizers)
         ]
+        return found if self._filters_at_once else _filtered(found)
 
-    def _upscale(self, image, prompts, rows: Tensor, scores: Tensor, wanted: Tensor, resizer: LogitResizer) -> list:
-        """Candidates among the prompts ``rows`` of one image, in chunks that fit."""
+    @property
+    def _filters_at_once(self) -> bool:
+        return self.sam.device.type == 'cpu'
+
+    def _upscale(self, image, prompts, first: int, scores: Tensor, wanted: np.ndarray, resizer: LogitResizer) -> list:
+        """Candidates among the prompts of one image, in chunks that fit.
+
+        Args:
+            image (ImageState): Of that image.
+            prompts (PromptState): Of all images.
+            first (int): Where the image's prompts begin.
+            scores (Tensor): (B, M), predicted IoU of its masks.
+            wanted (ndarray): (B, M), bool, which masks are upscaled.
+            resizer (LogitResizer): Brings them to the image's size.
+        """
+        rows, device = np.flatnonzero(wanted.any(1)), scores.device
         if len(rows) == 0:
             return []
         corner = tuple(-(-used // 4) for used in resizer.used)
         prompts_at_once = self._fitting(self.decoder.bytes_per_upscaling(corner[0] * corner[1]))
         masks_at_once = self._fitting(4 * 4 * resizer.size[0] * resizer.size[1])  # logits, and what measures them
-        selected = self.decoder.select(image, prompts, rows, corner)
+        selected = self.decoder.select(image, prompts, to_device(first + rows, device), corner)
+        scores, wanted = scores.flatten()[to_device(np.flatnonzero(wanted), device)], wanted[rows]
         found = []
         for start in range(0, len(rows), prompts_at_once):
             part = slice(start, start + prompts_at_once)
-            logits = self.decoder.masks(image, selected[part], wanted[part]).split(masks_at_once)
-            found += map(self._measure, map(resizer, logits), scores[part][wanted[part]].split(masks_at_once))
+            which = np.flatnonzero(wanted[part])
+            logits = self.decoder.masks(image, selected[part], to_device(which, device))
+            some, scores = scores.tensor_split([len(which)])
+            parts = zip(logits.split(masks_at_once), some.split(masks_at_once))
+            found += [self._measure(resizer(logits), some) for logits, some in parts]
         return found
 
     def _measure(self, logits: Tensor, scores: Tensor) -> Candidates:
         """Candidates among masks given by full-size logits (K, H, W) and predicted IoU (K,)."""
         threshold = self.sam.mask_threshold
         stability = stability_scores(logits, threshold, self.stability_score_offset)
-        if self.stability_score_thresh > 0:
-            stable = (stability >= self.stability_score_thresh).nonzero().flatten()
-            logits, scores, stability = logits[stable], scores[stable], stability[stable]
+        if self.stability_score_thresh > 0:  # which empty masks fail
+            kept = stability >= self.stability_score_thresh
+        else:
+            kept = logits.amax((1, 2)) > threshold
+        if self._filters_at_once:
+            index = to_device(np.flatnonzero(to_host(kept)), logits.device)
+            logits, scores, stability, kept = logits[index], scores[index], stability[index], None
         # Stock drops boxes at the edge of a crop that is no edge of the image; the only crop here is the image.
-        return Candidates(pack_above(logits, threshold), scores, stability, boxes_above(logits, threshold))
+        return Candidates(pack_above(logits, threshold), scores, stability, boxes_above(logits, threshold), kept)
 
-    def _suppress(self, found: list, size: tuple) -> ImageMasks:
-        """Non-maximum suppression over all candidates of an image of ``size``."""
-        if not found:
-            return ImageMasks.empty(*size, device=self.sam.device)
-        packed, scores, stability, boxes = (
-            torch.cat([getattr(part, name) for part in found]) for name in ('packed', 'scores', 'stability', 'boxes')
-        )
-        keep = batched_nms(boxes, scores.float(), torch.zeros_like(scores), self.box_nms_thresh)
-        return ImageMasks.from_masks(unpack(packed[keep], size), scores[keep], stability[keep])
+    def _suppress(self, found: list, sizes: list) -> list:
+        """Non-maximum suppression over all candidates of each image; ``found`` has a list of them an image."""
+        device = self.sam.device
+        joined = [_joined(parts) if parts else None for parts in found]
+        owners = np.repeat(np.arange(len(found)), [len(one.scores) if one else 0 for one in joined])
+        if len(owners) == 0:
+            return [ImageMasks.empty(*size, device=device) for size in sizes]
+        boxes, scores = (torch.cat([getattr(one, name) for one in joined if one]) for name in ('boxes', 'scores'))
+        # Boxes of different images suppress no other: an image is what torchvision calls a class.
+        keep = to_host(batched_nms(boxes, scores.float(), to_device(owners, device), self.box_nms_thresh))
+        begins = np.searchsorted(owners, np.arange(len(found)))
+        return [
+            _image_masks(one.select(to_device(keep[owners[keep] == i] - begins[i], device)), size)
+            if one
+            else ImageMasks.empty(*size, device=device)
+            for i, (one, size) in enumerate(zip(joined, sizes))
+        ]
 
     def _fitting(self, bytes_each: int) -> int:
         """How many things of a size fit in the working memory; at least one."""
@@ -210,19 +262,53 @@ class MaskEngine:
         return max(1, (self.max_bytes or default) // bytes_each)
 
 
-def _checked(image: Tensor, index: int) -> Tensor:
-    """(3, H, W), float32 in [0, 255], from what :meth:`MaskEngine.generate` takes."""
-    if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] != 3:
-        found = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
-        raise ValueError(f'images[{index}] must be a tensor of shape (3, H, W), found {found}')
-    if image.dtype == torch.uint8:
-        return image.float()
-    if not image.is_floating_point():
-        raise ValueError(f'images[{index}] must be uint8, or float in [0, 1], found {image.dtype}')
-    low, high = torch.stack(image.aminmax()).tolist()
-    if not (low >= 0 and high <= 1):
-        raise ValueError(f'images[{index}] must be in [0, 1], found {low} to {high}: clamp it, or give uint8')
-    return image.float() * 255
+def _joined(parts: list) -> Candidates:
+    """Candidates of one image, one after the other."""
+    return Candidates(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Candidates)[:4]))
+
+
+def _filtered(found: list) -> list:
+    """Candidates of several images without those that are not kept, at one word from the device."""
+    parts = [part for of_image in found for part in of_image]
+    if not parts:
+        return found
+    kept = to_host(torch.cat([part.kept for part in parts]))
+    ends = np.cumsum([len(part.kept) for part in parts])
+    selected = iter(
+        [
+            part.select(to_device(np.flatnonzero(kept), part.scores.device))
+            for part, kept in zip(parts, np.split(kept, ends[:-1]))
+        ]
+    )
+    return [[next(selected) for _ in of_image] for of_image in found]
+
+
+def _image_masks(kept: Candidates, size: tuple) -> ImageMasks:
+    """Masks that are neither empty nor suppressed, largest first; the device need not say how many there are."""
+    bitmaps = unpack(kept.packed, size)
+    areas = bitmaps.flatten(1).sum(1)
+    order = areas.argsort(descending=True, stable=True)
+    return ImageMasks(
+        *(part[order] for part in (bitmaps, kept.scores.float(), kept.stability.float(), kept.boxes, areas))
+    )
+
+
+def _checked(images: list) -> list:
+    """What :meth:`MaskEngine.generate` takes, or an error; the device says once what values all images have."""
+    for index, image in enumerate(images):
+        if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] != 3:
+            found = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
+            raise ValueError(f'images[{index}] must be a tensor of shape (3, H, W), found {found}')
+        if image.dtype != torch.uint8 and not image.is_floating_point():
+            raise ValueError(f'images[{index}] must be uint8, or float in [0, 1], found {image.dtype}')
+    floats = [index for index, image in enumerate(images) if image.dtype != torch.uint8]
+    if floats:
+        device = images[floats[0]].device
+        ranges = to_host(torch.stack([torch.stack(images[i].aminmax()).float().to(device) for i in floats]))
+        for index, (low, high) in zip(floats, ranges.tolist()):
+            if not (low >= 0 and high <= 1):
+                raise ValueError(f'images[{index}] must be in [0, 1], found {low} to {high}: clamp it, or give uint8')
+    return images
 
 
 def _halving(run: Callable, items) -> list:

@@ -5,6 +5,8 @@ from segment_anything.modeling import Sam
 from torch import Tensor
 from torch.nn import functional as F
 
+from .transfer import to_device
+
 
 def resized_shape(size: tuple, side: int) -> tuple:
     """(h, w) of an image of ``size`` (H, W) when its long side becomes ``side``, rounded as segment_anything rounds."""
@@ -49,7 +51,10 @@ class LogitResizer:
     """Brings the decoder's logits to the size of the image, as ``Sam.postprocess_masks`` does.
 
     That interpolates twice: to the padded square, and from its valid part to the image. Both are linear in rows and
-    in columns, so together they are one matrix a direction. Each is zero but for a band, so it is multiplied in blocks.
+    in columns, so together they are one matrix a direction. Each is zero but for a band: on CPU it is multiplied in
+    blocks along it, on other devices, where each block would be a kernel of its own, as it is.
+
+    Making one takes longer than using it for a few masks: keep it.
 
     Args:
         low (tuple): (h, w) of the logits.
@@ -60,11 +65,11 @@ class LogitResizer:
     """
 
     def __init__(self, low: tuple, side: int, size: tuple, device, dtype: torch.dtype = torch.float32) -> None:
-        self.size, self.dtype = size, dtype
+        self.size, self.dtype, device = size, dtype, torch.device(device)
         self.rows, self.columns = (
             [
-                (out, used, block.to(device, dtype))
-                for out, used, block in _banded(_interpolation(n, side, valid, length))
+                (out, used, to_device(block.to(dtype), device))
+                for out, used, block in _blocks(_interpolation(n, side, valid, length), device)
             ]
             for n, valid, length in zip(low, resized_shape(size, side), size)
         )
@@ -93,13 +98,13 @@ def _interpolation(low: int, side: int, valid: int, length: int) -> Tensor:
     return F.interpolate(square, length, mode='linear', align_corners=False)[0].T
 
 
-def _banded(matrix: Tensor) -> list:
+def _blocks(matrix: Tensor, device: torch.device) -> list:
     """Blocks of rows of a (length, low) band matrix: which rows, which columns are not zero there, and what they hold.
 
     Blocks are about 24 columns wide, the fastest on CPU; a matrix of less than 96 is faster as one block.
     """
     used = int(matrix.any(0).sum())
-    count = min(used // 24, len(matrix)) if used > 96 else 1
+    count = min(used // 24, len(matrix)) if used > 96 and device.type == 'cpu' else 1
     blocks = []
     for rows in torch.arange(len(matrix)).tensor_split(count):
         columns = matrix[rows].any(0).nonzero().flatten()

@@ -75,6 +75,6 @@ class PlainDecoder:
         """As in ``FoldedDecoder``."""
         return prompts[rows, :, : 4 * corner[0], : 4 * corner[1]]
 
-    def masks(self, image: PlainState, state: Tensor, wanted: Tensor) -> Tensor:
+    def masks(self, image: PlainState, state: Tensor, which: Tensor) -> Tensor:
         """As in ``FoldedDecoder``."""
-        return state[wanted]
+        return state.flatten(0, 1)[which]

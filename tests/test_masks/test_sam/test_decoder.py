@@ -30,14 +30,18 @@ def stock(sam, embeddings, sparse, dense, position):
     return [torch.cat(part) for part in zip(*found)]
 
 
+def every(rows, scores):
+    return torch.arange(len(rows) * scores.shape[1])
+
+
 def run(decoder, embeddings, sparse, dense, position):
     state = decoder.prepare(embeddings, dense, position)
     scores, prompts = decoder.decode(state, sparse)
     rows = torch.arange(len(sparse)).chunk(len(embeddings))
-    every, masks = torch.ones_like(scores).bool(), []
+    masks = []
     for i, chosen in enumerate(rows):
         image = state.of_image(i)
-        masks.append(decoder.masks(image, decoder.select(image, prompts, chosen, image.grid), every[chosen]))
+        masks.append(decoder.masks(image, decoder.select(image, prompts, chosen, image.grid), every(chosen, scores)))
     return torch.cat(masks).unflatten(0, scores.shape), scores
 
 
@@ -89,9 +93,10 @@ def test_some_masks_of_some_prompts_of_one_image_are_upscaled_alone():
     wanted = torch.tensor([[False, True, False], [True, False, True]])
     image = state.of_image(1)
     selected = decoder.select(image, prompts, torch.tensor([6, 9]), (8, 8))
-    some = decoder.masks(image, selected, wanted)
-    torch.testing.assert_close(decoder.masks(image, selected[1:], wanted[1:]), some[1:])
-    corner = decoder.masks(image, decoder.select(image, prompts, torch.tensor([6, 9]), (3, 5)), wanted)
+    which = wanted.flatten().nonzero().flatten()
+    some = decoder.masks(image, selected, which)
+    torch.testing.assert_close(decoder.masks(image, selected[1:], torch.tensor([0, 2])), some[1:])
+    corner = decoder.masks(image, decoder.select(image, prompts, torch.tensor([6, 9]), (3, 5)), which)
     torch.testing.assert_close(corner, some[:, :12, :20])
     torch.testing.assert_close(some, masks[[6, 9]][wanted], rtol=1e-4, atol=1e-4)
 

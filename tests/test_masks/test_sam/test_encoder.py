@@ -2,10 +2,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from segment_anything.modeling.image_encoder import get_rel_pos
 from small_sam import CHANNELS, SIDE, small_sam
 
 from mmsampriors.masks.sam import encoder as fast
-from mmsampriors.masks.sam.encoder import attend_with_bias, attend_with_wider_keys, encode_images
+from mmsampriors.masks.sam.encoder import (
+    attend_with_bias,
+    attend_with_wider_keys,
+    encode_images,
+    relative_positions,
+)
 
 
 @pytest.mark.parametrize('attend', [attend_with_bias, attend_with_wider_keys])
@@ -40,6 +46,14 @@ def test_attention_is_softmax_of_products_and_positions(heads, height, width, ch
         expected[:, :, q] = (logits.softmax(-1)[..., None] * value).sum(2)
     for attend in (attend_with_bias, attend_with_wider_keys):
         torch.testing.assert_close(attend(query, key, value, rows, columns, 0.3), expected)
+
+
+@settings(deadline=None, max_examples=30)
+@given(length=st.integers(1, 9), stored=st.integers(1, 20))
+def test_relative_positions_are_those_that_stock_gathers(length, stored):
+    embedding = torch.randn(stored, 3)
+    expected = get_rel_pos(length, length, embedding).transpose(1, 2)
+    assert relative_positions(embedding, length, torch.float32).equal(expected)
 
 
 def test_lower_resolution():

@@ -7,9 +7,12 @@ import torch
 from segment_anything import SamAutomaticMaskGenerator
 from segment_anything.modeling import MaskDecoder
 from small_sam import SIDE, small_sam
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmsampriors.masks import MaskEngine, build_sam
+from mmsampriors.masks.image_masks import boxes_of
 from mmsampriors.masks.sam import engine as engine_module
+from mmsampriors.masks.sam import frames, transfer
 from mmsampriors.masks.sam.frames import resized_shape, to_encoder
 from mmsampriors.masks.sam.tiny import TINY_CHECKPOINT
 
@@ -169,7 +172,7 @@ def test_memory_bound_changes_chunks_not_masks(sam, monkeypatch):
     monkeypatch.setattr(
         engine.decoder,
         'masks',
-        lambda image, state, wanted: (upscaled.append(state.scale.shape), masks(image, state, wanted))[1],
+        lambda image, state, which: (upscaled.append(state.scale.shape), masks(image, state, which))[1],
     )
     for a, b in zip(engine.generate(images), whole):
         assert (a.bitmaps != b.bitmaps).float().mean() < 1e-3
@@ -198,6 +201,70 @@ def test_what_does_not_fit_is_halved(sam):
     engine._decode = lambda state, sparse: scarce(state, sparse.repeat(8, 1, 1))
     with pytest.raises(torch.cuda.OutOfMemoryError):
         engine.generate(images)
+
+
+class Asked(TorchDispatchMode):
+    """Counts the operations whose result, or its size, the host has to wait for."""
+
+    ASK = ('_local_scalar_dense', 'nonzero', 'masked_select', 'unique', 'nms')
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        by_mask = name == 'index' and any(i is not None and i.dtype == torch.bool for i in args[1])
+        if by_mask or any(ask in name for ask in self.ASK):
+            self.asked.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def words(monkeypatch):
+    """Lists what comes from the device and what goes to it, of an engine that takes the way of a GPU on the CPU."""
+    heard, sent = [], []
+    monkeypatch.setattr(MaskEngine, '_filters_at_once', False)
+    to_host, to_device = transfer.to_host, transfer.to_device
+    for module in (engine_module, frames):
+        monkeypatch.setattr(
+            module, 'to_device', lambda values, device: (sent.append(values), to_device(values, device))[1]
+        )
+    monkeypatch.setattr(engine_module, 'to_host', lambda tensor: (heard.append(tensor), to_host(tensor))[1])
+    return heard, sent
+
+
+@pytest.mark.parametrize('stability', [None, 0.0])
+def test_the_way_of_a_gpu_gives_the_same_masks_and_waits_little(sam, request, stability):
+    images = [image / 255 for image in photographs()]
+    settings = thresholds(sam, images, points=6)
+    if stability is not None:
+        settings['stability_score_thresh'] = stability
+    expected = MaskEngine(sam, **settings).generate(images)
+    heard, sent = request.getfixturevalue('words')
+    engine = MaskEngine(sam, max_bytes=2**21, **settings)
+    chunks = -(-len(engine.grid) // engine._fitting(len(images) * engine.decoder.bytes_per_prompt(64)))
+    engine.generate(images)
+    heard.clear(), sent.clear()
+    with Asked() as mode:
+        found = engine.generate(images)
+    for a, b in zip(found, expected):
+        assert len(a) >= 5
+        assert a.bitmaps.equal(b.bitmaps) and a.boxes.equal(b.boxes) and a.areas.equal(b.areas)
+        assert a.boxes.equal(boxes_of(a.bitmaps))
+    assert chunks > 1 and len(heard) <= 2 * chunks + 2  # the range of the values and suppression besides
+    assert all(part.dtype == torch.float32 or part.dtype == torch.uint8 for part in sent if torch.is_tensor(part))
+    assert set(mode.asked) <= {'nms'} and len(mode.asked) <= 1
+
+
+def test_matrices_and_points_are_made_once_a_size(sam, monkeypatch):
+    made, interpolation = [], frames._interpolation
+    monkeypatch.setattr(frames, '_interpolation', lambda *args: (made.append(args), interpolation(*args))[1])
+    engine = MaskEngine(sam, points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0)
+    for _ in range(3):
+        engine.generate(photographs([(40, 64), (40, 64), (64, 40)]))
+    assert len(made) == 4
+    assert engine.points_on.cache_info().misses == 1
 
 
 class OtherDecoder(MaskDecoder):

@@ -41,6 +41,13 @@ def test_large_matrices_are_multiplied_in_blocks():
     assert all(used.stop - used.start < 30 for _, used, _ in resizer.rows)
 
 
+def test_elsewhere_than_on_the_cpu_a_matrix_is_one_block():
+    resizer = LogitResizer((256, 64), 1024, (1024, 500), 'meta')
+    assert len(resizer.rows) == len(resizer.columns) == 1
+    assert resizer(torch.empty(3, 256, 64, device='meta')).shape == (3, 1024, 500)
+    assert resizer.used == LogitResizer((256, 64), 1024, (1024, 500), 'cpu').used
+
+
 def test_images_of_the_encoders_size_are_normalised_as_stock():
     sam = small_sam()
     images = [torch.randint(0, 256, size).float() for size in ((3, 64, 40), (3, 33, 64), (3, 64, 64))]
