@@ -1,7 +1,7 @@
 """What this package takes from upstream that upstream keeps to itself, each with the version that it was seen in.
 
-Nothing else in the package reaches into private names of mmengine and mmagic. Each function has a test, which fails
-when upstream moves what it takes.
+Nothing else in the package reaches into private names of mmengine, mmagic and torch.distributed. Each function has a
+test, which fails when upstream moves what it takes.
 """
 
 from typing import List, Optional, Tuple
@@ -46,6 +46,13 @@ def stop_workers(loop):
 def is_resumed(runner) -> bool:
     """Whether a run goes on from a checkpoint; ``_resume`` of mmengine 0.10.7's Runner."""
     return runner._resume
+
+
+def default_store():
+    """The store through which the processes of the default group found each other; of torch 2.1 to 2.14."""
+    from torch.distributed.distributed_c10d import _get_default_store
+
+    return _get_default_store()
 
 
 def base_files(path: str) -> List[str]:

@@ -4,6 +4,7 @@ import os
 
 import pytest
 import torch
+import torch.distributed as dist
 from mmagic.models import DataPreprocessor
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.optim import OptimWrapper
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from mmsampriors.internals import (
     accumulated_iterations,
     base_files,
+    default_store,
     is_resumed,
     normalization_of,
     restart_order,
@@ -39,6 +41,16 @@ def test_an_endless_order_begins_anew():
     restart_order(sampler)
     assert [index for index, _ in zip(sampler, range(5))] == first
     restart_order(DefaultSampler(range(3)))  # has nothing to restart
+
+
+def test_the_store_of_the_default_group(tmp_path):
+    dist.init_process_group('gloo', init_method=f'file://{tmp_path}/rendezvous', rank=0, world_size=1)
+    try:
+        default_store().set('key', 'value')
+        assert default_store().check(['key']) and not default_store().check(['another'])
+        assert default_store().get('key') == b'value'
+    finally:
+        dist.destroy_process_group()
 
 
 def test_workers_stop():

@@ -14,6 +14,8 @@ from mmsampriors.registry import DATASETS, is_a
 
 END_OF_FILE = {'PNG': b'IEND', 'JPEG': b'\xff\xd9'}
 THREADS = 16
+#: Where a launcher writes a process's rank; the others write RANK, as torchrun does.
+RANKS = dict(slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
 
 
 def check_data(cfg: Config, training: bool = True):
@@ -30,7 +32,7 @@ def check_data(cfg: Config, training: bool = True):
         ValueError: An image cannot be read, is cut off, has another size than its partner, or is smaller than the
             patch that the pipeline cuts out.
     """
-    if int(os.environ.get('RANK', 0)):
+    if not _is_first_process(cfg.get('launcher', 'none')):
         return
     loaders = [cfg.get(name) for name in (('train_dataloader', 'val_dataloader') if training else ('test_dataloader',))]
     loaders = [loader for group in loaders if group for loader in (group if isinstance(group, list) else [group])]
@@ -40,6 +42,11 @@ def check_data(cfg: Config, training: bool = True):
     init_default_scope(cfg.get('default_scope', 'mmagic'))
     for dataset in sets:
         _check_images(dataset)
+
+
+def _is_first_process(launcher: str) -> bool:
+    """Whether this process has rank 0. It is asked before the process group is there: mmengine sets RANK later."""
+    return int(os.environ.get(RANKS.get(launcher, 'RANK'), 0)) == 0
 
 
 def _innermost(dataset: dict) -> Iterator[dict]:

@@ -102,7 +102,26 @@ def test_padding_makes_room_for_the_patch(cfg):
     check_data(cfg)
 
 
-def test_other_ranks_leave_it_to_the_first(cfg, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    'launcher, variable',
+    [('none', 'RANK'), ('pytorch', 'RANK'), ('slurm', 'SLURM_PROCID'), ('mpi', 'OMPI_COMM_WORLD_RANK')],
+)
+def test_other_ranks_leave_it_to_the_first(cfg, tmp_path, monkeypatch, launcher, variable):
+    for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'):
+        monkeypatch.delenv(name, raising=False)
     shutil.rmtree(tmp_path / 'input')
-    monkeypatch.setenv('RANK', '1')
+    cfg.launcher = launcher
+    monkeypatch.setenv(variable, '1')
     check_data(cfg)
+    monkeypatch.setenv(variable, '0')
+    with pytest.raises(FileNotFoundError, match='no such folder'):
+        check_data(cfg)
+
+
+def test_a_run_of_its_own_inside_a_slurm_job_checks(cfg, tmp_path, monkeypatch):
+    """Several runs of one process each, started as tasks of one job: each has data of its own."""
+    monkeypatch.delenv('RANK', raising=False)
+    monkeypatch.setenv('SLURM_PROCID', '3')
+    shutil.rmtree(tmp_path / 'input')
+    with pytest.raises(FileNotFoundError, match='no such folder'):
+        check_data(cfg)

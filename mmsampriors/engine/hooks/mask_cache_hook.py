@@ -1,12 +1,13 @@
 """Stored masks, with no change to the inherited config."""
 
 import torch
-from mmengine.dist import barrier, get_dist_info
+from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 
 from mmsampriors.datasets.stored_masks import carry_masks, fill_masks
 from mmsampriors.engine.restorer import restorer_of
+from mmsampriors.engine.waiting import all_through
 from mmsampriors.internals import restart_order, stop_workers
 from mmsampriors.models.unwrapped import unwrapped
 from mmsampriors.registry import HOOKS
@@ -19,8 +20,8 @@ class MaskCacheHook(Hook):
     """Before training: computes stored masks that are missing, and makes the train pipeline carry them.
 
     Does nothing where ``model.spd.masks`` is an online source or NoMasks. In a distributed run the ranks share the
-    work. Runs in ``before_train``, the first moment at which only training is meant: ``before_run`` precedes testing
-    too.
+    work and wait for each other outside of any collective, whose timeout would end the run. Runs in ``before_train``,
+    the first moment at which only training is meant: ``before_run`` precedes testing too.
 
     Args:
         batch_size (int): Images handed to the segmenter at once. Default: 1.
@@ -39,16 +40,15 @@ class MaskCacheHook(Hook):
             return
         dataset = runner.train_loop.dataloader.dataset
         carry_masks(dataset, source, self.neutral)  # first: what is refused is refused before hours of work
-        restore = restorer_of(runner.cfg, source, dataset)
-        filled = fill_masks(
-            dataset,
-            source,
-            restore,
-            shard=get_dist_info(),
-            batch_size=self.batch_size,
-            device=next(runner.model.parameters()).device,
-        )
-        barrier()
+        with all_through('computing masks'):
+            filled = fill_masks(
+                dataset,
+                source,
+                restorer_of(runner.cfg, source, dataset),
+                shard=get_dist_info(),
+                batch_size=self.batch_size,
+                device=next(runner.model.parameters()).device,
+            )
         print_log(f'stored masks: {filled.ready} images had them, {filled.computed} got them now', 'current')
         if not any(isinstance(hook, ExactResumeHook) for hook in runner.hooks):  # which makes a loader of its own
             restart_workers(runner.train_loop)
