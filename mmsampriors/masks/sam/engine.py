@@ -95,7 +95,6 @@ class MaskEngine:
         self.stability_score_offset = stability_score_offset
         self.box_nms_thresh = box_nms_thresh
         self.resolution = resolution or sam.image_encoder.img_size
-        self.dtype = dtype
         self.images_per_batch = images_per_batch
         self.max_bytes = max_bytes
         self.decoder = build_decoder(sam, dtype)
@@ -104,6 +103,15 @@ class MaskEngine:
         self._encode, self._decode = encode_images, self.decoder.decode
         if compile:
             self._encode, self._decode = torch.compile(self._encode), torch.compile(self._decode)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the image encoder and of all work on image tokens; may be set between two calls."""
+        return self.decoder.dtype
+
+    @dtype.setter
+    def dtype(self, dtype: torch.dtype) -> None:
+        self.decoder.dtype = dtype
 
     @classmethod
     def fast(cls, sam: Sam, **kwargs) -> 'MaskEngine':

@@ -7,6 +7,7 @@ from typing import Optional
 import torch
 
 from mmsampriors.masks import SAM_BUILDERS, TINY_AUTOMATIC, MaskEngine, build_sam, checkpoint_id
+from mmsampriors.masks.sam.precision import fastest_exact_enough
 from mmsampriors.registry import MODELS
 
 from .base import MaskSource
@@ -24,7 +25,8 @@ class SAMMasks(MaskSource):
             or ``tiny``, the small one that travels with the package and is no replacement for Meta's.
         checkpoint (str, optional): A local file. Defaults to None: Meta's, downloaded once, or the embedded weights.
         engine (dict, optional): Arguments of :class:`mmsampriors.masks.MaskEngine`; ``dtype`` by its name. Those that
-            are not named have the engine's defaults, or for ``tiny`` the thresholds that suit its lower scores.
+            are not named have the engine's defaults, or for ``tiny`` the thresholds that suit its lower scores; but
+            ``dtype`` is bfloat16 on a GPU that computes in it, and float32 elsewhere.
     """
 
     def __init__(self, model_type: str = 'vit_h', checkpoint: Optional[str] = None, engine: Optional[dict] = None):
@@ -70,7 +72,9 @@ class SAMMasks(MaskSource):
         # Defaults too: another version of the engine may have others.
         defaults = {name: parameter.default for name, parameter in inspect.signature(MaskEngine).parameters.items()}
         settings = {
-            name: str(value) for name, value in {**defaults, **self.engine_cfg}.items() if name not in NOT_IN_PROVENANCE
+            name: str(value)
+            for name, value in {**defaults, 'dtype': 'by device', **self.engine_cfg}.items()
+            if name not in NOT_IN_PROVENANCE
         }
         checkpoint = checkpoint_id(self.model_type, self.checkpoint)
         return dict(type='SAMMasks', model_type=self.model_type, checkpoint=checkpoint, engine=settings)
@@ -78,4 +82,6 @@ class SAMMasks(MaskSource):
     def segment(self, images, paths=()):
         self.prepare()
         self._engine.sam.to(images.device)
+        if 'dtype' not in self.engine_cfg:
+            self._engine.dtype = fastest_exact_enough(images.device)
         return self._engine.generate(images)

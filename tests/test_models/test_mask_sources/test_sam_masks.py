@@ -55,6 +55,21 @@ def test_precision_is_given_by_name(random_sam):
     assert source._engine.dtype is torch.bfloat16
 
 
+def test_precision_that_is_not_named_is_that_of_the_device(random_sam, monkeypatch):
+    def build(**engine):
+        return build_part(MODELS, dict(type='SAMMasks', model_type='random_sam', engine=dict(ALL, **engine)))
+
+    source, named = build(), build(dtype='float32')
+    source.segment(torch.rand(1, 3, 32, 32))
+    assert source._engine.dtype is source._engine.decoder.dtype is torch.float32
+    monkeypatch.setattr('mmsampriors.models.mask_sources.sam.fastest_exact_enough', lambda device: torch.bfloat16)
+    for one in (source, named):
+        one.segment(torch.rand(1, 3, 32, 32))
+    assert source._engine.dtype is source._engine.decoder.dtype is torch.bfloat16
+    assert named._engine.dtype is torch.float32
+    assert source.provenance()['engine']['dtype'] == 'by device'  # a cache is filled and read on different machines
+
+
 def test_unknown_engine_setting_is_refused():
     with pytest.raises(ValueError, match='unknown keys .*points_per_row'):
         build_part(MODELS, dict(type='SAMMasks', engine=dict(points_per_row=3)))
