@@ -110,7 +110,9 @@ def toy_steps(out: Path, photographs: str) -> List[Step]:
         ),
     ]
     if photographs:
-        steps.append(evidence(out, photographs, '--students', 'plain', '--updates', '4', '--seeds', '0'))
+        steps.append(
+            evidence(out, photographs, '--tasks', 'denoise', '--students', 'plain', '--updates', '4', '--seeds', '0')
+        )
     return steps
 
 

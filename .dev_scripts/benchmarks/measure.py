@@ -101,6 +101,34 @@ def peak_bytes(task: Task, device: str) -> int:
     return peak
 
 
+def idle_share(intervals: List[tuple]) -> float:
+    """The share of a span of time in which nothing ran.
+
+    Args:
+        intervals (list[tuple]): Begin and end of each thing that ran, in any order and unit; they may overlap.
+    """
+    ordered = sorted(intervals)
+    busy, until = 0, ordered[0][0]
+    for begin, end in ordered:
+        busy += max(0, end - max(begin, until))
+        until = max(until, end)
+    return 1 - busy / (until - ordered[0][0])
+
+
+def device_idle_share(run: Callable) -> float:
+    """The share of the time of ``run`` in which the GPU has nothing to do: it waits for the host.
+
+    From the begin of the first kernel or copy to the end of the last one, by the profiler.
+    """
+    torch.cuda.synchronize()
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
+        run()
+        torch.cuda.synchronize()
+    on_device = torch.autograd.DeviceType.CUDA
+    events = [event for event in profiler.profiler.kineto_results.events() if event.device_type() == on_device]
+    return idle_share([(event.start_ns(), event.start_ns() + event.duration_ns()) for event in events])
+
+
 def bytes_of(module: torch.nn.Module) -> int:
     """Of parameters and buffers."""
     return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))

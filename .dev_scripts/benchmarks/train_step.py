@@ -3,8 +3,10 @@
 Prints one JSON object a line (a table without ``--json``). All steps and parts take turns in one run, so that a busy
 machine hurts them alike; ``ratio`` is the median over the turns. Rows ``step/...`` compare with the plain step. Rows
 ``parts of ...`` say how long the parts of a step take one after the other; their ratio is the step's time over that.
-Row ``loader`` compares the loader's rate with the joint step's. Memory is the peak of tensors: weights, the optimizer's
-state of what trains, and what the step adds. In ``joint, checkpointed`` CheckpointActivationsHook is at work.
+Row ``loader`` compares the loader's rate with the joint step's. With ``--idle`` rows ``device waits for the host`` say
+for which share of several steps in a row nothing runs on the GPU. Memory is the peak of tensors: weights, the
+optimizer's state of what trains, and what the step adds. In ``joint, checkpointed`` CheckpointActivationsHook is at
+work.
 
     python .dev_scripts/benchmarks/train_step.py --json                           # two CPU cores
     python .dev_scripts/benchmarks/train_step.py --json --models nafnet --patch-sizes 256 --batch 8 --rounds 5 \
@@ -24,6 +26,7 @@ from measure import (  # isort: skip
     Report,
     Task,
     bytes_of,
+    device_idle_share,
     interleaved,
     load_config,
     peak_bytes,
@@ -87,6 +90,9 @@ def parse_args():
         default=['tiny'],
         metavar='SAM',
         help='whose masks the online step takes: tiny, or small, vit_b, vit_h with random weights',
+    )
+    parser.add_argument(
+        '--idle', action='store_true', help='also the share of time in which a GPU waits for the host, by the profiler'
     )
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--images', type=int, default=4, help='photographs for the loader')
@@ -361,6 +367,23 @@ def measure_steps(report: Report, bench: Bench, name: str, args) -> dict:
     return seconds
 
 
+def measure_idle(report: Report, bench: Bench, name: str, args, steps: int = 8):
+    """Rows of the share of time in which the GPU waits for the host, over steps on batches that are there already."""
+    for task, step in dict(plain=bench.plain_step(), **bench.steps()).items():
+        model, wrapper = (bench.plain, bench.plain_wrapper) if task == 'plain' else (bench.spd, bench.wrapper)
+
+        def run(batches):
+            for batch in batches:
+                model.train_step(batch, wrapper)
+
+        shares = []
+        for _ in range(args.rounds + 1):
+            step.before()
+            batches = [copy.deepcopy(bench.batch) for _ in range(steps)]
+            shares.append(device_idle_share(lambda: run(batches)))
+        report(f'{name}/device waits for the host/{task}', shares[1:], 'share of time')  # the first one warms up
+
+
 def measure_memory(report: Report, bench: Bench, name: str, args):
     """Rows of memory."""
     tools = bytes_of(bench.spd.analyzer.build(bench.device)) if bench.spd.analyzer else 0
@@ -412,6 +435,8 @@ def main():
                     bench = Bench(load_config(model), batch, args.device, getattr(torch, dtype))
                 measure_memory(report, bench, name, args)
                 seconds = measure_steps(report, bench, name, args)
+                if args.idle and torch.device(args.device).type == 'cuda':
+                    measure_idle(report, bench, name, args)
                 rates = [args.batch / value for value in loading]
                 report(
                     f'{name}/loader, {args.workers} workers',

@@ -65,6 +65,13 @@ def test_peak_memory_counts_what_is_alive_at_a_time(benchmark):
     assert module.bytes_of(layer) == 4 * 4 * 4 + 8
 
 
+def test_idle_time_is_what_no_interval_covers(benchmark):
+    idle_share = benchmark('measure').idle_share
+    assert idle_share([(0, 10)]) == 0
+    assert idle_share([(6, 10), (0, 3), (1, 4), (2, 3)]) == pytest.approx(0.2)
+    assert idle_share([(5, 6), (5, 6), (9, 10)]) == pytest.approx(0.6)
+
+
 def test_turns_alternate_and_the_first_one_warms_up(benchmark):
     module, calls = benchmark('measure'), []
     tasks = {
