@@ -24,6 +24,7 @@ from mmengine.registry import HOOKS, init_default_scope
 from mmengine.runner import Runner
 
 import mmsampriors.engine  # noqa: F401
+from mmsampriors.models.mask_sources.felzenszwalb import FelzenszwalbMasks
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,6 +39,29 @@ class KillHook(Hook):
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if runner.iter == self.iteration:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+@HOOKS.register_module(force=True)
+class KillOneHook(KillHook):
+    """kill -9 of one process of a group."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if get_rank() == 3:
+            super().before_train_iter(runner, batch_idx, data_batch)
+
+
+@MODELS.register_module(force=True)
+class NotedMasks(FelzenszwalbMasks):
+    """Notes in a file each image that it segments."""
+
+    def __init__(self, notes, **kwargs):
+        super().__init__(**kwargs)
+        self.notes = notes
+
+    def segment(self, images, paths=()):
+        with open(self.notes, 'a') as file:
+            file.write('image\n' * len(images))
+        return super().segment(images, paths)
 
 
 @HOOKS.register_module(force=True)
@@ -275,3 +299,46 @@ def test_two_processes_do_what_one_does_with_twice_the_batch(make_cfg, processes
     assert seen[2] == seen[1][4:]
     for key in ('state_dict', 'optimizer'):
         assert_same(checkpoint_of(resumed, 6)[key], checkpoint_of(cfgs['two_stage', 2], 6)[key], key)
+
+
+@pytest.mark.slow
+def test_eight_processes_one_of_which_is_killed_do_what_one_does(make_cfg, processes, tmp_path):
+    """What a lost process costs: the iterations since the last checkpoint, and no masks."""
+    settings = dict(
+        schedule=dict(type='JointSchedule', begin=0.0, end=0.0),
+        max_iters=4,
+        optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1, momentum=0.9)),
+        load_from=str(tmp_path / 'initial.pth'),
+    )
+    cfgs = {}
+    for name, count, more in (
+        ('one', 1, {}),
+        ('killed', 8, dict(hooks=[dict(type='KillOneHook', iteration=3)])),
+        ('resumed', 8, dict(resume=True, load_from=None)),
+    ):
+        cfg = cfgs[name] = make_cfg('one' if count == 1 else 'eight', batch_size=8 // count, **{**settings, **more})
+        cfg['experiment_name'] = f'{name}_{os.getpid()}'
+        cfg['model']['spd']['sgr'] = None  # saves the analyzer, whose weights take a second to read
+        cfg['model']['spd']['masks'].update(
+            segmenter=dict(type='NotedMasks', min_size=100, notes=str(tmp_path / f'notes_{count}')),
+            cache_dir=str(tmp_path / f'masks_{count}'),
+        )
+        cfg['launcher'] = 'none' if count == 1 else 'pytorch'
+        cfg['model_wrapper_cfg'] = dict(type='MMDistributedDataParallel', device_ids=None)
+    model = MODELS.build(cfgs['one']['model'])
+    initial = {name: value + 0.1 * torch.randn_like(value) for name, value in model.state_dict().items()}
+    torch.save(dict(state_dict=initial), tmp_path / 'initial.pth')
+    run([cfgs['one']])
+    ended = join(processes, *[([cfgs['killed']], rank, 8, tmp_path / 'first') for rank in range(8)])
+    assert ended[3] == -signal.SIGKILL and all(code > 0 for rank, code in enumerate(ended) if rank != 3)
+    assert Path(tmp_path, 'eight', 'last_checkpoint').read_text().endswith('iter_2.pth')
+    assert join(processes, *[([cfgs['resumed']], rank, 8, tmp_path / 'second') for rank in range(8)]) == [0] * 8
+    assert [Path(tmp_path, f'notes_{count}').read_text().count('image') for count in (1, 8)] == [4, 4]
+    one, eight = (checkpoint_of(cfgs[name], 4)['state_dict'] for name in ('one', 'resumed'))
+    for owner in ('generator', 'refiner', 'spf'):
+        start, single, several = (
+            torch.cat([value.flatten() for key, value in state.items() if key.startswith(owner)])
+            for state in (initial, one, eight)
+        )
+        assert (single - start).norm() > 0
+        assert (single - several).norm() < 1e-4 * (single - start).norm(), owner
