@@ -10,6 +10,8 @@ VENV="${MMSAMPRIORS_VENV:-$ROOT/.venv}"
 mkdir -p "$VENV"
 VENV="$(cd "$VENV" && pwd -P)"
 PYTHON="$VENV/bin/python"
+# What pip prints.
+PIP_LOG_FILE="$VENV/install.log"
 
 fail() {
     printf 'environment.sh: %s\n' "$@" >&2
@@ -58,6 +60,18 @@ drop_half_packages() {
     done
 }
 
+# Runs pip install. Its messages go to the log; a dot for each package shows that it is at work.
+run_pip() {
+    local line
+    PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 "$PYTHON" -I -m pip install "$@" 2>&1 | while IFS= read -r line; do
+        printf '%s\n' "$line" >>"$PIP_LOG_FILE"
+        case "$line" in
+            Collecting*) printf '.' ;;
+            'Installing collected'*) printf ' installing\n' ;;
+        esac
+    done
+}
+
 install_packages() {
     local files=(-r "$ROOT/requirements.txt")
     # mmcv and mmcv-lite write to the same folder: an mmcv that is there is kept.
@@ -66,8 +80,9 @@ install_packages() {
     fi
     # -I: what PYTHONPATH shows is not in this environment. --no-compile: half of the time would go into byte code of
     # modules that nothing imports; Python writes that of the others when it first imports them.
-    PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 "$PYTHON" -I -m pip install --no-compile "${files[@]}" ||
-        fail 'the packages could not be installed; the reason is in the lines above.' \
+    run_pip --no-compile "${files[@]}" ||
+        fail "the packages could not be installed; the reason is at the end of $PIP_LOG_FILE:" \
+            "$(tail -n 5 "$PIP_LOG_FILE")" \
             'If pip cannot reach its package index, give it a mirror (PIP_INDEX_URL), a folder of wheels' \
             '(PIP_FIND_LINKS) or a proxy (HTTPS_PROXY), and run this again: what has been installed is kept.'
 }
@@ -85,12 +100,13 @@ make_environment() {
         drop_half_packages
     fi
     touch "$VENV/mmsampriors.unfinished"
-    echo '[2/3] PyTorch, mmagic and the rest: at first 3 GB to download and 7 GB on disk, 5 minutes or more.' \
-        'pip is silent in the last of them.'
+    echo '[2/3] PyTorch, mmagic and the rest: at first 3 GB to download and 7 GB on disk, 5 minutes or more.'
+    echo "      A dot is a package; pip's messages go to $PIP_LOG_FILE"
     install_packages
     echo '[3/3] mmsampriors itself, as a link to this checkout'
-    "$PYTHON" -I -m pip install --quiet --no-deps --no-build-isolation --editable "$ROOT" ||
-        fail 'mmsampriors could not be installed; the reason is in the lines above.'
+    run_pip --no-deps --no-build-isolation --editable "$ROOT" >/dev/null ||
+        fail "mmsampriors could not be installed; the reason is at the end of $PIP_LOG_FILE:" \
+            "$(tail -n 5 "$PIP_LOG_FILE")"
     describe_environment >"$VENV/mmsampriors.stamp.part"
     mv "$VENV/mmsampriors.stamp.part" "$VENV/mmsampriors.stamp"
     rm "$VENV/mmsampriors.unfinished"

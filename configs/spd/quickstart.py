@@ -1,11 +1,37 @@
-# The configuration of tools/quickstart.sh: rain made from scikit-image's photographs, masks from the small
-# SAM of the package. tools/quickstart.py fills in the folders.
-_base_ = './restormer_derain-tiny.py'
+# The configuration of tools/quickstart.sh: rain on scikit-image's photographs, masks of the small SAM of the package.
+# mmsampriors/quickstart fills in folders, numbers of steps and the schedule.
+_base_ = './nafnet_derain-tiny.py'
 
-train_dataloader = dict(dataset=dict(data_root='work_dirs/quickstart/data/train'))
+# Every photograph gets as many rains as there are data sets here. They share the ground truth, and so its masks.
+train_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='ConcatDataset',
+        datasets=[
+            dict(
+                type='BasicImageDataset',
+                metainfo=dict(dataset_type='quickstart', task_name='deraining'),
+                data_root='work_dirs/quickstart/data/train',
+                data_prefix=dict(img=f'rain_{number}/input', gt='rain_0/target'),
+                pipeline=_base_.train_pipeline,
+            )
+            for number in range(8)
+        ],
+    )
+)
 val_dataloader = dict(dataset=dict(data_root='work_dirs/quickstart/data/test'))
 test_dataloader = val_dataloader
-segmenter = dict(_delete_=True, type='SAMMasks', model_type='tiny')
-model = dict(spd=dict(masks=dict(segmenter=segmenter, cache_dir='data/spd_masks')))
 
-default_hooks = dict(checkpoint=dict(interval=50, save_best=None))
+segmenter = dict(_delete_=True, type='SAMMasks', model_type='tiny')
+model = dict(
+    generator=dict(enc_blk_nums=[1, 1, 1]),
+    spd=dict(masks=dict(segmenter=segmenter, cache_dir='work_dirs/quickstart/masks')),
+)
+
+# The quickstart draws a panel of its own.
+custom_hooks = [hook for hook in _base_.custom_hooks if 'Visualization' not in hook['type']]
+
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=50, save_best=None))
+
+data_help = 'python tools/quickstart.py makes the pairs of this config'

@@ -1,0 +1,89 @@
+"""What the quickstart shows while it works."""
+
+import contextlib
+import sys
+import time
+from typing import Callable
+
+from mmengine.hooks import Hook
+from tqdm import tqdm
+
+#: What an update costs, in tenths of one of plain training: the refiner's runs the student too, and the student's under
+#: the refiner runs first student, refiner and analyzer too. Only the bar depends on it.
+COST = dict(warmup=10, refiner=16, student=26)
+
+
+class Console:
+    """Numbered lines that say what is being done, while the chatter of libraries goes to a log.
+
+    Args:
+        log (str): File that gets the chatter at its end.
+        stages (int): How many stages there will be.
+    """
+
+    def __init__(self, log: str, stages: int):
+        self.log, self.stages, self.stage, self.begun = log, stages, 0, time.monotonic()
+        self.out, self.err = sys.stdout, sys.stderr
+
+    @contextlib.contextmanager
+    def kept_clear(self):
+        """While it lasts, what is printed goes to the log."""
+        with chatter_to(self.log):
+            yield
+
+    def begin(self, text: str):
+        """Shows that the next stage begins."""
+        self.stage += 1
+        self.say(f'[{self.stage}/{self.stages}] {text}')
+
+    def say(self, text: str):
+        print(text, file=self.out, flush=True)
+
+    @property
+    def elapsed(self) -> str:
+        """Time since the beginning."""
+        minutes, seconds = divmod(round(time.monotonic() - self.begun), 60)
+        return f'{minutes} min {seconds} s'
+
+
+class TrainingBar(tqdm):
+    """One bar over several trainings that follow each other; its unit is :data:`COST`.
+
+    Args:
+        total (int): Their cost.
+        console (Console): Where it is shown.
+    """
+
+    def __init__(self, total: int, console: Console):
+        layout = '      {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left{postfix}'
+        super().__init__(total=total, file=console.err, bar_format=layout, smoothing=0.05, dynamic_ncols=True)
+
+
+class ProgressHook(Hook):
+    """Reports the cost of what is done.
+
+    Args:
+        report (callable): Takes the cost of the updates since the last report.
+    """
+
+    def __init__(self, report: Callable[[int], None]):
+        self.report = report
+
+    def before_train(self, runner):
+        self.report(sum(cost_of(runner, iteration) for iteration in range(runner.iter)))
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.report(cost_of(runner, runner.iter))
+
+
+def cost_of(runner, iteration: int) -> int:
+    """The cost of an update of a training, plain or SPD."""
+    schedule = getattr(runner.model, 'schedule', None)
+    return COST[schedule.phase(iteration, runner.max_iters).name] if schedule else COST['warmup']
+
+
+@contextlib.contextmanager
+def chatter_to(path: str):
+    """Sends what is printed, on both streams, to the end of a file."""
+    with open(path, 'a', buffering=1) as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+        yield

@@ -1,0 +1,113 @@
+"""The three trainings: the first student, then plain and SPD training side by side."""
+
+import contextlib
+import multiprocessing
+import sys
+import traceback
+
+import torch
+from mmagic.registry import DATASETS, MODELS
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+
+from mmsampriors.datasets.stored_masks import fill_masks
+from mmsampriors.engine.optim.cpu_memory import keep_freed_memory
+
+from .configs import config_of, read_config
+from .plan import Plan
+from .progress import COST, Console, ProgressHook, TrainingBar, chatter_to
+
+
+def compute_masks(plan: Plan, console: Console):
+    """Segments the training photographs that have no masks yet, all in one batch."""
+    cfg = read_config(plan)
+    init_default_scope(cfg.default_scope)
+    # All rains share the ground truth of the first, and so its masks.
+    photographs = DATASETS.build(cfg.train_dataloader.dataset.datasets[0])
+    with contextlib.redirect_stderr(console.err):  # its progress bar
+        fill_masks(photographs, MODELS.build(cfg.model.spd.masks), batch_size=len(photographs))
+
+
+def train_all(plan: Plan, console: Console):
+    """Trains what is not trained yet, behind one bar, each process on one thread."""
+    # The plain training, shorter than the SPD training beside it, costs no time of its own.
+    cost = plan.first * COST['warmup'] + plan.refiner * COST['refiner'] + plan.then * COST['student']
+    with TrainingBar(cost, console) as bar:
+        bar.set_postfix_str('student')
+        train(plan, 'first', bar.update)
+        with PlainTraining(plan) as beside:
+            bar.set_postfix_str('SPD, plain beside')
+            train(plan, 'spd', lambda cost: (bar.update(cost), beside.check()))
+            beside.wait()
+
+
+def train(plan: Plan, name: str, report):
+    """One training, from its own latest checkpoint where there is one.
+
+    Args:
+        plan (Plan): Of the quickstart.
+        name (str): ``first``, ``plain`` or ``spd``.
+        report (callable): Gets the cost of what was done after each update; see :mod:`.progress`.
+    """
+    torch.set_num_threads(1)  # small tensors: a second thread gains little on a free core, and costs on a busy one
+    keep_freed_memory()
+    runner = Runner.from_cfg(config_of(plan, name))
+    runner.register_hook(ProgressHook(report))
+    runner.train()
+
+
+class PlainTraining:
+    """The plain training in a process of its own, which ends with this one, however that ends.
+
+    Args:
+        plan (Plan): Of the quickstart.
+    """
+
+    def __init__(self, plan: Plan):
+        context = multiprocessing.get_context('spawn')
+        self.log = plan.folder('quickstart_plain.log')
+        self.reports, reporting = context.Pipe(duplex=False)
+        self.process = context.Process(target=_train_plain, args=(plan, self.log, reporting), daemon=True)
+        self.process.start()
+        reporting.close()  # the child's copy is the only one: its end is seen here
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.process.kill()
+        self.process.join()
+
+    def check(self):
+        """Takes the reports; raises what :meth:`wait` raises where the process has failed."""
+        try:
+            while self.reports.poll():
+                self.reports.recv()
+        except EOFError:
+            self.wait()
+
+    def wait(self):
+        """Waits for the end of the training.
+
+        Raises:
+            RuntimeError: It failed.
+        """
+        try:
+            while True:
+                self.reports.recv()
+        except EOFError:
+            self.process.join()
+        if self.process.exitcode:
+            raise RuntimeError(
+                f'the plain training ended with status {self.process.exitcode}; the reason is at the end of {self.log}'
+            )
+
+
+def _train_plain(plan, log, reports):
+    """The other process. Where the first one has ended, the next report breaks the pipe, and this one ends too."""
+    with chatter_to(log):
+        try:
+            train(plan, 'plain', reports.send)
+        except BaseException:
+            traceback.print_exc()
+            sys.exit(1)
