@@ -16,6 +16,7 @@ PIP = """
 import os, pathlib, sys, time
 with open(os.environ['PIP_LOG'], 'a') as log:
     print(*sys.argv[1:], file=log)
+print('Collecting something', 'Collecting more', 'ERROR: what went wrong', sep='\\n')
 time.sleep(float(os.environ.get('PIP_SECONDS', 0)))
 sys.exit(int(os.environ.get('PIP_EXIT', 0)))
 """
@@ -75,6 +76,8 @@ def test_second_call_starts_no_pip(checkout):
     code, output = checkout.run()
     assert code == 0, output
     assert '[2/3]' in output and '[3/3]' in output
+    assert '..' in output and 'Collecting' not in output  # a dot a package; the rest is in the log
+    assert 'Collecting more' in (checkout.root / '.venv' / 'install.log').read_text()
     install, editable = checkout.asked()
     assert (
         install == f'install --no-compile -r {checkout.root}/requirements.txt -r {checkout.root}/requirements/lite.txt'
@@ -118,6 +121,7 @@ def test_failed_install_says_so_and_is_tried_again(checkout):
     code, output = checkout.run(PIP_EXIT='1')
     assert code != 0 and 'uses' not in output
     assert 'cannot reach its package index' in output and 'PIP_INDEX_URL' in output
+    assert f'{checkout.root}/.venv/install.log' in output and 'ERROR: what went wrong' in output
     assert checkout.run()[0] == 0
     assert len(checkout.asked()) == 3
 

@@ -1,0 +1,31 @@
+"""The pairs that the quickstart makes."""
+
+from mmsampriors.data_preparation.pairs import read_photograph
+from mmsampriors.quickstart.photographs import PHOTOGRAPHS, SIZE, make_data
+
+
+def test_every_rain_is_another_over_the_same_ground_truth(tmp_path):
+    make_data(str(tmp_path), rains=2)
+    train = tmp_path / 'data' / 'train'
+    names = sorted(path.name for path in (train / 'rain_0' / 'input').iterdir())
+    assert len(names) == len(PHOTOGRAPHS['train'])
+    for name in names:
+        first, second = (read_photograph(train / f'rain_{number}' / 'input' / name) for number in (0, 1))
+        dry, also_dry = (read_photograph(train / f'rain_{number}' / 'target' / name) for number in (0, 1))
+        assert dry.shape == (*SIZE[::-1], 3)
+        assert (dry == also_dry).all() and (first != second).any()
+        # Streaks brighten, and so much that they are seen.
+        assert (first >= dry).all() and (first - dry).mean() > 0.01
+
+    tested = {path.stem for path in (tmp_path / 'data' / 'test' / 'input').iterdir()}
+    assert tested and not tested & {name.split('.')[0] for name in names}
+
+
+def test_what_is_there_is_kept(tmp_path):
+    make_data(str(tmp_path), rains=1)
+    pairs = list((tmp_path / 'data').rglob('*.png'))
+    lost = next(path for path in pairs if path.parent.name == 'input')
+    times = {path: path.stat().st_mtime_ns for path in pairs if path.name != lost.name}
+    lost.unlink()
+    make_data(str(tmp_path), rains=1)
+    assert {path: path.stat().st_mtime_ns for path in times} == times and lost.exists()
