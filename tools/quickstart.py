@@ -17,9 +17,9 @@ sys.path.insert(0, ROOT)
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', default=osp.join(ROOT, 'work_dirs', 'quickstart'), help='folder of the results')
-    parser.add_argument('--first', type=int, default=500, help='updates of the plain training that both start from')
-    parser.add_argument('--refiner', type=int, default=400, help='updates of the refiner over that student')
-    parser.add_argument('--then', type=int, default=400, help="the student's further updates, plainly and with SPD")
+    parser.add_argument('--first', type=int, default=400, help='updates of the plain training that both start from')
+    parser.add_argument('--refiner', type=int, default=300, help='updates of the refiner over that student')
+    parser.add_argument('--then', type=int, default=300, help="the student's further updates, plainly and with SPD")
     return parser.parse_args()
 
 

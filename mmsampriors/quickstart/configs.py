@@ -5,6 +5,7 @@ import os.path as osp
 from mmengine.config import Config
 
 from mmsampriors.engine.export import stock_model
+from mmsampriors.registry import is_a
 
 from .plan import Plan
 
@@ -40,16 +41,14 @@ def config_of(plan: Plan, name: str) -> Config:
     else:
         cfg.model = stock_model(cfg.model)
         # Plain and SPD training are shown the same patches.
-        cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type.endswith('ExactResumeHook')]
+        cfg.custom_hooks = [hook for hook in cfg.custom_hooks if is_a(hook, 'ExactResumeHook')]
         cfg.param_scheduler.T_max = steps
     return cfg
 
 
 def _distil(cfg, plan):
     """First the refiner, then the student with the rates that it has in plain training."""
-    cfg.model.spd.schedule = dict(
-        type='TwoStageSchedule', refiner=plan.refiner / plan.steps('spd'), warmup=0.0, _scope_='mmagic'
-    )
+    cfg.model.spd.schedule = dict(type='TwoStageSchedule', refiner=plan.refiner / plan.steps('spd'), warmup=0.0)
     cfg.param_scheduler = dict(
         type='CosineRestartLR',
         by_epoch=False,

@@ -6,12 +6,12 @@ import sys
 import traceback
 
 import torch
-from mmagic.registry import DATASETS, MODELS
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from mmsampriors.datasets.stored_masks import fill_masks
 from mmsampriors.engine.optim.cpu_memory import keep_freed_memory
+from mmsampriors.registry import DATASETS, MODELS, build_part
 
 from .configs import config_of, read_config
 from .plan import Plan
@@ -25,7 +25,7 @@ def compute_masks(plan: Plan, console: Console):
     # All rains share the ground truth of the first, and so its masks.
     photographs = DATASETS.build(cfg.train_dataloader.dataset.datasets[0])
     with contextlib.redirect_stderr(console.err):  # its progress bar
-        fill_masks(photographs, MODELS.build(cfg.model.spd.masks), batch_size=len(photographs))
+        fill_masks(photographs, build_part(MODELS, cfg.model.spd.masks), batch_size=len(photographs))
 
 
 def train_all(plan: Plan, console: Console):
