@@ -76,7 +76,7 @@ def table_of(metrics: Dict[str, Dict[str, float]]) -> str:
     side = 'above' if gain >= 0 else 'BELOW'
     lines += [
         '',
-        f'SPD is {abs(gain):.2f} dB {side} plain training at equal updates of the student. One seed and two photographs',
-        'are no evidence for or against the method.',
+        f'SPD is {abs(gain):.2f} dB {side} plain training at equal updates of the student.',
+        'One seed and two photographs are no evidence for or against the method.',
     ]
     return '\n'.join(lines)
