@@ -10,7 +10,6 @@ train_dataloader = dict(
         datasets=[
             dict(
                 type='BasicImageDataset',
-                metainfo=dict(dataset_type='quickstart', task_name='deraining'),
                 data_root='work_dirs/quickstart/data/train',
                 data_prefix=dict(img=f'rain_{number}/input', gt='rain_0/target'),
                 pipeline=_base_.train_pipeline,

@@ -30,7 +30,9 @@ def config_of(plan: Plan, name: str) -> Config:
     """
     cfg, steps = read_config(plan), plan.steps(name)
     cfg.work_dir, cfg.launcher, cfg.experiment_name = plan.folder(name), 'none', f'quickstart_{name}'
-    cfg.train_cfg.max_iters, cfg.train_cfg.val_interval = steps, max(1, steps // 4)
+    cfg.train_cfg.max_iters = steps
+    # Plain and SPD training are validated after the same updates of the student.
+    cfg.train_cfg.val_interval = max(1, (plan.first if name == 'first' else plan.then) // 2)
     cfg.resume = osp.isfile(plan.folder(name, 'last_checkpoint'))
     if name != 'first':
         # Both start from a trained student: smaller steps than from scratch.

@@ -38,20 +38,25 @@ def write_results(plan: Plan) -> Dict[str, Dict[str, float]]:
     states = {name: torch.load(plan.last_checkpoint(name), weights_only=True)['state_dict'] for name in TRAININGS}
     comparisons = compare_on_pairs(config_of(plan, 'spd').model, states, 'spd', plan.folder('data', 'test'))
     _draw_results(comparisons, plan.folder('panel.png'))
-    curves = (('PSNR-Y on the test photographs (dB)', 'PSNR'), ('SSIM-Y', 'SSIM'))
-    draw_curves(
-        {
-            title: {name: read_scalars(plan.folder(name), scalar) for name in ('plain', 'spd')}
-            for title, scalar in curves
-        },
-        plan.folder('curves.png'),
-    )
+    _draw_validations(plan, plan.folder('curves.png'))
     for suffix in ('.pth', '.py'):
         shutil.copy(plan.folder('spd', f'student{suffix}'), plan.out)
     metrics = mean_metrics(comparisons)
     # Written last: where it is, the run is complete.
     write_whole(plan.folder('metrics.json'), json.dumps(metrics, indent=2))
     return metrics
+
+
+def _draw_validations(plan, path):
+    """Writes the curves of plain and SPD training, by updates of the student since both began."""
+    curves = {}
+    for title, scalar in (('PSNR-Y on the test photographs (dB)', 'PSNR'), ('SSIM-Y', 'SSIM')):
+        start = [(0, read_scalars(plan.folder('first'), scalar)[-1][1])]
+        plain, spd = (read_scalars(plan.folder(name), scalar) for name in ('plain', 'spd'))
+        # Until then the refiner was trained, and the student stood still.
+        spd = [(step - plan.refiner, value) for step, value in spd if step > plan.refiner]
+        curves[title] = {'plain': start + plain, 'SPD': start + spd}
+    draw_curves(curves, path)
 
 
 def _draw_results(comparisons, path):
