@@ -19,6 +19,7 @@ FLOORS = [
     {'datasets'},
     {'evaluation', 'checks'},
     {'engine'},
+    {'quickstart'},
 ]
 #: Packages that a room must do without.
 WITHOUT = {'masks': ('mmagic', 'mmengine', 'mmcv'), 'reports': ('mmagic',), 'files': ('torch', 'mmengine', 'mmagic')}
