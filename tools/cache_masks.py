@@ -12,13 +12,14 @@ import sys
 # A script in a checkout runs the checkout, whatever is installed.
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
-from mmsampriors.command_line import add_cfg_options, add_debug, run_tool
+from mmsampriors.command_line import add_cfg_options, add_debug, add_no_check, run_tool
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='config file; model.spd.masks says what is computed and where it goes')
     add_cfg_options(parser)
+    add_no_check(parser)
     add_debug(parser)
     parser.add_argument(
         '--shard',
@@ -60,7 +61,7 @@ def main(args):
     cfg.merge_from_dict(args.cfg_options or {})
     init_default_scope(cfg.get('default_scope', 'mmagic'))
     source = stored_source_of(cfg)
-    check_data(cfg)
+    check_data(cfg, images=not args.no_check)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     hooks = [hook for hook in cfg.get('custom_hooks', []) if is_a(hook, 'MaskCacheHook')]
     carry_masks(dataset, source, tuple(name for hook in hooks for name in hook.get('neutral', ())))
