@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 from mmengine.config import Config
 
+from mmsampriors.checks.config_keys import check_overrides
+
 
 def read_config(path: str) -> Config:
     """Reads a config file.
@@ -32,6 +34,7 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg = read_config(args.config)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
+        check_overrides(cfg, args.cfg_options)
         cfg.merge_from_dict(args.cfg_options)
     if args.work_dir:
         cfg.work_dir = args.work_dir
