@@ -53,12 +53,12 @@ def main(args):
 
     from mmsampriors.checks.pair_check import check_data
     from mmsampriors.datasets.stored_masks import carry_masks, fill_masks, stored_source_of
-    from mmsampriors.engine.launch import read_config
+    from mmsampriors.engine.launch import override, read_config
     from mmsampriors.engine.restorer import restorer_of
     from mmsampriors.registry import DATASETS, is_a
 
     cfg = read_config(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    override(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmagic'))
     source = stored_source_of(cfg)
     check_data(cfg, images=not args.no_check)
