@@ -87,16 +87,17 @@ def on(pairs):
 def trained(folder):
     """The log of a short training, and its checkpoint."""
     shutil.copytree(folder / 'pairs', folder / 'more pairs')
-    shutil.copy(folder / 'pairs' / 'target' / '0.png', folder / 'more pairs' / 'target' / 'alone.png')
+    # mmagic's GoPro config lists the targets, so that it is an input that nothing asks for.
+    shutil.copy(folder / 'pairs' / 'input' / '0.png', folder / 'more pairs' / 'input' / 'alone.png')
     status, log = run(folder, 'train.py', 'config.py', '--work-dir', 'run', '--cfg-options', *on(folder / 'more pairs'))
     assert not status, log[-3000:]
     return log, folder / 'run' / 'iter_8.pth'
 
 
-def test_a_path_with_white_space_a_wrong_length_and_unused_targets(folder, trained):
+def test_a_path_with_white_space_a_wrong_length_and_unused_images(folder, trained):
     log, checkpoint = trained
     assert checkpoint.is_file() and (folder / 'run' / 'checked_images.json').is_file()
-    assert "1 of the 'gt' images" in log and 'alone.png' in log
+    assert "1 of the 'img' images" in log and 'alone.png' in log
     assert (
         'laid out for 400000 iterations, and train_cfg.max_iters is 8' in log and 'set param_scheduler.T_max=8' in log
     )
@@ -133,7 +134,6 @@ def test_exif_on_targets_alone_is_refused(folder, pairs, tmp_path):
                 image.save(path.with_suffix('.jpg'), quality=95, **(dict(exif=exif) if kind == 'target' else {}))
             path.unlink()
     printed = refused(folder, 'train.py', 'config.py', '--work-dir', tmp_path / 'work', '--cfg-options', *on(pairs))
-    assert '3 images or pairs cannot be used' not in printed or 'rotated by 180 degrees' in printed
     assert printed.count('only when one is rotated by 180 degrees') >= 3 and 'EXIF' in printed
 
 
@@ -156,13 +156,13 @@ def test_damaged_files_and_missing_label_maps_are_listed_and_named(folder, pairs
     printed = refused(
         folder, 'train.py', 'config.py', '--no-check', '--work-dir', tmp_path / 'work', '--cfg-options', *on(pairs)
     )
-    assert f'{damaged} or ' in printed and 'cannot be loaded (' in printed
+    assert str(damaged) in printed and 'cannot be loaded (' in printed
 
 
 @pytest.mark.parametrize(
     'options, message',
     [
-        (['model.spd.distill.loss_weight=-1'], 'model.spd.distill.loss_weight is -1'),
+        (['model.spd.distill.loss_weight=-1'], 'model.spd.distill.loss_weight must be at least 0, found -1'),
         (['optim_wraper.optimizer.lr=1'], 'Is optim_wrapper meant'),
         (['train_pipeline.3.gt_patch_size=16'], 'set train_dataloader.dataset.pipeline.3.gt_patch_size instead'),
         (['train_cfg.max_iters=1', 'train_cfg.val_interval=1'], 'in none of the 1 iterations would the student learn'),
