@@ -17,8 +17,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import mmsampriors  # noqa: F401  (before mmagic, which it mends)
 
 # isort: split
-from mmengine.config import DictAction  # noqa: E402
-
 from evidence_parts.configs import MASKS, SEGMENTERS, test_sets  # noqa: E402
 from evidence_parts.photographs import Photographs, pairs_of, prepare  # noqa: E402
 from evidence_parts.presets import PRESETS, START, TRAINED_ON  # noqa: E402
@@ -27,6 +25,7 @@ from evidence_parts.report import write_report  # noqa: E402
 from evidence_parts.rows import Rows  # noqa: E402
 from evidence_parts.runs import Runs  # noqa: E402
 from evidence_parts.trainings import RESTORED, STUDENTS, Training, plan  # noqa: E402
+from mmsampriors.command_line import ConfigOptions  # noqa: E402
 from mmsampriors.data_preparation.degradations import ROBUSTNESS  # noqa: E402
 
 
@@ -82,7 +81,7 @@ def parse_args():
     parser.add_argument(
         '--set',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         default={},
         metavar='model.spd.KEY=VALUE',
         help='changes of the method, for ablations',

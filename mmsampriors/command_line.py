@@ -5,6 +5,7 @@ Light on purpose: a wrong option is told at once, and a person sees within a sec
 
 import argparse
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -17,10 +18,51 @@ from mmengine.config import DictAction
 TALKATIVE = 'albumentations|controlnet_aux|diffusers|importlib|mmagic|mmcv|mmengine|pkg_resources|timm|transformers'
 
 
+class ConfigOptions(DictAction):
+    """``--cfg-options`` that keeps the white space in a value.
+
+    mmengine 0.10.7 takes every space out of a value, so that a path with one names another place. Here white space goes
+    at both ends of a value and of the elements of a list only.
+    """
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        for option in values:
+            if not re.match(r'[^=\s]+=', option):
+                parser.error(
+                    f'{option_string} takes KEY=VALUE, found {option!r}: a value with white space needs quotes, as in '
+                    '"KEY=/my photographs/rain", and there is no white space around ='
+                )
+        super().__call__(parser, namespace, values, option_string)
+
+    @staticmethod
+    def _parse_iterable(text: str):
+        """The value that a text says: ``1,2``, ``[a, b]``, ``[(1, 2), (3, 4)]``, or a single one."""
+        text = text.strip().strip('\'"').strip()
+        bracketed = text[:1] + text[-1:] in ('[]', '()')
+        parts = _split_at_commas(text[1:-1] if bracketed else text)
+        if not bracketed and parts in ([text], []):
+            return DictAction._parse_int_float_bool(text)
+        parts = map(ConfigOptions._parse_iterable, parts)
+        return tuple(parts) if text.startswith('(') and bracketed else list(parts)
+
+
+def _split_at_commas(text: str) -> list:
+    """The parts between the commas that stand in no brackets; none after a last comma."""
+    parts, depth = [''], 0
+    for letter in text:
+        depth += (letter in '([') - (letter in ')]')
+        if letter == ',' and not depth:
+            parts.append('')
+        else:
+            parts[-1] += letter
+    return parts if parts[-1].strip() else parts[:-1]
+
+
 def add_common_options(parser: argparse.ArgumentParser):
     """The options that mmagic's train and test tools share."""
     parser.add_argument('--work-dir', help='folder of logs, checkpoints and exports')
     add_cfg_options(parser)
+    add_no_check(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     add_debug(parser)
@@ -31,9 +73,18 @@ def add_cfg_options(parser: argparse.ArgumentParser):
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         help='settings that override the config, as key=value, e.g. model.spd.distill.loss_weight=0.2; lists as '
-        'key="[a,b]" or key=a,b, without white space',
+        'key="[a,b]" or key=a,b; "key=value" where a value has white space',
+    )
+
+
+def add_no_check(parser: argparse.ArgumentParser):
+    """The option that skips the reading of all images."""
+    parser.add_argument(
+        '--no-check',
+        action='store_true',
+        help='do not read each image before the work starts; only the folders must be there',
     )
 
 

@@ -29,6 +29,7 @@ from .files import written_whole
 OWN_NAME = __package__
 OWN_FOLDER = osp.dirname(osp.abspath(__file__))
 JPEG_MODULE = 'mmagic.datasets.transforms.random_degradations'
+DATASET_MODULE = 'mmengine.dataset.base_dataset'
 LOOPS_MODULE = 'mmagic.engine.runner.multi_loops'
 CHECKPOINT_MODULE = 'mmengine.hooks.checkpoint_hook'
 PREPROCESSOR_MODULE = 'mmagic.models.data_preprocessors.data_preprocessor'
@@ -403,6 +404,37 @@ def write_files_whole():
     LocalBackend.put = put
 
 
+def _name_files():
+    kind = sys.modules[DATASET_MODULE].Compose
+    upstream_call = kind.__call__
+    if getattr(upstream_call, 'mended', False):
+        return
+
+    def __call__(self, data):
+        try:
+            return upstream_call(self, data)
+        except Exception as error:
+            paths = [value for key, value in data.items() if key.endswith('_path') and isinstance(value, str)]
+            if not paths or any(path in str(error) for path in paths):
+                raise
+            raise RuntimeError(
+                f'{" or ".join(paths)} cannot be loaded ({type(error).__name__}: {str(error).strip()}): look whether '
+                'the file is there and whole, and whether it fits the steps of the pipeline'
+            ) from error
+
+    __call__.mended = True
+    kind.__call__ = __call__
+
+
+@_up_to('mmengine', '0.10.7')
+def name_files_that_cannot_be_loaded():
+    """mmengine 0.10.7 does not say of which sample a pipeline failed, and OpenCV not of which file.
+
+    Can go when mmengine does.
+    """
+    _after_import(DATASET_MODULE, _name_files)
+
+
 def apply():
     """Applies every repair that this environment needs; a second call changes nothing."""
     resolve_config_packages()
@@ -417,6 +449,7 @@ def apply():
     find_best_metric_with_prefix()
     allow_mmengine_checkpoints()
     write_files_whole()
+    name_files_that_cannot_be_loaded()
 
 
 apply()

@@ -246,3 +246,19 @@ def test_repairs_leave_later_versions_alone(tmp_path):
         """,
         folder=tmp_path,
     )
+
+
+def test_a_pipeline_that_fails_names_its_files():
+    from mmengine.dataset import Compose
+
+    def fail(data):
+        raise ValueError(f'no luck{data.get("hint", "")}')
+
+    data = dict(img_path='a/x.png', gt_path='b/x.png', sample_idx=3)
+    with pytest.raises(RuntimeError, match='a/x.png or b/x.png cannot be loaded .ValueError: no luck.') as error:
+        Compose([fail])(dict(data))
+    assert isinstance(error.value.__cause__, ValueError)
+    for known in (dict(sample_idx=3), dict(data, hint=': b/x.png')):  # nothing to name, or named already
+        with pytest.raises(ValueError, match='no luck'):
+            Compose([fail])(known)
+    assert Compose([lambda data: data])(data) is data

@@ -12,13 +12,14 @@ import sys
 # A script in a checkout runs the checkout, whatever is installed.
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
-from mmsampriors.command_line import add_cfg_options, add_debug, run_tool
+from mmsampriors.command_line import add_cfg_options, add_debug, add_no_check, run_tool
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='config file; model.spd.masks says what is computed and where it goes')
     add_cfg_options(parser)
+    add_no_check(parser)
     add_debug(parser)
     parser.add_argument(
         '--shard',
@@ -52,15 +53,15 @@ def main(args):
 
     from mmsampriors.checks.pair_check import check_data
     from mmsampriors.datasets.stored_masks import carry_masks, fill_masks, stored_source_of
-    from mmsampriors.engine.launch import read_config
+    from mmsampriors.engine.launch import override, read_config
     from mmsampriors.engine.restorer import restorer_of
     from mmsampriors.registry import DATASETS, is_a
 
     cfg = read_config(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    override(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmagic'))
     source = stored_source_of(cfg)
-    check_data(cfg)
+    check_data(cfg, images=not args.no_check)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     hooks = [hook for hook in cfg.get('custom_hooks', []) if is_a(hook, 'MaskCacheHook')]
     carry_masks(dataset, source, tuple(name for hook in hooks for name in hook.get('neutral', ())))

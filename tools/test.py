@@ -24,6 +24,9 @@ def parse_args():
         help='one more file for the metrics, .json, .yaml or .pkl, under the names that '
         'mmagic gives them; those of the refined images begin with refined/',
     )
+    parser.add_argument(
+        '--allow-partial', action='store_true', help='test a checkpoint that lacks weights of the model, with a warning'
+    )
     add_common_options(parser)
     return parser.parse_args()
 
@@ -45,11 +48,11 @@ def main(args):
     if args.refined and not is_a(cfg.model, 'SPDModel'):
         raise ValueError(f'--refined needs the config of an SPDModel, and {args.config} has {cfg.model.type}')
     sets = sets_of(cfg)
-    check_data(cfg, training=False)
+    check_data(cfg, training=False, images=not args.no_check)
     with process_group(cfg):
         # The refined images first: a checkpoint without a refiner shows at once, and not after the student's test.
-        metrics = {'refined': test(cfg, refined=True)} if args.refined else {}
-        metrics = {'student': test(cfg, refined=False), **metrics}
+        metrics = {'refined': test(cfg, True, args.allow_partial)} if args.refined else {}
+        metrics = {'student': test(cfg, False, args.allow_partial), **metrics}
         if is_main_process():
             results = {image: by_set(values, sets) for image, values in metrics.items()}
             save_results(cfg.work_dir, results, config=args.config, checkpoint=args.checkpoint)

@@ -30,6 +30,7 @@ def parse_args():
 def main(args):
     from mmsampriors.checks.config_check import check_config, check_training
     from mmsampriors.checks.pair_check import check_data
+    from mmsampriors.checks.resume_check import check_resume
     from mmsampriors.engine.console import ConsoleRunner
     from mmsampriors.engine.launch import enable_amp, enable_auto_scale_lr, load_config, process_group
     from mmsampriors.engine.optim.cpu_memory import keep_freed_memory
@@ -44,7 +45,8 @@ def main(args):
         return rehearse_training(cfg)
     check_config(cfg)
     check_training(cfg)
-    check_data(cfg)
+    check_resume(cfg)
+    check_data(cfg, images=not args.no_check)
     keep_freed_memory()
     with process_group(cfg):
         ConsoleRunner.from_cfg(cfg).train()

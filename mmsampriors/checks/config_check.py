@@ -4,20 +4,23 @@ import inspect
 import logging
 import os.path as osp
 from copy import deepcopy
-from typing import Iterator, NamedTuple, Tuple
+from typing import Iterator, Tuple
 
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 
 from mmsampriors.command_line import message_of
-from mmsampriors.internals import base_files
 from mmsampriors.models import SPDModel
 from mmsampriors.models.network_probe import probe_network
 from mmsampriors.registry import MODELS, TASK_UTILS, build_part, is_a
 
+from .config_keys import ConfigFile, check_keys
+from .length_check import check_length
 from .names import check_names
 from .spd_config import check_spd
+
+TRAINING_KEYS = ('train_dataloader', 'train_cfg', 'optim_wrapper')
 
 
 def check_config(cfg: Config):
@@ -25,9 +28,11 @@ def check_config(cfg: Config):
 
     Raises:
         ValueError: Model without hook, hook without model, a base whose model is no BaseEditModel, wrong ``model.spd``,
-            or a top-level ``spd`` that was changed and has no effect.
+            or a top-level ``spd`` that was changed and has no effect. For any config: a misspelt top-level key.
     """
     check_names(cfg.to_dict())
+    file = ConfigFile.of(cfg.filename) if cfg.filename and osp.isfile(cfg.filename) else None
+    check_keys(cfg, file)
     hooks = cfg.get('custom_hooks', [])
     has_model, has_hook = is_a(cfg.model, 'SPDModel'), any(is_a(hook, 'SPDScheduleHook') for hook in hooks)
     if has_hook and not has_model:
@@ -42,7 +47,6 @@ def check_config(cfg: Config):
             'model.type is mmsampriors.SPDModel, but custom_hooks has no SPDScheduleHook: write custom_hooks = '
             "_base_.get('custom_hooks', []) + _base_.spd_hooks"
         )
-    file = _ConfigFile.of(cfg.filename) if cfg.filename and osp.isfile(cfg.filename) else None
     _check_inherited(cfg, file)
     _check_model(cfg.model)
     check_spd(cfg.model.get('spd'))
@@ -52,22 +56,28 @@ def check_config(cfg: Config):
 def check_training(cfg: Config):
     """Refuses an SPDModel's config whose network cannot be distilled, or that can only test. Builds the student once.
 
+    Of any config: warns of learning rates that are laid out for another length of training.
+
     Raises:
         ValueError: The network does not map an image to an image of its size (super-resolution, video, two pictures),
-            the config lacks what training needs, or loads images of other channels than the network takes.
+            the config lacks what training needs, is too short for its stages, or loads images of other channels than
+            the network takes.
     """
     if not is_a(cfg.model, 'SPDModel'):
+        if all(cfg.get(key) for key in TRAINING_KEYS):
+            check_length(cfg)
         return
     with torch.random.fork_rng(devices=[]):
         _check_parts(cfg.model.spd)
         probe = probe_network(build_part(MODELS, deepcopy(cfg.model.generator)))
-    missing = [key for key in ('train_dataloader', 'train_cfg', 'optim_wrapper') if not cfg.get(key)]
+    missing = [key for key in TRAINING_KEYS if not cfg.get(key)]
     if missing:
         raise ValueError(
             f"the config lacks {', '.join(missing)}, so it can only test, as mmagic's Restormer configs "
             "do: inherit a schedule beside it, 'mmsampriors::_base_/schedules/restormer_derain.py' (or "
             'restormer_deblur.py, restormer_denoise.py, restormer_denoise_gaussian.py)'
         )
+    check_length(cfg)
     pipeline = cfg.train_dataloader.dataset.get('pipeline', [])
     _check_channels(pipeline, probe.image_channels)
     _warn_of_noise(pipeline)
@@ -145,25 +155,6 @@ def _inherited_type(file):
             if kind:
                 return kind
     return None
-
-
-class _ConfigFile(NamedTuple):
-    """A config file, what it says with all that it inherits, and the files that it inherits."""
-
-    path: str
-    config: Config
-    bases: list
-
-    @classmethod
-    def of(cls, path: str) -> '_ConfigFile':
-        bases = [cls.of(base) for base in base_files(path)]
-        return cls(path, Config.fromfile(path, import_custom_modules=False), bases)
-
-    def family(self):
-        """The file, and all that it inherits."""
-        yield self
-        for base in self.bases:
-            yield from base.family()
 
 
 def _check_model(model):

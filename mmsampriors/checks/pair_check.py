@@ -1,50 +1,101 @@
 """Looks at the images of a config before anything is trained on them."""
 
+import logging
 import os
 import os.path as osp
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Iterator, Optional, Tuple
 
+import numpy as np
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from mmsampriors.registry import DATASETS, is_a
+from mmsampriors.masks import LabelMaps, MaskStoreError, build_store
+from mmsampriors.registry import DATASETS, MODELS, TRANSFORMS, build_part, is_a
+
+from .checked_files import CheckedFiles
+from .same_scene import mismatch
 
 END_OF_FILE = {'PNG': b'IEND', 'JPEG': b'\xff\xd9'}
+ORIENTATION = 0x0112  # of EXIF
 THREADS = 16
 #: Where a launcher writes a process's rank; the others write RANK, as torchrun does.
 RANKS = dict(slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
+#: Loader to the image whose masks its samples carry, or validation asks for.
+MASKS_OF = dict(train_dataloader='gt_path', val_dataloader='img_path')
+REFINING_HOOKS = ('RefinedPSNRHook', 'SPDVisualizationHook')
+LISTED = 50  # bad files that an error lists
 
 
-def check_data(cfg: Config, training: bool = True):
+def check_data(cfg: Config, training: bool = True, images: bool = True):
     """Checks that the folders of a config's data sets are there and that their images can be used.
 
-    Only headers and the last bytes are read, by the first process of a run.
+    The first process of a run reads each image once, through the ``LoadImageFromFile`` of its pipeline, so that the
+    check sees what training will see: sizes, and which way up an image with an EXIF orientation is. Both images of a
+    pair must show the same scene (:mod:`.same_scene`), and label maps (``LabelMapMasks``) must fit. What was good is
+    noted in the work folder, in ``checked_images.json``, and not read again until its size or date changes.
 
     Args:
         cfg (Config): The config. Its ``data_help``, where it has one, is shown when a folder is missing.
         training (bool): Whether to look at training and validation sets, or else at the test sets.
+        images (bool): Whether to look into the folders, or at nothing but their being there (``--no-check``).
 
     Raises:
         FileNotFoundError: A folder or the other image of a pair is missing.
-        ValueError: An image cannot be read, is cut off, has another size than its partner, or is smaller than the
-            patch that the pipeline cuts out.
+        ValueError: An image cannot be decoded, is cut off, has another size than its partner or shows another scene,
+            or is smaller than the patch that the pipeline cuts out. All bad files are listed.
     """
-    if not _is_first_process(cfg.get('launcher', 'none')):
+    if not is_first_process(cfg.get('launcher', 'none')):
         return
-    loaders = [cfg.get(name) for name in (('train_dataloader', 'val_dataloader') if training else ('test_dataloader',))]
-    loaders = [loader for group in loaders if group for loader in (group if isinstance(group, list) else [group])]
-    sets = [dataset for loader in loaders for dataset in _innermost(loader['dataset'])]
-    for dataset in sets:
+    names = ('train_dataloader', 'val_dataloader') if training else ('test_dataloader',)
+    sets = [(name, dataset) for name in names for dataset in _data_sets(cfg.get(name))]
+    for _, dataset in sets:
         _check_folders(dataset, cfg.get('data_help', ''))
+    if not images:
+        return
     init_default_scope(cfg.get('default_scope', 'mmagic'))
-    for dataset in sets:
-        _check_images(dataset)
+    record = CheckedFiles(cfg.get('work_dir') and osp.join(cfg.work_dir, 'checked_images.json'))
+    problems = {}
+    for name, dataset in sets:
+        problems.update(_check_images(dataset, record, _label_maps(cfg, name), MASKS_OF.get(name)))
+    record.save()
+    _refuse(problems)
 
 
-def _is_first_process(launcher: str) -> bool:
+def _data_sets(loaders) -> Iterator[dict]:
+    """The innermost data sets of one loader, of several, or of none."""
+    for loader in loaders if isinstance(loaders, list) else [loaders] if loaders else []:
+        yield from _innermost(loader['dataset'])
+
+
+def _label_maps(cfg, name) -> Optional[LabelMaps]:
+    """The label maps that a user has on disk for a loader's images; None where none are wanted."""
+    masks = cfg.model.get('spd', {}).get('masks') if cfg.get('model') else None
+    refines = name == 'train_dataloader' or any(
+        is_a(hook, kind) for hook in cfg.get('custom_hooks', []) for kind in REFINING_HOOKS
+    )
+    if not masks or not is_a(masks, 'LabelMapMasks') or name not in MASKS_OF or not refines:
+        return None
+    return build_store(build_part(MODELS, masks).store(''))
+
+
+def _refuse(problems: dict):
+    """Lists all problems in one error; ``problems`` maps each message to the kind of its error."""
+    if not problems:
+        return
+    kind = FileNotFoundError if all(one is FileNotFoundError for one in problems.values()) else ValueError
+    if len(problems) == 1:
+        raise kind(next(iter(problems)))
+    listed = ''.join(f'\n- {message}' for message in list(problems)[:LISTED])
+    more = f'\n... and {len(problems) - LISTED} more' if len(problems) > LISTED else ''
+    raise kind(f'{len(problems)} images or pairs cannot be used:{listed}{more}')
+
+
+def is_first_process(launcher: str) -> bool:
     """Whether this process has rank 0. It is asked before the process group is there: mmengine sets RANK later."""
     return int(os.environ.get(RANKS.get(launcher, 'RANK'), 0)) == 0
 
@@ -72,48 +123,172 @@ def _check_folders(dataset, data_help):
             )
 
 
-def _check_images(dataset):
-    pairs = [
-        (info['img_path'], info.get('gt_path')) for info in _infos(dataset) if isinstance(info.get('img_path'), str)
-    ]
-    if not pairs:
-        return
-    patch = _patch_size(dataset.get('pipeline', []))
-    with ThreadPoolExecutor(THREADS) as pool:
-        checked = pool.map(lambda pair: _check_pair(*pair, patch), pairs)
-        for _ in tqdm(checked, f'checking {dataset.get("data_root", "")}', len(pairs), unit='pair', leave=False):
-            pass
+@dataclass
+class Sample:
+    """One sample of a data set: its files, and how they are read.
+
+    Args:
+        paths (dict[str, str]): Key of the image, ``img`` or ``gt``, to its file.
+        loaders (dict[str, BaseTransform]): Key to what loads it.
+        patch (int): Side of the patch that is cut out, in pixels; 0 where there is none.
+        store (LabelMaps, optional): Holds the label map of ``masks_of``, a path.
+    """
+
+    paths: dict
+    loaders: dict
+    patch: int
+    store: Optional[LabelMaps] = None
+    masks_of: str = ''
+    problems: dict = field(default_factory=dict)
+
+    @property
+    def files(self) -> list:
+        """All files of the sample."""
+        return [*self.paths.values(), *([str(self.store.path_of(self.masks_of))] if self.store else [])]
+
+    def check(self, record: CheckedFiles) -> dict:
+        """What is wrong with the sample: messages to the kind of their error."""
+        how = repr(list(self.loaders.values()))
+        size = record.find(self.files, how)
+        if size is None:
+            size = self._read()
+            if size and not self.problems:
+                record.note(self.files, how, size)
+        if size and min(size) < self.patch:
+            self.problems[
+                f'{next(iter(self.paths.values()))} is {size[0]}x{size[1]} and the train pipeline cuts out '
+                f'{self.patch}x{self.patch}: set a smaller gt_patch_size, or take the image out'
+            ] = ValueError
+        return self.problems
+
+    def _read(self) -> Optional[Tuple[int, int]]:
+        """Reads all files and compares them; gives width and height of the first."""
+        images = {key: self._image(key) for key in self.paths}
+        sizes = [(image.shape[1], image.shape[0]) for image in images.values() if image is not None]
+        if all(image is not None for image in images.values()) and {'img', 'gt'} <= set(images):
+            self._compare(images)
+        if self.store and sizes:
+            self._check_masks(sizes[-1])
+        return sizes[0] if sizes else None
+
+    def _image(self, key) -> Optional[np.ndarray]:
+        path = self.paths[key]
+        try:
+            image_size(path)
+            return self.loaders[key].transform({f'{key}_path': path})[key]
+        except (FileNotFoundError, ValueError) as error:
+            self.problems[str(error)] = type(error) if isinstance(error, FileNotFoundError) else ValueError
+        except Exception as error:  # whatever a decoder raises
+            reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+            self.problems[f'{path} cannot be decoded, it is damaged ({reason[0]}): get it again'] = ValueError
+        return None
+
+    def _compare(self, images):
+        image, target = images['img'], images['gt']
+        path, partner = self.paths['img'], self.paths['gt']
+        sizes = [f'{one.shape[1]}x{one.shape[0]}' for one in (image, target)]
+        message = None
+        if sizes[0] != sizes[1]:
+            message = (
+                f'a pair has images of different sizes: {path} is {sizes[0]} and {partner} is {sizes[1]}. SPD restores '
+                'an image at its own size'
+            )
+        else:
+            found = mismatch(image, target)
+            message = found and f'{path} and {partner} {found}'
+        if message:
+            self.problems[message + _orientations(path, partner)] = ValueError
+
+    def _check_masks(self, size):
+        try:
+            found = self.store.load(self.masks_of).size[::-1]
+        except MaskStoreError as error:
+            self.problems[str(error)] = ValueError
+            return
+        if tuple(found) != size:
+            self.problems[
+                f'the label map {self.store.path_of(self.masks_of)} is {found[0]}x{found[1]} and its image '
+                f'{self.masks_of} is {size[0]}x{size[1]}: make it anew'
+            ] = ValueError
 
 
-def _infos(dataset):
-    """What the data set lists, without its pipeline."""
-    infos = DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': True}).load_data_list()
+def _orientations(*paths) -> str:
+    """Which of the images have an EXIF orientation that turns them, and what to do about it."""
+    turned = [f'{path} ({value})' for path in paths if (value := _orientation(path)) != 1]
+    return (
+        f'. EXIF orientations turn images when they are loaded: {", ".join(turned)}. Where pixels are right as they '
+        'are stored, take the tag out (exiftool -Orientation= FILES)'
+        if turned
+        else ''
+    )
+
+
+def _orientation(path):
+    with Image.open(path) as image:
+        return image.getexif().get(ORIENTATION, 1)
+
+
+def _check_images(dataset, record: CheckedFiles, store, masks_key) -> dict:
+    """What is wrong with the images of a data set: messages to the kind of their error."""
+    built = DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': True})
+    infos = built.load_data_list()
     if not infos:
         raise FileNotFoundError(f'the data set at {dataset.get("data_root")} is empty: no image is in its folders')
-    return infos
+    samples = list(_samples(dataset, infos, store, masks_key))
+    _say_unused(built, infos)
+    problems = {}
+    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+        checked = pool.map(lambda sample: sample.check(record), samples)
+        for found in tqdm(checked, f'checking {dataset.get("data_root", "")}', len(samples), unit='pair', leave=False):
+            problems.update(found)
+    return problems
+
+
+def _samples(dataset, infos, store, masks_key) -> Iterator[Sample]:
+    loaders = _loaders(dataset.get('pipeline', []))
+    patch = _patch_size(dataset.get('pipeline', []))
+    for info in infos:
+        paths = {key: info.get(f'{key}_path') for key in loaders}
+        paths = {key: path for key, path in paths.items() if isinstance(path, str) and '://' not in path}
+        if paths:
+            yield Sample(paths, loaders, patch, store, info.get(masks_key, '') if store else '')
+
+
+def _loaders(pipeline) -> dict:
+    """Key to what loads it in a pipeline; what mmagic loads images with by default where no step does."""
+    steps = [step for step in pipeline if step.get('type') == 'LoadImageFromFile']
+    steps = steps or [dict(type='LoadImageFromFile', key=key) for key in ('img', 'gt')]
+    local = [step for step in steps if not step.get('backend_args')]
+    # As stored: what comes after decoding changes no size, and a cache would keep all images in memory.
+    plain = dict(use_cache=False, to_float32=False, to_y_channel=False, save_original_img=False)
+    return {step['key']: TRANSFORMS.build({**step, **plain}) for step in local if step['key'] in ('img', 'gt')}
+
+
+def _say_unused(dataset, infos):
+    """Warns of images in the other folders of a data set that no image in the first folder asks for."""
+    folders = getattr(dataset, 'data_prefix', {})
+    if getattr(dataset, 'use_ann_file', True) or not hasattr(dataset, 'search_key'):
+        return
+    for key in set(folders) - {dataset.search_key}:
+        listed = dataset.file_backend.list_dir_or_file(
+            folders[key], list_dir=False, suffix=dataset.img_suffix, recursive=dataset.recursive
+        )
+        used = {osp.normpath(info[f'{key}_path']) for info in infos}
+        unused = sorted({osp.normpath(osp.join(folders[key], file)) for file in listed} - used)
+        if unused:
+            print_log(
+                f'{len(unused)} of the {key!r} images in {folders[key]} are not used, because '
+                f'{folders[dataset.search_key]} has no image of their name: {", ".join(unused[:3])}'
+                f'{", ..." if unused[3:] else ""}',
+                logger='current',
+                level=logging.WARNING,
+            )
 
 
 def _patch_size(pipeline) -> int:
     """The largest patch that must fit into an image, in pixels; 0 where none is cut out or images are padded first."""
     sizes = [step['gt_patch_size'] for step in pipeline if step['type'] == 'PairedRandomCrop']
     return 0 if any(is_a(step, 'PadToPatch') for step in pipeline) else max(sizes, default=0)
-
-
-def _check_pair(path: str, partner: Optional[str], patch: int):
-    size = image_size(path)
-    if partner is None:
-        return
-    other = image_size(partner)
-    if size != other:
-        raise ValueError(
-            f'a pair has images of different sizes: {path} is {size[0]}x{size[1]} and {partner} is '
-            f'{other[0]}x{other[1]}. SPD restores an image at its own size'
-        )
-    if min(size) < patch:
-        raise ValueError(
-            f'{path} is {size[0]}x{size[1]} and the train pipeline cuts out {patch}x{patch}: set a smaller '
-            'gt_patch_size, or take the image out'
-        )
 
 
 def image_size(path: str) -> Tuple[int, int]:

@@ -15,6 +15,8 @@ from mmsampriors.masks import ImageMasks
 from mmsampriors.models import Regions
 from mmsampriors.registry import MODELS, build_part
 
+from .pretrained import refuse_misfit, weights_of
+
 
 @dataclass
 class Comparison:
@@ -45,6 +47,8 @@ def compare_on_pairs(model_cfg: dict, states: Dict[str, dict], refiner: str, dat
         data (str): Folder with ``input`` and ``target``, images of the same names; read as RGB.
     """
     model = build_part(MODELS, model_cfg).eval()
+    for name, state in states.items():
+        refuse_misfit(state, weights_of(model, 'generator'), name, 'Compare trainings of one network')
     comparisons = []
     for file in sorted(os.listdir(osp.join(data, 'input'))):
         images = {kind: cv2.imread(osp.join(data, kind, file))[..., ::-1] for kind in ('input', 'target')}

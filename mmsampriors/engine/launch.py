@@ -5,10 +5,13 @@ import contextlib
 import gc
 import os
 import os.path as osp
+from typing import Optional
 
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
+
+from mmsampriors.checks.config_keys import check_overrides
 
 
 def read_config(path: str) -> Config:
@@ -22,6 +25,16 @@ def read_config(path: str) -> Config:
     return Config.fromfile(path)
 
 
+def override(cfg: Config, options: Optional[dict]):
+    """Puts the values of ``--cfg-options`` into a config.
+
+    Raises:
+        ValueError: Nothing would read one of them.
+    """
+    check_overrides(cfg, options or {})
+    cfg.merge_from_dict(options or {})
+
+
 def load_config(args: argparse.Namespace) -> Config:
     """Reads the config that ``args`` name, with their overrides and work folder.
 
@@ -31,8 +44,7 @@ def load_config(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config)
     cfg.launcher = args.launcher
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+    override(cfg, args.cfg_options)
     if args.work_dir:
         cfg.work_dir = args.work_dir
         # mmagic's configs send checkpoints to ./work_dirs whatever the work folder is; None is the work folder.

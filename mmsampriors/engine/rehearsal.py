@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 
 from mmsampriors.checks.config_check import check_config, check_training
 from mmsampriors.checks.pair_check import check_data
+from mmsampriors.checks.resume_check import check_resume
 from mmsampriors.command_line import message_of
 from mmsampriors.datasets.stored_masks import ImagePaths, datasets_with_pipeline
 from mmsampriors.masks import ImageMasks, MaskCache, build_store
@@ -49,7 +50,7 @@ class Stage(NamedTuple):
 def problems_of(cfg: Config) -> List[str]:
     """What training would refuse, all of it: each message once."""
     found = []
-    for check in (check_config, check_training, check_data):
+    for check in (check_config, check_training, check_resume, check_data):
         try:
             check(cfg)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:

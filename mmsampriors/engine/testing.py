@@ -5,25 +5,43 @@ import os.path as osp
 
 from mmengine.hooks import Hook
 
+from mmsampriors.models.unwrapped import unwrapped
 from mmsampriors.registry import SCOPE, is_a
 
 from .console import ConsoleRunner
 from .export import stock_model, student_weights
+from .pretrained import misfit, refuse_misfit, weights_of, without_wrapper
+
+PARTIAL = 'Take a checkpoint that this config trained. To test it as it is, add --allow-partial'
 
 
-class StudentOnlyHook(Hook):
-    """Takes SPF unit and refiner out of a training checkpoint before it is loaded."""
+class FittingCheckpointHook(Hook):
+    """Refuses a checkpoint that lacks weights of what is tested, and takes SPF unit and refiner out of it where the
+    student is tested alone.
+
+    Args:
+        refined (bool): Whether refined images are tested.
+        allow_partial (bool): Whether weights that are missing are a warning.
+    """
+
+    def __init__(self, refined: bool, allow_partial: bool):
+        self.refined, self.allow_partial = refined, allow_partial
 
     def after_load_checkpoint(self, runner, checkpoint):
-        checkpoint['state_dict'] = student_weights(checkpoint.get('state_dict', checkpoint))
-
-
-class RefinerNeededHook(Hook):
-    """Refuses a checkpoint without SPF unit and refiner."""
-
-    def after_load_checkpoint(self, runner, checkpoint):
-        if not any(key.startswith('refiner.') for key in checkpoint.get('state_dict', checkpoint)):
+        found = checkpoint.get('state_dict', checkpoint)
+        if self.refined and not any(key.startswith('refiner.') for key in without_wrapper(found)):
             raise ValueError('--refined needs a training checkpoint of an SPDModel; this one holds no refiner')
+        model = unwrapped(runner.model)
+        whole = self.refined or not hasattr(model, 'generator')
+        expected = weights_of(model) if whole else weights_of(model, 'generator')
+        if self.allow_partial:
+            message = misfit(found, expected)
+            if message:
+                runner.logger.warning(f'--allow-partial: the checkpoint does not fit the model: {message}')
+        else:
+            refuse_misfit(found, expected, type(model).__name__, PARTIAL)
+        if not self.refined:
+            checkpoint['state_dict'] = student_weights(found)
 
 
 class KeepMetricsHook(Hook):
@@ -54,11 +72,11 @@ def config_of(cfg, refined):
     return cfg
 
 
-def test(cfg, refined):
-    """Runs the test loop and gives its metrics, ``prefix/name`` to value."""
+def test(cfg, refined, allow_partial=False):
+    """Runs the test loop and gives its metrics, ``prefix/name`` to value; see :class:`FittingCheckpointHook`."""
     kept = KeepMetricsHook()
     runner = ConsoleRunner.from_cfg(config_of(cfg, refined))
-    runner.register_hook(RefinerNeededHook() if refined else StudentOnlyHook())
+    runner.register_hook(FittingCheckpointHook(refined, allow_partial))
     runner.register_hook(kept, 'LOWEST')
     runner.test()
     return kept.metrics

@@ -6,7 +6,16 @@ At the root is what travels: the masks of an image, as tensors and as runs. ``sa
 from .image_masks import ImageMasks, boxes_of
 from .iou import pairwise_iou
 from .run_masks import RunMasks
-from .sam import SAM_BUILDERS, TINY_AUTOMATIC, MaskEngine, build_sam, checkpoint_id, register_sam
+from .sam import (
+    META_AUTOMATIC,
+    SAM_AUTOMATIC,
+    SAM_BUILDERS,
+    TINY_AUTOMATIC,
+    MaskEngine,
+    build_sam,
+    checkpoint_id,
+    register_sam,
+)
 from .store import Filled, ImageFile, LabelMaps, MaskCache, MaskStore, MaskStoreError, build_store, fill_cache
 
 __all__ = [
@@ -23,9 +32,11 @@ __all__ = [
     'MaskEngine',
     'MaskStore',
     'MaskStoreError',
+    'META_AUTOMATIC',
     'pairwise_iou',
     'register_sam',
     'RunMasks',
+    'SAM_AUTOMATIC',
     'SAM_BUILDERS',
     'TINY_AUTOMATIC',
 ]

@@ -1,19 +1,22 @@
 """Bad data is one clear error, before any training."""
 
+import os.path as osp
 import re
 import shutil
 
 import numpy as np
 import pytest
+import skimage.data
 from mmengine.config import Config
-from PIL import Image
+from PIL import Image, ImageOps
 
+from mmsampriors.checks import pair_check
 from mmsampriors.checks.pair_check import check_data, image_size
 
 
-def photograph(path, width=40, height=32):
+def photograph(path, width=40, height=32, seed=0):
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     Image.fromarray(pixels).save(path)
 
 
@@ -100,6 +103,133 @@ def test_padding_makes_room_for_the_patch(cfg):
     crop = dict(type='PairedRandomCrop', gt_patch_size=33)
     cfg.train_dataloader.dataset.pipeline = [dict(type='mmsampriors.PadToPatch'), crop]
     check_data(cfg)
+
+
+def oriented(path, value):
+    """Gives an image file an EXIF orientation."""
+    with Image.open(path) as image:
+        exif = image.getexif()
+        exif[0x0112] = value
+        image.load()
+        image.save(path, exif=exif)
+
+
+@pytest.fixture
+def scenes(cfg, tmp_path):
+    """Pairs of photographs of 64 by 48 pixels, as PNG and, for EXIF, as JPEG."""
+    names = ('astronaut', 'chelsea')
+    for kind in ('input', 'target'):
+        shutil.rmtree(tmp_path / kind)
+        (tmp_path / kind).mkdir()
+        for name in names:
+            Image.fromarray(getattr(skimage.data, name)()).resize((64, 48)).save(tmp_path / kind / f'{name}.jpg')
+    return cfg
+
+
+BACKENDS = [dict(imdecode_backend='cv2'), dict(imdecode_backend='pillow'), {}]
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+@pytest.mark.parametrize('value, turn', [(3, 'rotated by 180 degrees'), (2, 'mirrored left to right')])
+def test_an_orientation_of_one_image_alone_is_refused(scenes, tmp_path, backend, value, turn):
+    load = [dict(type='LoadImageFromFile', key=key, **backend) for key in ('img', 'gt')]
+    scenes.train_dataloader.dataset.pipeline = load
+    for name in ('astronaut', 'chelsea'):
+        oriented(tmp_path / 'target' / f'{name}.jpg', value)
+    with pytest.raises(ValueError) as error:
+        check_data(scenes)
+    message = str(error.value)
+    assert message.count(f'only when one is {turn}') == 2 and message.count(f'.jpg ({value})') == 2
+    assert 'exiftool -Orientation=' in message
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_pairs_that_are_turned_alike_are_accepted(scenes, tmp_path, backend):
+    load = [dict(type='LoadImageFromFile', key=key, **backend) for key in ('img', 'gt')]
+    scenes.train_dataloader.dataset.pipeline = load
+    for kind in ('input', 'target'):
+        oriented(tmp_path / kind / 'astronaut.jpg', 6)
+    check_data(scenes)
+    # Stored as 48 by 64 and turned by the loader: the raw sizes differ, and the pair is good.
+    path = tmp_path / 'target' / 'astronaut.jpg'
+    with Image.open(path) as image:
+        upright = ImageOps.exif_transpose(image)
+        upright.load()
+    upright.save(path)
+    check_data(scenes)
+    for step in scenes.train_dataloader.dataset.pipeline:
+        step.color_type = 'color_ignore_orientation'
+    with pytest.raises(ValueError, match='astronaut.jpg is 64x48 and .*astronaut.jpg is 48x64'):
+        check_data(scenes)
+
+
+def test_all_bad_files_are_listed_at_once(cfg, tmp_path, capfd):
+    broken = tmp_path / 'input' / 'a.png'
+    content = bytearray(broken.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    broken.write_bytes(content)
+    (tmp_path / 'target' / 'b.png').unlink()
+    with pytest.raises(ValueError, match='2 images or pairs cannot be used') as error:
+        check_data(cfg)
+    assert f'- {broken} cannot be' in str(error.value) and 'target/b.png is missing' in str(error.value)
+    check_data(cfg, images=False)
+    shutil.rmtree(tmp_path / 'target')
+    with pytest.raises(FileNotFoundError):
+        check_data(cfg, images=False)
+
+
+def test_what_was_good_is_not_read_again(cfg, tmp_path, monkeypatch):
+    cfg.work_dir = str(tmp_path / 'work')
+    check_data(cfg)
+    read = []
+    monkeypatch.setattr(pair_check, 'image_size', lambda path: read.append(path) or image_size(path))
+    check_data(cfg)
+    assert not read
+    photograph(tmp_path / 'input' / 'a.png', seed=1)
+    with pytest.raises(ValueError, match=r'a\.png do not show the same scene|a\.png show the same scene only'):
+        check_data(cfg)
+    assert sorted(osp.basename(path) for path in read) == ['a.png', 'a.png']
+    cfg.train_dataloader.dataset.pipeline[0].gt_patch_size = 33
+    photograph(tmp_path / 'input' / 'a.png')
+    with pytest.raises(ValueError, match='cuts out 33x33'):
+        check_data(cfg)
+    (tmp_path / 'work' / 'checked_images.json').write_text('{cut off')
+    with pytest.raises(ValueError, match='cuts out 33x33'):
+        check_data(cfg)
+
+
+def test_label_maps_are_checked_as_the_images_are(cfg, tmp_path):
+    cfg.model = dict(
+        type='mmsampriors.SPDModel', spd=dict(masks=dict(type='LabelMapMasks', folder=str(tmp_path / 'maps')))
+    )
+    (tmp_path / 'maps').mkdir()
+    Image.fromarray(np.zeros((32, 41), np.uint8)).save(tmp_path / 'maps' / 'a.png')
+    with pytest.raises(ValueError) as error:
+        check_data(cfg)
+    assert 'no label map of' in str(error.value) and 'maps/b.png is absent' in str(error.value)
+    assert 'maps/a.png is 41x32 and its image' in str(error.value)
+    for name in ('a', 'b'):
+        Image.fromarray(np.zeros((32, 40), np.uint8)).save(tmp_path / 'maps' / f'{name}.png')
+    check_data(cfg)
+
+
+def test_targets_without_inputs_are_told(cfg, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(pair_check, 'print_log', lambda message, **kwargs: said.append(message))
+    check_data(cfg)
+    assert not said
+    photograph(tmp_path / 'target' / 'c.png')
+    check_data(cfg)
+    assert len(said) == 1 and "1 of the 'gt' images" in said[0] and 'c.png' in said[0]
+
+
+def test_images_without_pairs_are_decoded_too(cfg, tmp_path):
+    dataset = cfg.train_dataloader.dataset
+    dataset.data_prefix, dataset.pipeline = dict(gt='target'), [dict(type='LoadImageFromFile', key='gt')]
+    check_data(cfg)
+    (tmp_path / 'target' / 'b.png').write_bytes(b'no image')
+    with pytest.raises(ValueError, match='b.png cannot be read as an image'):
+        check_data(cfg)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import argparse
 import os
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import pytest
 import torch.distributed as dist
 from mmengine.config import Config
 
+from mmsampriors.command_line import add_common_options
 from mmsampriors.engine.launch import load_config, process_group
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,6 +41,42 @@ def test_processes_without_gpus_wrap_the_model_as_mmengine_does_on_gpus(monkeypa
     cfg = Config(dict(launcher='pytorch', **cfg))
     with process_group(cfg):
         assert cfg.model_wrapper_cfg == dict(type='MMDistributedDataParallel', device_ids=None, **expected)
+
+
+@pytest.mark.parametrize(
+    'text, value',
+    [
+        ('/my photographs/of rain', '/my photographs/of rain'),
+        ('"/my photographs/of rain "', '/my photographs/of rain'),
+        ('/rain (old, dry)/x', '/rain (old, dry)/x'),
+        ('/a (b', '/a (b'),
+        ('', ''),
+        ('1', 1),
+        (' 1e-4', 1e-4),
+        ('None', None),
+        ('true', True),
+        ('a,b c', ['a', 'b c']),
+        ('1,', [1]),
+        ('[]', []),
+        ('[a b, 2]', ['a b', 2]),
+        ('[(1, 2), (3,), x y]', [(1, 2), (3,), 'x y']),
+        ('(0.9, 0.999)', (0.9, 0.999)),
+    ],
+)
+def test_white_space_in_a_value_stays(text, value):
+    parser = argparse.ArgumentParser()
+    add_common_options(parser)
+    found = parser.parse_args(['--cfg-options', f'a.b={text}']).cfg_options
+    assert found == {'a.b': value} and type(found['a.b']) is type(value)
+
+
+@pytest.mark.parametrize('options', [['data_root=/my', 'photographs'], ['a', '=', '3'], ['=3'], ['data root=3']])
+def test_options_torn_apart_by_white_space_are_refused(options, capsys):
+    parser = argparse.ArgumentParser()
+    add_common_options(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(['--cfg-options', *options])
+    assert 'takes KEY=VALUE, found' in capsys.readouterr().err
 
 
 LEAVES = """

@@ -39,13 +39,20 @@ def test_a_training_checkpoint_is_left_alone(model_cfg):
             lambda state: {f'params.{name}': value for name, value in state.items()},
             r"are missing .*begin with \['params'\]",
         ),
-        (lambda state: {}, 'Its 0 entries'),
-        (lambda state: dict(list(state.items())[1:]), '1 of the .*first: generator.intro.weight'),
+        (lambda state: {}, 'The 0 entries'),
+        (
+            lambda state: {**state, 'generator.intro.bias': torch.full((4,), float('nan'))},
+            r'1 weights are not finite \(first: generator.intro.bias\)',
+        ),
+        (lambda state: dict(list(state.items())[1:]), '1 of its .*first: generator.intro.weight'),
         (
             lambda state: {name: value[..., :1] for name, value in state.items()},
             'have another shape .*generator.intro.weight',
         ),
-        (lambda state: {**state, 'refiner.intro.weight': torch.rand(2)}, 'another shape .first: refiner.intro.weight'),
+        (
+            lambda state: {**state, 'refiner.intro.weight': torch.rand(2)},
+            'another shape .first: refiner.intro.weight, .2,.',
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(model_cfg, stock, change, message):

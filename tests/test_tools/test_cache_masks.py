@@ -49,8 +49,8 @@ train_dataloader = dict(dataset=dict(type='BasicImageDataset', data_root='data',
 
 @pytest.fixture
 def folder(tmp_path):
-    rng = np.random.default_rng(0)
     for name in ('img', 'gt'):
+        rng = np.random.default_rng(0)  # the same scenes
         (tmp_path / 'data' / name).mkdir(parents=True)
         for index in range(7):
             pixels = rng.integers(0, 255, (12, 17, 3), np.uint8)

@@ -9,9 +9,9 @@ from mmsampriors.models.unwrapped import unwrapped
 from mmsampriors.registry import HOOKS
 
 REMEDIES = (
-    'look at these images; or go on from that checkpoint (--resume) with a smaller learning rate '
-    '(--cfg-options optim_wrapper.optimizer.lr=...), with clipped gradients '
-    '(optim_wrapper.clip_grad.max_norm=1), or, with --amp, in bfloat16 (optim_wrapper.dtype=bfloat16)'
+    'look at these images; or go on from that checkpoint (--resume) with clipped gradients '
+    '(--cfg-options optim_wrapper.clip_grad.max_norm=1) or, with --amp, in bfloat16 (optim_wrapper.dtype=bfloat16); '
+    'or start a new run from its weights (load_from) with a smaller learning rate (optim_wrapper.optimizer.lr)'
 )
 
 

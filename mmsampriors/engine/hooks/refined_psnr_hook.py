@@ -4,7 +4,7 @@ import copy
 
 import torch
 from mmagic.evaluation import PSNR
-from mmengine.dist import all_reduce, get_world_size
+from mmengine.dist import all_reduce, get_dist_info
 from mmengine.hooks import Hook
 
 from mmsampriors.models.unwrapped import unwrapped
@@ -18,7 +18,8 @@ class RefinedPSNRHook(Hook):
     """Adds ``refined/PSNR`` and ``refined/gain``, its lead over the student on the same images, to each validation.
 
     Both are in dB, by the PSNR metric of the config (borders, colour space), and means over the first images of the
-    validation. A gain of zero or less means that the refiner has nothing to teach.
+    validation; an image that a sampler repeats, so that all ranks have as many, counts once. A gain of zero or less
+    means that the refiner has nothing to teach.
 
     Args:
         num_images (int): Images to refine, shared by the ranks: each costs a run of segmenter and refiner.
@@ -31,21 +32,36 @@ class RefinedPSNRHook(Hook):
         self.num_images = num_images
 
     def before_val_epoch(self, runner):
-        self.scores = []
+        self.scores, self.refined_images, self.position_in = [], 0, {}
         self.refined = RefinedOutputs(unwrapped(runner.model))
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        if len(self.scores) * get_world_size() >= self.num_images:
+        if self.refined_images >= self.num_images:
             return
-        self.refined.add_to(outputs)
+        once = self._not_repeated(runner.val_loop.dataloader, outputs)
+        if once:
+            self.refined.add_to(outputs)
         metric = copy.copy(_psnr_of(runner.val_loop.evaluator))
         metric.results = []
-        for output in outputs:
+        for output in once:
             student = output.to_dict()
             refined = {**student, 'output': {**student['output'], metric.pred_key: output.refined_img}}
             metric.process(None, [student, refined])
         scores = [result[metric.metric] for result in metric.results]
         self.scores += zip(scores[::2], scores[1::2])
+
+    def _not_repeated(self, loader, outputs):
+        """The outputs of a batch without those that the sampler has added to the end of the data set.
+
+        As mmengine's metrics do, this takes position p of the order for an image where p is below the data set's size,
+        and rank r of n to have the positions r, r + n, r + 2n, ...
+        """
+        (rank, world_size), size = get_dist_info(), len(loader.dataset)
+        first = self.position_in.get(id(loader), rank)
+        positions = range(first, first + len(outputs) * world_size, world_size)
+        self.position_in[id(loader)] = positions.stop
+        self.refined_images += len(outputs) * world_size
+        return [output for output, position in zip(outputs, positions) if position < size]
 
     def after_val_epoch(self, runner, metrics=None):
         self.refined.close()

@@ -6,9 +6,10 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 
 from mmsampriors.checks.config_check import check_config
+from mmsampriors.checks.length_check import refuse_empty_stages
 from mmsampriors.engine.optim.clipping import ClipByOwner
 from mmsampriors.internals import accumulated_iterations, is_resumed
-from mmsampriors.models import SPDModel, TwoStageSchedule
+from mmsampriors.models import SPDModel
 from mmsampriors.models.schedules import STAGES
 from mmsampriors.models.unwrapped import unwrapped
 from mmsampriors.registry import HOOKS
@@ -58,7 +59,7 @@ class SPDScheduleHook(Hook):
     def before_train(self, runner):
         """Builds SAM and the analyzer, and clips the gradients of student and refiner apart."""
         model = unwrapped(runner.model)
-        _refuse_an_untrained_teacher(model.schedule, runner.max_iters, accumulated_iterations(runner.optim_wrapper))
+        refuse_empty_stages(model.schedule, runner.max_iters, accumulated_iterations(runner.optim_wrapper))
         model.prepare(next(model.parameters()).device)
         if getattr(runner.optim_wrapper, 'clip_grad_kwargs', None):
             runner.optim_wrapper.clip_func = ClipByOwner(model, runner.optim_wrapper.clip_func)
@@ -122,18 +123,6 @@ def _forget_scalars(message_hub):
     """Drops the losses and gradients of the stage that is over: the log would repeat their last values for ever."""
     for name in [name for name in message_hub.log_scalars if name.startswith(OF_A_STAGE)]:
         del message_hub.log_scalars[name]
-
-
-def _refuse_an_untrained_teacher(schedule, max_iters: int, window: int):
-    if not isinstance(schedule, TwoStageSchedule):
-        return
-    if not any(schedule.phase(first, max_iters).refiner for first in range(0, max_iters, window)):
-        steps = f'a step of {window} iterations' if window > 1 else 'an iteration'
-        raise ValueError(
-            f"the refiner's stage, {schedule.refiner:.3g} of {max_iters} iterations, is shorter than {steps}: "
-            'the student would learn from a refiner that has never been trained. Give it more, '
-            'model.spd.schedule.refiner, or train for longer'
-        )
 
 
 def _refuse_what_cannot_work(runner):

@@ -1,7 +1,16 @@
 """SAM and the batched "segment everything" over it."""
 
-from .builders import SAM_BUILDERS, build_sam, checkpoint_id, register_sam
+from .builders import META_AUTOMATIC, SAM_AUTOMATIC, SAM_BUILDERS, build_sam, checkpoint_id, register_sam
 from .engine import MaskEngine
 from .tiny import TINY_AUTOMATIC
 
-__all__ = ['MaskEngine', 'SAM_BUILDERS', 'TINY_AUTOMATIC', 'build_sam', 'checkpoint_id', 'register_sam']
+__all__ = [
+    'META_AUTOMATIC',
+    'MaskEngine',
+    'SAM_AUTOMATIC',
+    'SAM_BUILDERS',
+    'TINY_AUTOMATIC',
+    'build_sam',
+    'checkpoint_id',
+    'register_sam',
+]

@@ -3,7 +3,7 @@
 import os
 import pickle
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Optional
 from urllib.error import URLError
 
 import torch
@@ -12,7 +12,7 @@ from segment_anything.modeling import Sam
 
 from mmsampriors.files import sha256_of, written_whole
 
-from .tiny import TINY_CHECKPOINT, build_sam_tiny
+from .tiny import TINY_AUTOMATIC, TINY_CHECKPOINT, build_sam_tiny
 
 #: Meta's checkpoints, as its repository lists them.
 CHECKPOINT_URLS = {
@@ -24,8 +24,14 @@ CHECKPOINT_URLS = {
 #: Name to a function that takes a checkpoint (path or None) and returns a ``Sam`` with weights, in eval mode.
 SAM_BUILDERS = {}
 
+#: Settings of automatic masks that suit Meta's SAMs, as segment-anything's generator has them.
+META_AUTOMATIC = dict(points_per_side=32, pred_iou_thresh=0.88, stability_score_thresh=0.95, box_nms_thresh=0.7)
 
-def register_sam(name: str, builder: Callable) -> None:
+#: Name to the settings of automatic masks that suit that SAM.
+SAM_AUTOMATIC = {}
+
+
+def register_sam(name: str, builder: Callable, automatic: Optional[dict] = None) -> None:
     """Makes ``build_sam(name)`` known.
 
     Any ``Sam`` will do: fine-tuned, with another image encoder, with another mask decoder. The image encoder needs
@@ -34,9 +40,12 @@ def register_sam(name: str, builder: Callable) -> None:
     Args:
         name (str): The ``model_type``.
         builder (Callable): ``builder(checkpoint)`` returns the ``Sam`` in eval mode; ``checkpoint`` is a path or None.
+        automatic (dict, optional): Settings of automatic masks that suit it, some of the keys of
+            :data:`META_AUTOMATIC`, which has the others. A SAM whose estimates of IoU run lower than Meta's needs a
+            lower ``pred_iou_thresh``, or hardly a mask is found.
 
     Raises:
-        ValueError: The name is taken by another builder.
+        ValueError: The name is taken by another builder, or ``automatic`` has unknown keys.
 
     Example:
         >>> register_sam('mine', lambda checkpoint: my_sam(checkpoint).eval())
@@ -44,11 +53,15 @@ def register_sam(name: str, builder: Callable) -> None:
     """
     if SAM_BUILDERS.get(name, builder) is not builder:
         raise ValueError(f'a SAM named {name!r} is registered already; choose another name')
+    unknown = sorted(set(automatic or {}) - set(META_AUTOMATIC))
+    if unknown:
+        raise ValueError(f'automatic of the SAM {name!r} has unknown keys {unknown}; it takes {list(META_AUTOMATIC)}')
     SAM_BUILDERS[name] = builder
+    SAM_AUTOMATIC[name] = {**META_AUTOMATIC, **(automatic or {})}
 
 
 def build_sam(model_type: str, checkpoint: str = None) -> Sam:
-    """Builds a SAM with weights, in eval mode.
+    """Builds a SAM with weights, in eval mode. ``sam.automatic`` holds the settings of automatic masks that suit it.
 
     Args:
         model_type (str): A key of :data:`SAM_BUILDERS`: ``vit_h``, ``vit_l``, ``vit_b`` or a registered one.
@@ -63,7 +76,9 @@ def build_sam(model_type: str, checkpoint: str = None) -> Sam:
         raise ValueError(
             f'model_type must be one of {sorted(SAM_BUILDERS)}, found {model_type!r}; register_sam adds others'
         )
-    return SAM_BUILDERS[model_type](checkpoint)
+    sam = SAM_BUILDERS[model_type](checkpoint)
+    sam.automatic = dict(SAM_AUTOMATIC.get(model_type, META_AUTOMATIC))
+    return sam
 
 
 def load_weights(sam: Sam, checkpoint: str, name: str) -> Sam:
@@ -158,6 +173,6 @@ def _meta_builder(model_type: str) -> Callable:
     return build
 
 
-register_sam('tiny', build_sam_tiny)
+register_sam('tiny', build_sam_tiny, TINY_AUTOMATIC)
 for _name in CHECKPOINT_URLS:
     register_sam(_name, _meta_builder(_name))

@@ -1,5 +1,6 @@
 """SAM's "segment everything", batched and without leaving the device."""
 
+import warnings
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Callable
@@ -12,6 +13,7 @@ from torchvision.ops import batched_nms
 
 from mmsampriors.masks.image_masks import ImageMasks
 
+from .builders import META_AUTOMATIC
 from .decoder import build_decoder
 from .encoder import encode_images, takes_any_size
 from .filters import boxes_above, pack_above, stability_scores, unpack
@@ -51,11 +53,13 @@ class MaskEngine:
 
     Args:
         sam (Sam): In eval mode, on the device where it is to run. Weights are read at each call.
-        points_per_side (int): The prompts are a grid of that many points squared.
-        pred_iou_thresh (float): Masks must have a higher predicted IoU; 0 keeps all.
-        stability_score_thresh (float): Masks must have at least this stability; 0 keeps all.
+        points_per_side (int, optional): The prompts are a grid of that many points squared.
+        pred_iou_thresh (float, optional): Masks must have a higher predicted IoU; 0 keeps all.
+        stability_score_thresh (float, optional): Masks must have at least this stability; 0 keeps all.
         stability_score_offset (float): Distance in logits of the two cuts that stability compares.
-        box_nms_thresh (float): Of two masks whose boxes have a higher IoU the one with the lower score is dropped.
+        box_nms_thresh (float, optional): Of two masks whose boxes have a higher IoU the one with the lower score is
+            dropped. These four default to what suits the SAM: ``sam.automatic``, as :func:`build_sam` leaves it, or
+            else the settings for Meta's.
         resolution (int, optional): Long side in pixels at which images are encoded; a multiple of the patch size.
             Defaults to the SAM's own. Lower ones need segment_anything's own image encoder.
         dtype (torch.dtype): float32, bfloat16 or float16, of the image encoder and of all work on image tokens.
@@ -71,10 +75,10 @@ class MaskEngine:
     def __init__(
         self,
         sam: Sam,
-        points_per_side: int = 32,
-        pred_iou_thresh: float = 0.88,
-        stability_score_thresh: float = 0.95,
-        box_nms_thresh: float = 0.7,
+        points_per_side: int = None,
+        pred_iou_thresh: float = None,
+        stability_score_thresh: float = None,
+        box_nms_thresh: float = None,
         *,
         stability_score_offset: float = 1.0,
         resolution: int = None,
@@ -83,20 +87,29 @@ class MaskEngine:
         images_per_batch: int = 8,
         max_bytes: int = None,
     ) -> None:
-        if points_per_side < 1 or images_per_batch < 1:
+        given = dict(
+            points_per_side=points_per_side,
+            pred_iou_thresh=pred_iou_thresh,
+            stability_score_thresh=stability_score_thresh,
+            box_nms_thresh=box_nms_thresh,
+        )
+        given = {name: value for name, value in given.items() if value is not None}
+        settings = {**META_AUTOMATIC, **getattr(sam, 'automatic', {}), **given}
+        if settings['points_per_side'] < 1 or images_per_batch < 1:
             raise ValueError(
                 'points_per_side and images_per_batch must be at least 1, found '
-                f'{points_per_side} and {images_per_batch}'
+                f'{settings["points_per_side"]} and {images_per_batch}'
             )
         self.sam = sam
-        self.grid = point_grid(points_per_side)
-        self.pred_iou_thresh = pred_iou_thresh
-        self.stability_score_thresh = stability_score_thresh
+        self.grid = point_grid(settings['points_per_side'])
+        self.pred_iou_thresh = settings['pred_iou_thresh']
+        self.stability_score_thresh = settings['stability_score_thresh']
         self.stability_score_offset = stability_score_offset
-        self.box_nms_thresh = box_nms_thresh
+        self.box_nms_thresh = settings['box_nms_thresh']
         self.resolution = resolution or sam.image_encoder.img_size
         self.images_per_batch = images_per_batch
         self.max_bytes = max_bytes
+        self._said_nothing_found = False
         self.decoder = build_decoder(sam, dtype)
         self._resizer = lru_cache(KEPT_SIZES)(LogitResizer)
         self.points_on = lru_cache(KEPT_SIZES)(self._points_on)
@@ -252,17 +265,31 @@ class MaskEngine:
         joined = [_joined(parts) if parts else None for parts in found]
         owners = np.repeat(np.arange(len(found)), [len(one.scores) if one else 0 for one in joined])
         if len(owners) == 0:
+            self._say_nothing_found()
             return [ImageMasks.empty(*size, device=device) for size in sizes]
         boxes, scores = (torch.cat([getattr(one, name) for one in joined if one]) for name in ('boxes', 'scores'))
         # Boxes of different images suppress no other: an image is what torchvision calls a class.
         keep = to_host(batched_nms(boxes, scores.float(), to_device(owners, device), self.box_nms_thresh))
         begins = np.searchsorted(owners, np.arange(len(found)))
-        return [
+        masks = [
             _image_masks(one.select(to_device(keep[owners[keep] == i] - begins[i], device)), size)
             if one
             else ImageMasks.empty(*size, device=device)
             for i, (one, size) in enumerate(zip(joined, sizes))
         ]
+        if not all(map(len, masks)):
+            self._say_nothing_found()
+        return masks
+
+    def _say_nothing_found(self):
+        """Warns once: a blank image has no masks, and neither has any where the thresholds do not suit the SAM."""
+        if not self._said_nothing_found:
+            self._said_nothing_found = True
+            warnings.warn(
+                f'no mask was found in an image: none passes pred_iou_thresh={self.pred_iou_thresh} and '
+                f'stability_score_thresh={self.stability_score_thresh}. Where this SAM scores low, set lower ones, or '
+                'register it with the settings that suit it: register_sam(..., automatic=dict(pred_iou_thresh=...))'
+            )
 
     def _fitting(self, bytes_each: int) -> int:
         """How many things of a size fit in the working memory; at least one."""

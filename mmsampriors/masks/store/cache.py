@@ -157,8 +157,12 @@ class LabelMaps(MaskStore):
     def __init__(self, folder, ext: str = '.png'):
         self.folder, self.ext = Path(folder), ext
 
+    def path_of(self, image_path) -> Path:
+        """The label map of an image."""
+        return self.folder / f'{Path(image_path).stem}{self.ext}'
+
     def load(self, image_path) -> RunMasks:
-        path = self.folder / f'{Path(image_path).stem}{self.ext}'
+        path = self.path_of(image_path)
         try:
             with Image.open(path) as image:
                 labels = np.asarray(image)

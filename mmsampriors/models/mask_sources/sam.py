@@ -6,7 +6,7 @@ from typing import Optional
 
 import torch
 
-from mmsampriors.masks import SAM_BUILDERS, TINY_AUTOMATIC, MaskEngine, build_sam, checkpoint_id
+from mmsampriors.masks import META_AUTOMATIC, SAM_AUTOMATIC, SAM_BUILDERS, MaskEngine, build_sam, checkpoint_id
 from mmsampriors.masks.sam.precision import fastest_exact_enough
 from mmsampriors.registry import MODELS
 
@@ -25,13 +25,13 @@ class SAMMasks(MaskSource):
             or ``tiny``, the small one that travels with the package and is no replacement for Meta's.
         checkpoint (str, optional): A local file. Defaults to None: Meta's, downloaded once, or the embedded weights.
         engine (dict, optional): Arguments of :class:`mmsampriors.masks.MaskEngine`; ``dtype`` by its name. Those that
-            are not named have the engine's defaults, or for ``tiny`` the thresholds that suit its lower scores; but
-            ``dtype`` is bfloat16 on a GPU that computes in it, and float32 elsewhere.
+            are not named have the engine's defaults, the thresholds and points those that suit the SAM; but ``dtype``
+            is bfloat16 on a GPU that computes in it, and float32 elsewhere.
     """
 
     def __init__(self, model_type: str = 'vit_h', checkpoint: Optional[str] = None, engine: Optional[dict] = None):
         self.model_type, self.checkpoint = model_type, checkpoint
-        self.engine_cfg = {**(TINY_AUTOMATIC if model_type == 'tiny' else {}), **(engine or {})}
+        self.engine_cfg = {**SAM_AUTOMATIC.get(model_type, META_AUTOMATIC), **(engine or {})}
         known = inspect.signature(MaskEngine).parameters
         unknown = sorted(set(self.engine_cfg) - (set(known) - {'sam'}))
         if unknown:

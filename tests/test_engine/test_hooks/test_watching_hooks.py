@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import sampler as samplers
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import MessageHub
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 import mmsampriors.engine  # noqa: F401
-from mmsampriors.engine import FiniteLossHook, MaskCoverageHook, RefinerGainHook
-from mmsampriors.engine.hooks import spd_visualization_hook
+from mmsampriors.engine import FiniteLossHook, MaskCoverageHook, RefinedPSNRHook, RefinerGainHook
+from mmsampriors.engine.hooks import refined_psnr_hook, spd_visualization_hook
 from mmsampriors.masks import ImageMasks
 from mmsampriors.models import NoMasks, Phase
 from mmsampriors.models.regions import coverage
@@ -121,7 +122,7 @@ def test_weights_that_are_not_finite_are_not_saved(runner):
     runner.model.state_dict = lambda: {'generator.weight': torch.tensor([1.0, float('nan')])}
     runner.message_hub.update_info('last_ckpt', 'work/iter_3.pth')
     steps(hook, runner, 2)
-    message = 'iteration 3: 1 weights.*generator.weight.*before is work/iter_3.pth.*lr='
+    message = 'iteration 3: 1 weights.*generator.weight.*before is work/iter_3.pth.*optimizer.lr'
     with pytest.raises(FloatingPointError, match=message):
         steps(hook, runner, 1)
 
@@ -201,3 +202,20 @@ def refined_psnr(cfg, checkpoint):
     )
     tester.test()
     return PoisonHook.metrics[-1]['PSNR']
+
+
+@pytest.mark.parametrize('size, world_size, batch', [(3, 2, 1), (5, 4, 2), (4, 2, 2), (1, 4, 1)])
+def test_refined_psnr_takes_each_image_once_whatever_the_sampler_repeats(monkeypatch, size, world_size, batch):
+    loaders = [SimpleNamespace(dataset=range(size)) for _ in range(2)]
+    taken = []
+    for rank in range(world_size):
+        monkeypatch.setattr(refined_psnr_hook, 'get_dist_info', lambda rank=rank: (rank, world_size))
+        monkeypatch.setattr(samplers, 'get_dist_info', lambda rank=rank: (rank, world_size))
+        hook = RefinedPSNRHook()
+        hook.refined_images, hook.position_in = 0, {}
+        for number, loader in enumerate(loaders):
+            order = list(samplers.DefaultSampler(loader.dataset, shuffle=False, seed=0))
+            for start in range(0, len(order), batch):
+                images = [(number, index) for index in order[start : start + batch]]
+                taken += hook._not_repeated(loader, images)
+    assert sorted(taken) == [(number, index) for number in range(2) for index in range(size)]

@@ -3,7 +3,7 @@ import torch
 from segment_anything.modeling import Sam
 from small_sam import small_sam
 
-from mmsampriors.masks import SAM_BUILDERS, build_sam, register_sam
+from mmsampriors.masks import SAM_BUILDERS, TINY_AUTOMATIC, MaskEngine, build_sam, register_sam
 from mmsampriors.masks.sam import builders
 
 
@@ -12,6 +12,23 @@ def small(monkeypatch):
     """The small SAM, registered for one test."""
     monkeypatch.setattr(builders, 'SAM_BUILDERS', dict(SAM_BUILDERS))
     register_sam('small', lambda checkpoint: builders.load_weights(small_sam(), checkpoint, 'small'))
+
+
+def test_the_settings_that_suit_a_sam_come_with_it(monkeypatch):
+    monkeypatch.setattr(builders, 'SAM_BUILDERS', dict(SAM_BUILDERS))
+    monkeypatch.setattr(builders, 'SAM_AUTOMATIC', dict(builders.SAM_AUTOMATIC))
+    register_sam('shy', lambda checkpoint: small_sam(), automatic=dict(pred_iou_thresh=0.2))
+    engine = MaskEngine(build_sam('shy'))
+    assert (engine.pred_iou_thresh, engine.stability_score_thresh, len(engine.grid)) == (0.2, 0.95, 32 * 32)
+    assert MaskEngine(build_sam('shy'), pred_iou_thresh=0.0).pred_iou_thresh == 0
+    assert MaskEngine(build_sam('tiny')).pred_iou_thresh == TINY_AUTOMATIC['pred_iou_thresh']
+    assert MaskEngine(small_sam()).pred_iou_thresh == 0.88
+
+
+def test_unknown_settings_of_a_sam_are_refused():
+    with pytest.raises(ValueError, match="'shy' has unknown keys .*pred_iou'"):
+        register_sam('shy', lambda checkpoint: None, automatic=dict(pred_iou=0.2))
+    assert 'shy' not in SAM_BUILDERS
 
 
 def test_meta_sizes_are_known():

@@ -326,3 +326,13 @@ def test_wrong_settings(sam):
 def test_masks_need_no_mmagic():
     code = "import sys; sys.modules['mmagic'] = None; from mmsampriors.masks import MaskEngine"
     subprocess.run([sys.executable, '-c', code], check=True, cwd=engine_module.__file__.rsplit('/', 3)[0])
+
+
+def test_nothing_found_is_said_once():
+    photograph = skimage_photographs()[:1]
+    assert len(MaskEngine(build_sam('tiny')).generate(photograph)[0]) >= 10
+    engine = MaskEngine(build_sam('tiny'), points_per_side=4, pred_iou_thresh=0.99)
+    with pytest.warns(UserWarning, match='none passes pred_iou_thresh=0.99 .*register_sam') as said:
+        engine.generate(photograph)
+        engine.generate(photograph)
+    assert len([one for one in said if 'no mask was found' in str(one.message)]) == 1

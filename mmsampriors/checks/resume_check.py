@@ -1,0 +1,103 @@
+"""Whether a run that is resumed is the run that was interrupted."""
+
+import logging
+import os.path as osp
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.runner import find_latest_checkpoint
+
+from .config_check import values_by_key
+from .config_keys import plain
+from .pair_check import is_first_process
+
+#: What the checkpoint's weights and optimizer are made for, or what it brings: a change is lost or breaks the run.
+FIXED = (
+    'model.generator',
+    'model.spd.spf',
+    'model.spd.refiner',
+    'model.spd.schedule',
+    'optim_wrapper.optimizer',
+    'optim_wrapper.paramwise_cfg',
+    'param_scheduler',
+)
+#: What else decides over a training: a change is taken, and told.
+TOLD = ('model', 'train_dataloader', 'train_cfg.max_iters', 'train_cfg.type', 'optim_wrapper')
+#: Keys that change how a training runs, and not what it does.
+FREE = (
+    'model.test_cfg',
+    'model.spd.masks.cache_dir',
+    *(f'train_dataloader.{key}' for key in ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor')),
+)
+ABSENT = '(absent)'
+
+
+def check_resume(cfg: Config):
+    """Compares a run that is to be resumed with the config in its checkpoint; by the first process of a run.
+
+    Args:
+        cfg (Config): With ``resume``; its checkpoint is ``load_from``, or the latest in ``work_dir``.
+
+    Raises:
+        FileNotFoundError: There is nothing to resume.
+        ValueError: Network, schedule, optimizer or learning rates differ: the weights do not fit, or the checkpoint has
+            its own.
+    """
+    if not cfg.get('resume') or not is_first_process(cfg.get('launcher', 'none')):
+        return
+    path = _checkpoint_of(cfg)
+    meta = torch.load(path, map_location='cpu', weights_only=True, mmap=True).get('meta', {})
+    if 'cfg' not in meta:
+        _warn(f'{path} holds no config, so that nothing tells whether this run is the one that it comes from')
+        return
+    changes = changed_keys(Config.fromstring(meta['cfg'], '.py'), cfg)
+    fixed = [key for key in changes if _is_below(key, FIXED)]
+    if fixed:
+        raise ValueError(
+            f'--resume goes on from {path}, which was trained with other settings: {_listed(changes, fixed)}. A '
+            'resumed run has the network, the stages, the optimizer and the learning rates of its checkpoint: set them '
+            'as they were, or start a new run from its weights (without --resume, in another --work-dir, with '
+            f'--cfg-options load_from={path})'
+        )
+    if changes:
+        _warn(
+            f'--resume goes on from {path}, which was trained with other settings, so that the run is not the one that '
+            f'was interrupted: {_listed(changes, changes)}'
+        )
+
+
+def changed_keys(before: Config, now: Config) -> dict:
+    """Dotted key to ``(before, now)`` of all that decides over a training and differs."""
+    before, now = (dict(values_by_key(plain(dict(cfg)))) for cfg in (before, now))
+    keys = [key for key in {**before, **now} if _is_below(key, (*FIXED, *TOLD)) and not _is_below(key, FREE)]
+    pairs = {key: (before.get(key, ABSENT), now.get(key, ABSENT)) for key in keys}
+    return {key: (old, new) for key, (old, new) in pairs.items() if old != new}
+
+
+def _checkpoint_of(cfg) -> str:
+    path = cfg.get('load_from') or find_latest_checkpoint(cfg.work_dir)
+    if not path or not osp.isfile(path):
+        where = f'no {path}' if path else f'no checkpoint in {osp.abspath(cfg.work_dir)}'
+        raise FileNotFoundError(
+            f'there is nothing to resume: {where}. For a new run leave --resume out; to go on with another one, give '
+            'its --work-dir'
+        )
+    return path
+
+
+def _is_below(key, roots) -> bool:
+    return any(key == root or key.startswith(f'{root}.') for root in roots)
+
+
+def _listed(changes, keys) -> str:
+    return ', '.join(f'{key} was {_short(changes[key][0])} and is {_short(changes[key][1])}' for key in keys)
+
+
+def _short(value) -> str:
+    text = value if value == ABSENT else repr(value)
+    return text if len(text) <= 100 else f'{text[:97]}...'
+
+
+def _warn(message):
+    print_log(message, logger='current', level=logging.WARNING)

@@ -1,0 +1,98 @@
+"""Schedules, learning rates and patch sizes that suit another length of training."""
+
+import copy
+
+import pytest
+from mmengine.config import Config
+
+from mmsampriors.checks import length_check
+from mmsampriors.checks.length_check import check_length, refuse_empty_stages
+from mmsampriors.models.schedules import JointSchedule, TwoStageSchedule
+
+COSINE = dict(type='CosineAnnealingLR', by_epoch=False, T_max=400, eta_min=1e-6)
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """What is warned of."""
+    messages = []
+    monkeypatch.setattr(length_check, 'print_log', lambda message, **kwargs: messages.append(message))
+    return messages
+
+
+def plain_training(max_iters, scheduler, sampler=None):
+    return Config(
+        dict(
+            model=dict(type='BaseEditModel'),
+            train_cfg=dict(max_iters=max_iters),
+            optim_wrapper=dict(optimizer=dict(lr=1e-3)),
+            param_scheduler=copy.deepcopy(scheduler),
+            train_dataloader=dict(batch_sampler=sampler),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    'max_iters, scheduler, message',
+    [
+        (60, COSINE, 'ends at 0.00095 instead of 1e-06: set param_scheduler.T_max=60'),
+        (600, COSINE, 'ends at 0.0005 instead of 1e-06: set param_scheduler.T_max=600'),
+        (
+            600,
+            [dict(type='LinearLR', by_epoch=False, end=10), {**COSINE, 'begin': 10}],
+            'set param_scheduler.1.T_max=590',
+        ),
+        (
+            600,
+            dict(type='CosineRestartLR', by_epoch=False, periods=[100, 200]),
+            'param_scheduler.periods to add up to 600',
+        ),
+    ],
+)
+def test_rates_laid_out_for_another_length_are_told(said, max_iters, scheduler, message):
+    check_length(plain_training(max_iters, scheduler))
+    assert len(said) == 1 and message in said[0], said
+
+
+@pytest.mark.parametrize(
+    'scheduler',
+    [
+        COSINE,
+        None,
+        [],
+        {**COSINE, 'begin': 100, 'T_max': 300},
+        dict(type='MultiStepLR', by_epoch=False, milestones=[10]),
+    ],
+)
+def test_rates_that_end_with_the_training_pass(said, scheduler):
+    check_length(plain_training(400, scheduler))
+    assert not said
+
+
+@pytest.mark.parametrize('iters, message', [([100, 500], 'never reached'), ([100, 200], 'goes on to the end')])
+def test_patch_sizes_laid_out_for_another_length_are_told(said, iters, message):
+    check_length(plain_training(400, None, dict(type='mmsampriors.ProgressiveBatchSampler', iters=iters)))
+    assert len(said) == 1 and message in said[0]
+
+
+@pytest.mark.parametrize(
+    'schedule, max_iters, window, message',
+    [
+        (TwoStageSchedule(warmup=0.125), 1, 1, 'in none of the 1 iterations would the student learn'),
+        (JointSchedule(), 1, 1, 'in none of the 1 iterations would the student learn'),
+        (TwoStageSchedule(refiner=0.1), 4, 1, "the refiner's stage, 0.1 of 4 iterations, is shorter than an iteration"),
+        (TwoStageSchedule(warmup=0.25, refiner=0.25), 8, 8, 'is shorter than a step of 8 iterations'),
+        (TwoStageSchedule(refiner=0.5), 8, 8, 'the stage of distillation is shorter than a step of 8'),
+    ],
+)
+def test_a_training_too_short_for_its_stages_is_refused(schedule, max_iters, window, message):
+    with pytest.raises(ValueError, match=message):
+        refuse_empty_stages(schedule, max_iters, window)
+
+
+@pytest.mark.parametrize(
+    'schedule, max_iters',
+    [(TwoStageSchedule(refiner=1), 1), (TwoStageSchedule(warmup=0.5, refiner=0.5), 2), (JointSchedule(0, 0), 1)],
+)
+def test_stages_that_are_meant_to_be_alone_pass(schedule, max_iters):
+    refuse_empty_stages(schedule, max_iters)

@@ -1,0 +1,100 @@
+"""A resumed run is compared with the config in its checkpoint."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmsampriors.checks import resume_check
+from mmsampriors.checks.resume_check import check_resume
+
+
+@pytest.fixture
+def cfg(tmp_path, model_cfg):
+    """A config whose work folder holds a checkpoint of it."""
+    cfg = Config(
+        dict(
+            model=model_cfg(),
+            train_dataloader=dict(batch_size=2, num_workers=4, dataset=dict(data_root='pairs', _scope_='mmagic')),
+            train_cfg=dict(type='IterBasedTrainLoop', max_iters=10),
+            optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-3, betas=(0.9, 0.99))),
+            param_scheduler=dict(type='CosineAnnealingLR', T_max=10),
+            work_dir=str(tmp_path / 'run'),
+            resume=True,
+        )
+    )
+    (tmp_path / 'run').mkdir()
+    path = tmp_path / 'run' / 'iter_5.pth'
+    torch.save(dict(meta=dict(cfg=cfg.pretty_text, iter=5), state_dict={}), path)
+    (tmp_path / 'run' / 'last_checkpoint').write_text(str(path))
+    return cfg
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """What is warned of."""
+    messages = []
+    monkeypatch.setattr(resume_check, 'print_log', lambda message, **kwargs: messages.append(message))
+    return messages
+
+
+def test_the_same_run_is_resumed_without_a_word(cfg, said):
+    check_resume(cfg)
+    cfg.merge_from_dict({'train_dataloader.num_workers': 0, 'model.spd.masks.cache_dir': 'x', 'log_level': 'INFO'})
+    check_resume(cfg)
+    assert not said
+
+
+@pytest.mark.parametrize(
+    'key, value, change',
+    [
+        ('model.generator.mid_channels', 8, 'model.generator.mid_channels was 4 and is 8'),
+        (
+            'model.spd.schedule',
+            dict(type='TwoStageSchedule'),
+            "schedule.type was 'JointSchedule' and is 'TwoStageSchedule'",
+        ),
+        ('optim_wrapper.optimizer.lr', 1e-4, 'optim_wrapper.optimizer.lr was 0.001 and is 0.0001'),
+        ('param_scheduler.T_max', 20, 'param_scheduler.T_max was 10 and is 20'),
+        ('model.spd.refiner', dict(type='NAFNet'), "refiner.type was .absent. and is 'NAFNet'"),
+    ],
+)
+def test_what_a_checkpoint_brings_itself_cannot_change(cfg, key, value, change):
+    cfg.merge_from_dict({key: value})
+    with pytest.raises(
+        ValueError, match=f'(?s)iter_5.pth, which was trained with other settings: .*{change}.*load_from='
+    ):
+        check_resume(cfg)
+
+
+@pytest.mark.parametrize(
+    'key, value, change',
+    [
+        ('train_dataloader.dataset.data_root', 'others', "data_root was 'pairs' and is 'others'"),
+        ('train_cfg.max_iters', 20, 'train_cfg.max_iters was 10 and is 20'),
+        ('model.spd.distill.loss_weight', 1.5, 'loss_weight was 0.5 and is 1.5'),
+        ('optim_wrapper.clip_grad', dict(max_norm=1), 'clip_grad.max_norm was (absent) and is 1'),
+    ],
+)
+def test_other_changes_are_told(cfg, said, key, value, change):
+    cfg.merge_from_dict({key: value})
+    check_resume(cfg)
+    assert len(said) == 1 and change in said[0]
+
+
+def test_nothing_to_resume_is_an_error(cfg, tmp_path):
+    cfg.work_dir = str(tmp_path / 'other')
+    with pytest.raises(FileNotFoundError, match='nothing to resume: no checkpoint in .*other.*leave --resume out'):
+        check_resume(cfg)
+    cfg.resume = False
+    check_resume(cfg)
+    cfg.resume, cfg.load_from = True, 'gone.pth'
+    with pytest.raises(FileNotFoundError, match='no gone.pth'):
+        check_resume(cfg)
+
+
+def test_a_checkpoint_without_config_is_told(cfg, said, tmp_path):
+    torch.save(dict(meta=dict(iter=5), state_dict={}), tmp_path / 'run' / 'iter_5.pth')
+    check_resume(copy.deepcopy(cfg))
+    assert 'holds no config' in said[0]

@@ -1,0 +1,217 @@
+"""What was once accepted in silence, tried with the real tools."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
+
+CONFIG = """
+_base_ = ['mmagic::nafnet/nafnet_c64eb11128mb1db1111_8xb8-lr1e-3-400k_gopro.py', 'mmsampriors::_base_/spd.py']
+model = dict(
+    type='mmsampriors.SPDModel',
+    spd={**_base_.spd, 'masks': dict(type='FelzenszwalbMasks'), 'analyzer': None, 'sgr': None},
+    generator=dict(type='NAFNet', mid_channels=4, enc_blk_nums=[1], dec_blk_nums=[1], middle_blk_num=1))
+custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks
+train_pipeline = [
+    dict(type='LoadImageFromFile', key='img'),
+    dict(type='LoadImageFromFile', key='gt'),
+    dict(type='SetValues', dictionary=dict(scale=1)),
+    dict(type='PairedRandomCrop', gt_patch_size=32),
+    dict(type='PackInputs')]
+pairs = dict(data_root='PAIRS', data_prefix=dict(img='input', gt='target'))
+train_dataloader = dict(num_workers=0, batch_size=1, dataset=dict(pipeline=train_pipeline, **pairs))
+val_dataloader = dict(num_workers=0, dataset=pairs)
+test_dataloader = val_dataloader
+val_evaluator = test_evaluator = [dict(type='PSNR')]
+train_cfg = dict(max_iters=8, val_interval=8)
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=4, save_best=None))
+"""
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """A user's folder with a config and three pairs; its path has white space."""
+    folder = tmp_path_factory.mktemp('a user')
+    (folder / 'config.py').write_text(CONFIG.replace('PAIRS', str(folder / 'pairs')))
+    rng = np.random.default_rng(0)
+    for index, image in enumerate((skimage.data.chelsea(), skimage.data.coffee(), skimage.data.astronaut())):
+        target = image[100:164, 150:230]
+        lq = np.clip(target + rng.normal(0, 5 + 20 * index, target.shape), 0, 255).astype(np.uint8)
+        for kind, pixels in (('input', lq), ('target', target)):
+            (folder / 'pairs' / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / 'pairs' / kind / f'{index}.png')
+    return folder
+
+
+@pytest.fixture
+def pairs(folder, tmp_path):
+    """A copy of the pairs, to be spoilt."""
+    return Path(shutil.copytree(folder / 'pairs', tmp_path / 'spoilt pairs'))
+
+
+def run(folder, name, *arguments):
+    """Runs a tool of the checkout; gives its exit status and what it printed."""
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '-1', 'PYTHONWARNINGS': 'ignore'}
+    command = [sys.executable, ROOT / 'tools' / name, *arguments]
+    done = subprocess.run(
+        list(map(str, command)), cwd=folder, env=environment, capture_output=True, text=True, timeout=900
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def refused(folder, name, *arguments):
+    """Runs a tool that must fail; gives what it printed."""
+    status, printed = run(folder, name, *arguments)
+    assert status, printed[-3000:]
+    return printed
+
+
+def on(pairs):
+    """Options that take other pairs."""
+    return [f'{loader}_dataloader.dataset.data_root={pairs}' for loader in ('train', 'val')]
+
+
+@pytest.fixture(scope='module')
+def trained(folder):
+    """The log of a short training, and its checkpoint."""
+    shutil.copytree(folder / 'pairs', folder / 'more pairs')
+    # mmagic's GoPro config lists the targets, so that it is an input that nothing asks for.
+    shutil.copy(folder / 'pairs' / 'input' / '0.png', folder / 'more pairs' / 'input' / 'alone.png')
+    status, log = run(folder, 'train.py', 'config.py', '--work-dir', 'run', '--cfg-options', *on(folder / 'more pairs'))
+    assert not status, log[-3000:]
+    return log, folder / 'run' / 'iter_8.pth'
+
+
+def test_a_path_with_white_space_a_wrong_length_and_unused_images(folder, trained):
+    log, checkpoint = trained
+    assert checkpoint.is_file() and (folder / 'run' / 'checked_images.json').is_file()
+    assert "1 of the 'img' images" in log and 'alone.png' in log
+    assert (
+        'laid out for 400000 iterations, and train_cfg.max_iters is 8' in log and 'set param_scheduler.T_max=8' in log
+    )
+
+
+@pytest.mark.parametrize('tool', ['test.py', 'export_student.py'])
+@pytest.mark.parametrize('kind', ['width', 'single', 'nan'])
+def test_a_checkpoint_that_does_not_fit_is_refused(folder, trained, tmp_path, tool, kind):
+    whole = torch.load(trained[1], weights_only=True)
+    state = {key: value for key, value in whole['state_dict'].items() if key.startswith('generator.')}
+    first = 'generator.intro.weight'
+    if kind == 'width':
+        state[first] = state[first].repeat(2, 1, 1, 1)
+    elif kind == 'single':
+        del state[first]
+    else:
+        state[first] = torch.full_like(state[first], float('nan'))
+    torch.save(dict(state_dict=state), tmp_path / 'bad.pth')
+    out = [tmp_path / 'out.pth'] if tool == 'export_student.py' else ['--work-dir', tmp_path / 'test']
+    printed = refused(folder, tool, 'config.py', tmp_path / 'bad.pth', *out)
+    assert 'the checkpoint does not fit the model' in printed and f'(first: {first}' in printed
+    assert not (tmp_path / 'out.pth').exists() and not (tmp_path / 'test' / 'test_results.json').exists()
+    if kind == 'single':
+        status, printed = run(folder, tool, 'config.py', tmp_path / 'bad.pth', *out, '--allow-partial')
+        assert not status, printed[-3000:]
+
+
+def test_exif_on_targets_alone_is_refused(folder, pairs, tmp_path):
+    for kind in ('input', 'target'):
+        for path in (pairs / kind).glob('*.png'):
+            exif = Image.Exif()
+            exif[0x0112] = 3
+            with Image.open(path) as image:
+                image.save(path.with_suffix('.jpg'), quality=95, **(dict(exif=exif) if kind == 'target' else {}))
+            path.unlink()
+    printed = refused(folder, 'train.py', 'config.py', '--work-dir', tmp_path / 'work', '--cfg-options', *on(pairs))
+    assert printed.count('only when one is rotated by 180 degrees') >= 3 and 'EXIF' in printed
+
+
+def test_damaged_files_and_missing_label_maps_are_listed_and_named(folder, pairs, tmp_path):
+    damaged = pairs / 'input' / '0.png'
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    damaged.write_bytes(content)
+    (tmp_path / 'maps').mkdir()
+    for name in ('0', '2'):
+        Image.fromarray(np.zeros((64, 80), np.uint8)).save(tmp_path / 'maps' / f'{name}.png')
+    options = [
+        *on(pairs),
+        'model.spd.masks.type=LabelMapMasks',
+        f'model.spd.masks.folder={tmp_path / "maps"}',
+    ]
+    printed = refused(folder, 'train.py', 'config.py', '--work-dir', tmp_path / 'work', '--cfg-options', *options)
+    assert f'- {damaged} cannot be' in printed and f'{tmp_path / "maps" / "1.png"} is absent' in printed
+    assert 'Iter(train)' not in printed
+    printed = refused(
+        folder, 'train.py', 'config.py', '--no-check', '--work-dir', tmp_path / 'work', '--cfg-options', *on(pairs)
+    )
+    assert str(damaged) in printed and 'cannot be loaded (' in printed
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (['model.spd.distill.loss_weight=-1'], 'model.spd.distill.loss_weight must be at least 0, found -1'),
+        (['optim_wraper.optimizer.lr=1'], 'Is optim_wrapper meant'),
+        (['train_pipeline.3.gt_patch_size=16'], 'set train_dataloader.dataset.pipeline.3.gt_patch_size instead'),
+        (['train_cfg.max_iters=1', 'train_cfg.val_interval=1'], 'in none of the 1 iterations would the student learn'),
+        (['data_root=/my', 'photographs'], "takes KEY=VALUE, found 'photographs'"),
+    ],
+)
+def test_settings_without_effect_are_refused(folder, tmp_path, options, message):
+    assert message in refused(folder, 'train.py', 'config.py', '--work-dir', tmp_path, '--cfg-options', *options)
+
+
+def test_what_cannot_be_resumed_is_refused(folder, trained, tmp_path):
+    assert 'nothing to resume' in refused(folder, 'train.py', 'config.py', '--resume', '--work-dir', tmp_path / 'new')
+    options = ['model.generator.mid_channels=8', 'model.spd.schedule.type=JointSchedule']
+    printed = refused(folder, 'train.py', 'config.py', '--resume', '--work-dir', 'run', '--cfg-options', *options)
+    assert 'model.generator.mid_channels was 4 and is 8' in printed
+    assert "model.spd.schedule.type was 'TwoStageSchedule' and is 'JointSchedule'" in printed
+
+
+def test_two_processes_count_each_of_three_images_once(folder, trained):
+    """The checkpoint is validated after one more iteration, by one process and by two."""
+    config = folder / 'once.py'
+    config.write_text(
+        "_base_ = 'config.py'\nmodel = dict(spd=dict(schedule=dict(type='JointSchedule')))\n"
+        'train_cfg = dict(max_iters=2, val_interval=2)\n'
+        "optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.0))\nparam_scheduler = None\n"
+        f'load_from = {str(trained[1])!r}\n'
+    )
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    results = []
+    for processes in (1, 2):
+        launch = ['-m', 'torch.distributed.run', f'--nproc_per_node={processes}', f'--master_port={port}']
+        command = [sys.executable, *launch, ROOT / 'tools' / 'train.py', config, '--launcher', 'pytorch']
+        environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '-1', 'PYTHONWARNINGS': 'ignore'}
+        work = folder / f'once_{processes}'
+        done = subprocess.run(
+            list(map(str, [*command, '--work-dir', work])),
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
+        assert not done.returncode, done.stderr[-3000:]
+        (scalars,) = work.glob('*/vis_data/scalars.json')
+        rows = [json.loads(line) for line in scalars.read_text().splitlines()]
+        results.append(next(row for row in rows if 'refined/PSNR' in row))
+    one, two = results
+    for name in ('PSNR', 'refined/PSNR', 'refined/gain'):
+        assert two[name] == pytest.approx(one[name], abs=1e-3)
+    assert two['refined/gain'] == pytest.approx(two['refined/PSNR'] - two['PSNR'], abs=1e-3)
