@@ -1,6 +1,7 @@
 """A training step on the device beside the same step on the CPU, and what it must not do there."""
 
 import copy
+import gc
 from types import SimpleNamespace
 
 import pytest
@@ -256,6 +257,7 @@ def test_memory_before_training_is_that_without_a_segmenter(run_cfg, tmp_path):
                 held.append(torch.cuda.memory_allocated())
 
     for name, segmenter in (('plain', None), ('sam', dict(type='SAMMasks', model_type='tiny'))):
+        gc.collect()  # what the last run left in cycles
         before = torch.cuda.memory_allocated()
         cfg = run_cfg(name, [dict(type='MemoryHook')], max_iters=2)
         if segmenter:
