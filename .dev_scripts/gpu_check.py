@@ -25,6 +25,10 @@ from pathlib import Path
 from typing import List
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from mmsampriors.files import write_whole
+
 BENCHMARKS = '.dev_scripts/benchmarks'
 COMMITTED = ROOT / 'docs' / 'gpu'
 #: Imported by the steps; a machine that lacks one is told so before anything starts.
@@ -130,7 +134,9 @@ class Rows:
             shutil.copy(committed, path)
         self.path = path
         lines = path.read_text().splitlines() if path.exists() else []
-        self.rows = [row for row in map(parsed, lines) if row]  # the last line of a killed call may be half a line
+        self.rows = [row for row in map(parsed, lines) if row]
+        if len(self.rows) < len(lines):  # a killed call leaves half a line, which would swallow the next row
+            write_whole(path, ''.join(f'{json.dumps(row)}\n' for row in self.rows))
 
     def ended(self, step: str) -> str:
         """How a step ended the last time: 'done', 'failed', 'cut off' or '' where it was never started."""

@@ -2,7 +2,7 @@
 # Confirms and measures on a GPU what two CPU cores cannot show: gpu_check.sh OUT [--minutes 8] [options of gpu_check.py].
 # For a bare machine: any Python with torch, and a folder of wheels for the rest.
 #   PYTHON  the interpreter, default python3
-#   WHEELS  folder of wheels (docs/contributing.md says which): they are unpacked into OUT/site and come first on the
+#   WHEELS  folder of wheels (CONTRIBUTING.md says which): they are unpacked into OUT/site and come first on the
 #           path; nothing is installed, nothing is downloaded
 set -euo pipefail
 OUT="${1:?usage: gpu_check.sh OUT [--minutes 8]}"

@@ -21,6 +21,7 @@ from .on_demand import OnDemand
 from .regions import Regions
 from .rgb import to_rgb
 from .schedules import Phase
+from .sending import send_without_waiting
 
 
 @MODELS.register_module()
@@ -62,6 +63,7 @@ class SPDModel(BaseEditModel):
         data_preprocessor: Optional[dict] = None,
     ):
         super().__init__(generator, pixel_loss, train_cfg, test_cfg, init_cfg, data_preprocessor)
+        send_without_waiting(self.data_preprocessor)
         check_spd(spd)
         # What draws random numbers from here on leaves the student's initialization as it is without SPD.
         with torch.random.fork_rng(devices=[]):

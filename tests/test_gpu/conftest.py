@@ -44,9 +44,8 @@ class Lines:
             row['reason'] = report.longrepr[2]
         elif report.outcome == 'failed':
             row['reason'] = str(report.longrepr)[-800:]
-        reporter = self.config.pluginmanager.getplugin('terminalreporter')
-        reporter.ensure_newline()
-        reporter.write_line(json.dumps(row))
+        # on lines of their own: pytest's dots have no end
+        self.config.pluginmanager.getplugin('terminalreporter').write(f'\n{json.dumps(row)}\n')
 
 
 @pytest.fixture

@@ -83,8 +83,8 @@ def test_the_host_waits_twice_a_chunk_of_prompts(sam, photographs, device):
         finally:
             torch.cuda.set_sync_debug_mode('default')
     waited = [str(warning.message) for warning in caught if 'synchron' in str(warning.message)]
-    # Twice a chunk; at the end suppression itself, which asks how many boxes are left, and its answer.
-    assert len(waited) <= 2 * len(decoded) + 4, waited
+    # Twice a chunk. At the end suppression, which copies a constant, asks how many boxes are left, and is asked which.
+    assert len(waited) <= 2 * len(decoded) + 6, waited
 
 
 @pytest.mark.gpu

@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Callable
 
 import numpy as np
@@ -112,7 +112,9 @@ class MaskEngine:
         self._said_nothing_found = False
         self.decoder = build_decoder(sam, dtype)
         self._resizer = lru_cache(KEPT_SIZES)(LogitResizer)
-        self.points_on = lru_cache(KEPT_SIZES)(self._points_on)
+        # Of nothing that holds the engine: a cycle would keep a large SAM on its device until Python looks for cycles.
+        inputs = sam.prompt_encoder.input_image_size[0]
+        self.points_on = lru_cache(KEPT_SIZES)(partial(_points_on, self.grid, self.resolution, inputs))
         self._encode, self._decode = encode_images, self.decoder.decode
         if compile:
             self._encode, self._decode = torch.compile(self._encode), torch.compile(self._decode)
@@ -188,14 +190,6 @@ class MaskEngine:
         weight = prompt_encoder.no_mask_embed.weight
         dense = weight[:, :, None, None].expand(-1, -1, *grid)
         return self.decoder.prepare(embeddings.to(weight.dtype), dense, prompt_encoder.pe_layer(grid)[None])
-
-    def _points_on(self, sizes: tuple, device: torch.device) -> Tensor:
-        """The grid on images of ``sizes``, in pixels of the prompt encoder's input: (P, I, 2), float64."""
-        shapes = torch.tensor([resized_shape(size, self.resolution)[::-1] for size in sizes], dtype=torch.float64)
-        points = self.grid[:, None] * shapes  # pixels of the encoder's input
-        # The prompt encoder adds half a pixel and divides by its own input size.
-        factor = self.sam.prompt_encoder.input_image_size[0] / self.resolution
-        return to_device((points + 0.5) * factor - 0.5, device)
 
     def prompt_embeddings(self, points: Tensor) -> Tensor:
         """Embeddings of points (B, I, 2) of the prompt encoder's input on I images, image-major: (I * B, 2, C)."""
@@ -295,6 +289,24 @@ class MaskEngine:
         """How many things of a size fit in the working memory; at least one."""
         default = 48 * 2**20 if self.sam.device.type == 'cpu' else 4 * 2**30
         return max(1, (self.max_bytes or default) // bytes_each)
+
+
+def _points_on(grid: Tensor, resolution: int, inputs: int, sizes: tuple, device: torch.device) -> Tensor:
+    """A grid on images, in pixels of the prompt encoder's input.
+
+    Args:
+        grid (Tensor): (P, 2), float64, in the unit square.
+        resolution (int): Long side in pixels at which images are encoded.
+        inputs (int): Side in pixels of the prompt encoder's input.
+        sizes (tuple): (H, W) of each of I images.
+        device (torch.device): Where the points are wanted.
+
+    Returns:
+        Tensor: (P, I, 2), float64.
+    """
+    shapes = torch.tensor([resized_shape(size, resolution)[::-1] for size in sizes], dtype=torch.float64)
+    # The prompt encoder adds half a pixel and divides by its own input size.
+    return to_device((grid[:, None] * shapes + 0.5) * (inputs / resolution) - 0.5, device)
 
 
 def _joined(parts: list) -> Candidates:

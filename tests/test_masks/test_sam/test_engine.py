@@ -1,5 +1,7 @@
+import gc
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -265,6 +267,18 @@ def test_matrices_and_points_are_made_once_a_size(sam, monkeypatch):
         engine.generate(photographs([(40, 64), (40, 64), (64, 40)]))
     assert len(made) == 4
     assert engine.points_on.cache_info().misses == 1
+
+
+def test_an_engine_goes_with_its_last_name(sam):
+    engine = MaskEngine(sam, points_per_side=2)
+    engine.generate(photographs([(40, 64)]))
+    seen = weakref.ref(engine)
+    gc.disable()
+    try:
+        del engine
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 class OtherDecoder(MaskDecoder):
