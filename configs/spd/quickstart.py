@@ -21,10 +21,14 @@ train_dataloader = dict(
 val_dataloader = dict(dataset=dict(data_root='work_dirs/quickstart/data/test'))
 test_dataloader = val_dataloader
 
-segmenter = dict(_delete_=True, type='SAMMasks', model_type='tiny')
 model = dict(
     generator=dict(enc_blk_nums=[1, 1, 1]),
-    spd=dict(masks=dict(segmenter=segmenter, cache_dir='work_dirs/quickstart/masks')),
+    spd=dict(
+        masks=dict(
+            segmenter=dict(_delete_=True, type='SAMMasks', model_type='tiny'),
+            cache_dir='work_dirs/quickstart/masks',
+        )
+    ),
 )
 
 # The quickstart draws a panel of its own.
