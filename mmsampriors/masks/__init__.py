@@ -3,6 +3,7 @@
 At the root is what travels: the masks of an image, as tensors and as runs. ``sam`` makes masks, ``store`` keeps them.
 """
 
+from .drawing import RunBatch, send_runs
 from .image_masks import ImageMasks, boxes_of
 from .iou import pairwise_iou
 from .run_masks import RunMasks
@@ -25,7 +26,9 @@ __all__ = [
     'MaskStoreError',
     'pairwise_iou',
     'register_sam',
+    'RunBatch',
     'RunMasks',
     'SAM_BUILDERS',
+    'send_runs',
     'TINY_AUTOMATIC',
 ]
