@@ -32,6 +32,7 @@ JPEG_MODULE = 'mmagic.datasets.transforms.random_degradations'
 DATASET_MODULE = 'mmengine.dataset.base_dataset'
 LOOPS_MODULE = 'mmagic.engine.runner.multi_loops'
 CHECKPOINT_MODULE = 'mmengine.hooks.checkpoint_hook'
+CHECKPOINTS_MODULE = 'mmengine.runner.checkpoint'
 PREPROCESSOR_MODULE = 'mmagic.models.data_preprocessors.data_preprocessor'
 
 
@@ -350,40 +351,56 @@ def find_best_metric_with_prefix():
     _after_import(CHECKPOINT_MODULE, _find_best_by_suffix)
 
 
-def _history_buffer_getattr(owner, name):
-    """The ``getattr`` that a checkpoint may call: HistoryBuffer's own statistics and nothing else."""
-    from mmengine.logging import HistoryBuffer
-
-    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
-        raise ValueError(
-            f'a checkpoint asks for the attribute {name!r} of {owner!r}, which no mmengine checkpoint '
-            'needs: it may be malicious and is not loaded'
-        )
-    return getattr(owner, name)
-
-
 def _name_safe_globals():
     import torch
     from mmengine.logging import HistoryBuffer
 
+    from .plain_pickle import statistic_of_history
+
     if not hasattr(torch.serialization, 'add_safe_globals'):
         return
-    _history_buffer_getattr.__module__ = 'builtins'
-    _history_buffer_getattr.__qualname__ = _history_buffer_getattr.__name__ = 'getattr'
+    statistic_of_history.__module__ = 'builtins'
+    statistic_of_history.__qualname__ = statistic_of_history.__name__ = 'getattr'
     multiarray = importlib.import_module('numpy.core.multiarray' if np.__version__ < '2' else 'numpy._core.multiarray')
     dtypes = {type(np.dtype(name)) for name in ('bool', 'uint8', 'int32', 'int64', 'float16', 'float32', 'float64')}
     numpy_names = [np.ndarray, np.dtype, *dtypes, multiarray._reconstruct, multiarray.scalar]
-    torch.serialization.add_safe_globals([HistoryBuffer, _history_buffer_getattr, *numpy_names])
+    torch.serialization.add_safe_globals([HistoryBuffer, statistic_of_history, *numpy_names])
+
+
+class _TorchForCheckpoints:
+    """torch, but for ``load``, which reads plain data only."""
+
+    def __init__(self, torch):
+        self._torch = torch
+
+    def __getattr__(self, name):
+        return getattr(self._torch, name)
+
+    def load(self, *args, **kwargs):
+        from . import plain_pickle
+
+        return self._torch.load(*args, **{'pickle_module': plain_pickle, 'weights_only': False, **kwargs})
+
+
+def _load_plain_data():
+    import torch
+
+    _name_safe_globals()
+    module = sys.modules[CHECKPOINTS_MODULE]
+    if digit_version(torch.__version__) < digit_version('2.6') and module.torch is torch:
+        module.torch = _TorchForCheckpoints(torch)
 
 
 @_up_to('mmengine', '0.10.7')
-def allow_mmengine_checkpoints():
+def load_plain_checkpoints():
     """mmengine 0.10.7 stores ``HistoryBuffer`` objects, which torch 2.6 and later refuse to load (``--resume`` fails).
 
     Names them as safe instead of switching ``weights_only`` off, once torch is imported for loading checkpoints anyway.
-    Can go when mmengine stores plain lists.
+    Older torch runs whatever code a checkpoint names, unless it is told not to, and mmengine does not tell it: here it
+    reads plain data only (``load_from``, ``--resume`` and our tools). Can go when mmengine stores plain lists and says
+    ``weights_only=True``.
     """
-    _after_import('mmengine.runner.checkpoint', _name_safe_globals)
+    _after_import(CHECKPOINTS_MODULE, _load_plain_data)
 
 
 @_up_to('mmengine', '0.10.7')
@@ -447,7 +464,7 @@ def apply():
     take_y_channel_for_one_channel()
     validate_in_mmagics_loop()
     find_best_metric_with_prefix()
-    allow_mmengine_checkpoints()
+    load_plain_checkpoints()
     write_files_whole()
     name_files_that_cannot_be_loaded()
 

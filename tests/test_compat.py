@@ -170,6 +170,56 @@ def test_mmengine_checkpoints_load_and_others_do_not(tmp_path, order):
     )
 
 
+@pytest.mark.parametrize('order', ['compat first', 'mmengine.runner first'])
+def test_older_torch_loads_plain_checkpoints_only(tmp_path, order):
+    """Below torch 2.6 ``torch.load`` runs what a checkpoint names unless told not to, and mmengine does not tell it."""
+    first, second = 'import mmsampriors.compat', 'import mmengine.runner'
+    if order == 'mmengine.runner first':
+        first, second = second, first
+    check_python(
+        'import torch\nload, torch.__version__ = torch.load, "2.5.1"\n'
+        'torch.load = lambda *args, **options: load(*args, **{"weights_only": False, **options})\n'
+        f'{first}\n{second}\n'
+        + textwrap.dedent("""
+        import os
+        import pickle
+        from mmengine.logging import MessageHub
+        from mmengine.runner import CheckpointLoader, save_checkpoint
+
+        hub = MessageHub.get_instance('training')
+        hub.update_scalar('train/loss', 2.5)
+        weights = torch.nn.Linear(2, 2).bfloat16().state_dict()
+        optimizer = torch.optim.Adam([torch.nn.Parameter(torch.ones(2))]).state_dict()
+        good = dict(state_dict=weights, optimizer=optimizer, message_hub=hub.state_dict(), meta=dict(iter=3))
+        for legacy in (False, True):
+            torch.save(good, 'good.pth', _use_new_zipfile_serialization=not legacy)
+            found = CheckpointLoader.load_checkpoint('good.pth', map_location='cpu')
+            assert all(torch.equal(found['state_dict'][name], value) for name, value in weights.items())
+            assert found['message_hub']['log_scalars']['train/loss'].data[0].tolist() == [2.5]
+            assert found['meta'] == good['meta'] and found['optimizer'] == optimizer
+
+        class Malicious:
+            def __init__(self, *call):
+                self.call = call
+            def __reduce__(self):
+                return self.call[0], self.call[1:]
+
+        for call in [(os.system, 'touch broken_in'), (eval, '1'), (getattr, torch.nn.Linear, 'forward')]:
+            for legacy in (False, True):
+                bad = dict(state_dict={}, meta=Malicious(*call))
+                torch.save(bad, 'bad.pth', _use_new_zipfile_serialization=not legacy)
+                try:
+                    CheckpointLoader.load_checkpoint('bad.pth', map_location='cpu')
+                except (pickle.UnpicklingError, ValueError) as error:
+                    assert 'may be malicious' in str(error), error
+                else:
+                    raise AssertionError(f'{call} was loaded')
+        assert not os.path.exists('broken_in')
+        """),
+        folder=tmp_path,
+    )
+
+
 def test_killed_write_leaves_the_old_file(tmp_path):
     """The kernel kills the process once it has written 4,096 of 100,000 bytes."""
     file = tmp_path / 'iter_10.pth'

@@ -10,7 +10,7 @@ import mmsampriors
 PACKAGE = Path(mmsampriors.__file__).resolve().parent
 #: From the ground up. A module may import what stands on lower floors, and its own room.
 FLOORS = [
-    {'version', 'files', 'internals', 'command_line'},
+    {'version', 'files', 'internals', 'command_line', 'plain_pickle'},
     {'compat'},
     {'registry'},
     {'masks', 'data_preparation', 'reports'},

@@ -3,6 +3,7 @@
 At the root is what travels: the masks of an image, as tensors and as runs. ``sam`` makes masks, ``store`` keeps them.
 """
 
+from .drawing import RunBatch, send_runs
 from .image_masks import ImageMasks, boxes_of
 from .iou import pairwise_iou
 from .run_masks import RunMasks
@@ -35,8 +36,10 @@ __all__ = [
     'META_AUTOMATIC',
     'pairwise_iou',
     'register_sam',
+    'RunBatch',
     'RunMasks',
     'SAM_AUTOMATIC',
     'SAM_BUILDERS',
+    'send_runs',
     'TINY_AUTOMATIC',
 ]

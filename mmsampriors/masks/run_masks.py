@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .drawing import bits_of, send_runs
 from .image_masks import ImageMasks, boxes_of
-from .runs import crop_runs, mask_areas, narrow, runs_of_map, runs_of_masks
+from .runs import by_area, crop_runs, narrow, runs_of_map, runs_of_masks
 
 
 class Runs(NamedTuple):
@@ -55,7 +56,7 @@ class RunMasks(ImageMasks):
 
     Crops, flips and transposes are notes. Only when a mask, an area or the number of masks is first read, runs are
     unpacked, cut to the window, measured and sorted anew, and masks that vanished dropped; this happens on the host.
-    What is read becomes a tensor on ``device``.
+    What is read becomes a tensor on ``device``. Many images are drawn together by :func:`.drawing.send_runs`.
 
     Args:
         stored (Runs | codec.Entry): The masks of the whole image.
@@ -63,6 +64,9 @@ class RunMasks(ImageMasks):
         orientation (tuple): How it is shown, the fields of :class:`Orientation`.
         device (torch.device): Where tensors are made.
     """
+
+    #: Whether :meth:`cut` has done its work.
+    is_cut = False
 
     def __init__(self, stored, window: tuple = None, orientation: tuple = Orientation(), device='cpu'):
         self.stored, self.window = stored, window or (0, 0, *stored.size)
@@ -102,7 +106,8 @@ class RunMasks(ImageMasks):
         return f'{type(self).__name__}({len(self)} masks on {self.size[0]}x{self.size[1]})'
 
     def __reduce__(self) -> tuple:
-        return RunMasks, (self.stored, self.window, tuple(self.orientation), str(self.device))
+        arguments = (self.stored, self.window, tuple(self.orientation), str(self.device))
+        return RunMasks, arguments, dict(shown=self.shown, is_cut=True) if self.is_cut else None
 
     @property
     def size(self) -> tuple:
@@ -117,17 +122,26 @@ class RunMasks(ImageMasks):
     def shown(self) -> Shown:
         """What the window shows."""
         cells, lengths = crop_runs(self.runs.columns, self.runs.cells, self.runs.size[0], self.window)[1:]
-        areas = mask_areas(cells, lengths, self.runs.members)
-        order = np.argsort(-areas, kind='stable')[: np.count_nonzero(areas)]
-        return Shown(cells, lengths, order, areas[order])
+        return Shown(cells, lengths, *by_area(cells, lengths, self.runs.members))
+
+    def cut(self) -> 'RunMasks':
+        """The same masks, unpacked, cut to the window, measured, sorted and without those that vanished.
+
+        Workers of a loader call it last: the process that trains then has nothing of this to do.
+        """
+        columns, cells, lengths = crop_runs(self.runs.columns, self.runs.cells, self.runs.size[0], self.window)
+        present = np.bincount(cells, minlength=len(self.runs.members)) > 0
+        cells, members = narrow((np.cumsum(present) - 1)[cells]), self.runs.members[present]
+        kept, areas = by_area(cells, lengths, members)
+        members = np.packbits(bits_of(members, kept), axis=1) if len(kept) else members[:, :1]
+        stored = Runs(self.window[2:], columns, cells, members, self.runs.scores[kept], self.runs.stability[kept])
+        masks = RunMasks(stored, None, self.orientation, self.device)
+        masks.__dict__.update(shown=Shown(cells, lengths, np.arange(len(kept)), areas), is_cut=True)
+        return masks
 
     @cached_property
     def bitmaps(self) -> Tensor:
-        covers = np.unpackbits(self.runs.members, axis=1).T[self.shown.kept]
-        # gather on bytes: index_select takes three times as long on the CPU, on booleans four times
-        cell_map = self._cell_map().reshape(1, -1).expand(len(self), -1)
-        drawn = torch.from_numpy(covers).to(self.device).gather(1, cell_map)
-        return drawn.view(torch.bool).view(len(self), *self.size)
+        return send_runs([self], self.device).draw(*self.size)[0, : len(self)]
 
     @cached_property
     def boxes(self) -> Tensor:
@@ -150,7 +164,10 @@ class RunMasks(ImageMasks):
         device = torch.device(device)
         if device == self.device:
             return self
-        return RunMasks(self.stored, self.window, self.orientation, device)
+        moved = RunMasks(self.stored, self.window, self.orientation, device)
+        # What is known of the masks on the host stays known.
+        moved.__dict__.update({name: vars(self)[name] for name in ('runs', 'shown', 'is_cut') if name in vars(self)})
+        return moved
 
     def flip(self, direction: str) -> 'RunMasks':
         """Mirrored: ``'horizontal'`` (columns reversed) or ``'vertical'`` (rows reversed)."""
@@ -184,17 +201,11 @@ class RunMasks(ImageMasks):
 
         Every pixel is handled; where a window is meant, :meth:`crop` is far cheaper.
         """
-        cell_map = self.to('cpu')._cell_map().numpy()[rows][:, columns]
+        cells, lengths, *_ = self.shown
+        cell_map = np.repeat(cells, lengths).reshape(self.window[2:])
+        cell_map = cell_map.T if self.orientation.transposed else cell_map
+        steps = [-1 if turned else 1 for turned in self.orientation[1:]]
+        cell_map = cell_map[:: steps[0], :: steps[1]][rows][:, columns]
         starts, cells = runs_of_map(cell_map)
         stored = self.runs._replace(size=cell_map.shape, columns=starts, cells=narrow(cells))
         return RunMasks(stored, device=self.device)
-
-    def _cell_map(self) -> Tensor:
-        """(H, W), int64: the cell of each pixel, as shown."""
-        height, width = self.window[2:]
-        cells, lengths = (torch.from_numpy(part.astype(np.int64)).to(self.device) for part in self.shown[:2])
-        # with its size known beforehand, the result needs no word from the device
-        cell_map = torch.repeat_interleave(cells, lengths, output_size=height * width).view(height, width)
-        cell_map = cell_map.t() if self.orientation.transposed else cell_map
-        flipped = [axis for axis, turned in enumerate(self.orientation[1:]) if turned]
-        return cell_map.flip(flipped) if flipped else cell_map

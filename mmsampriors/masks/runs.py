@@ -73,6 +73,13 @@ def mask_areas(cells: np.ndarray, lengths: np.ndarray, members: np.ndarray) -> n
     return (pixels @ np.unpackbits(members, axis=1).astype(np.float64)).astype(np.int64)
 
 
+def by_area(cells: np.ndarray, lengths: np.ndarray, members: np.ndarray) -> tuple:
+    """Which masks have pixels, largest area first, and their areas: two arrays of (K,), int64."""
+    areas = mask_areas(cells, lengths, members)
+    order = np.argsort(-areas, kind='stable')[: np.count_nonzero(areas)]
+    return order, areas[order]
+
+
 def narrow(cells: np.ndarray) -> np.ndarray:
     """The same numbers in the smallest unsigned type that fits."""
     return cells.astype(np.min_scalar_type(cells.max(initial=0)))

@@ -1,5 +1,6 @@
 """Masks as matrices: what SPF and SGR compute with them."""
 
+from copy import copy
 from functools import cached_property
 from typing import List, Tuple
 
@@ -7,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmsampriors.masks import ImageMasks
+from mmsampriors.masks import ImageMasks, RunMasks, send_runs
 
 EXACT_BITS = 24  # a sum of distinct powers of two below 2 ** 24 is exact in float32, in any order
 
@@ -18,35 +19,55 @@ class Regions:
     Args:
         masks (list[ImageMasks]): N of them, with K_i masks each on images of at most H by W pixels; the data
             preprocessor pads images at the bottom and the right, and padding belongs to no region.
-        images (Tensor): (N, C, H, W), what the masks belong to.
+        images (Tensor): (N, C, H, W), what the masks belong to. Stored masks are on their way to its device at once.
+
+    Raises:
+        ValueError: An image has masks of a larger size than the batch.
     """
 
     def __init__(self, masks: List[ImageMasks], images: Tensor):
         self.image_masks, self.size, self.device = masks, images.shape[-2:], images.device
-
-    @cached_property
-    def stacked(self) -> Tensor:
-        """(N, K, H, W), bool, K the largest K_i and at least 1; rows that pad an image to K masks are False.
-
-        Raises:
-            ValueError: An image has masks of a larger size than the batch.
-        """
-        shape = len(self.image_masks), max(1, *map(len, self.image_masks)), *self.size
-        stacked = torch.zeros(shape, dtype=torch.bool, device=self.device)
-        for row, of_image in zip(stacked, self.image_masks):
+        for of_image in masks:
             (h, w), (height, width) = of_image.size, self.size
             if h > height or w > width:
                 raise ValueError(
                     f'masks of {h}x{w} pixels came with an image of {height}x{width}: they were made for '
                     'another size, or a transform of the pipeline moved the image and not its masks'
                 )
+        stored = all(isinstance(of_image, RunMasks) for of_image in masks)
+        self._sent = send_runs(masks, self.device) if stored else None
+
+    @cached_property
+    def stacked(self) -> Tensor:
+        """(N, K, H, W), bool, K the largest K_i and at least 1; rows that pad an image to K masks are False."""
+        if self._sent is not None:
+            return self._sent.draw(*self.size)
+        shape = len(self.image_masks), max(1, *map(len, self.image_masks)), *self.size
+        stacked = torch.zeros(shape, dtype=torch.bool, device=self.device)
+        for row, of_image in zip(stacked, self.image_masks):
+            h, w = of_image.size
             row[: len(of_image), :h, :w] = of_image.bitmaps.to(stacked.device)
         return stacked
+
+    def only(self, keep: Tensor) -> 'Regions':
+        """The same regions, of which some are empty.
+
+        Args:
+            keep (Tensor): (N, K), bool, which rows of :attr:`stacked` stay as they are.
+        """
+        kept = copy(self)
+        vars(kept).pop('weights', None)
+        kept.stacked = self.stacked & keep[:, :, None, None]
+        return kept
 
     @cached_property
     def weights(self) -> Tensor:
         """:attr:`stacked` as float32 of 0 and 1, for matrix products."""
         return self.stacked.float()
+
+    def coverage(self) -> Tensor:
+        """Share of the pixels of the batch that some mask covers, a scalar in [0, 1]."""
+        return self.stacked.any(1).float().mean()
 
     def on_grid(self, grid: Tuple[int, int]) -> Tensor:
         """The share of each cell's pixels that each mask covers.
@@ -65,15 +86,6 @@ class Regions:
         sums = sums.float().unflatten(3, (columns, -1))
         # A product with ones is a sum over the columns, and faster.
         return sums @ sums.new_ones(sums.shape[-1]) / (height // rows * sums.shape[-1])
-
-
-def coverage(masks: List[ImageMasks]) -> Tensor:
-    """Mean share of the pixels of each image that some mask covers, a scalar in [0, 1].
-
-    Args:
-        masks (list[ImageMasks]): Of at least one image.
-    """
-    return torch.stack([of_image.bitmaps.any(0).float().mean() for of_image in masks]).mean()
 
 
 def region_means(features: Tensor, regions: Tensor) -> Tensor:

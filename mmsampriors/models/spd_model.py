@@ -1,11 +1,9 @@
 """SPDModel: a restoration network that learns from its own SAM-guided refinement."""
 
-from contextlib import contextmanager
 from copy import deepcopy
 from typing import Dict, List, Optional
 
 import torch
-import torch.nn.functional as F
 from mmagic.models import BaseEditModel
 from mmagic.structures import DataSample
 from torch import Tensor, nn
@@ -14,6 +12,7 @@ from mmsampriors.checks.spd_config import check_spd
 from mmsampriors.masks import ImageMasks
 from mmsampriors.registry import MODELS, TASK_UTILS, build_part
 
+from .feature_entry import FeatureEntry
 from .frozen_copy import frozen_copy, same_architecture
 from .mask_sources.base import MaskSource
 from .network_probe import probe_network
@@ -46,7 +45,7 @@ class SPDModel(BaseEditModel):
         phase (Phase, optional): What the present iteration trains; set by ``SPDScheduleHook``.
         pulls (dict[str, Tensor]): How hard the student's own loss (``student``), L_SPD (``spd``) and L_SGR (``sgr``)
             pull in the latest step: (N,), the squared L2 norm of the loss's gradient at each restored image.
-        latest_masks (list[ImageMasks], optional): M of the latest step that had masks.
+        coverage (Tensor, optional): Share of the pixels that masks cover, in the latest step that refined.
         first_student (Module, optional): The student that the refiner was trained on, where a stage freezes the
             refiner: weights are buffers, which neither optimizer nor DDP know.
         refiner_gain (Tensor, optional): By how many dB the refined images of that step beat the restored ones.
@@ -70,7 +69,7 @@ class SPDModel(BaseEditModel):
             self._build_parts(spd, generator)
         self.phase: Optional[Phase] = None
         self.pulls: Dict[str, Tensor] = {}
-        self.latest_masks: Optional[List[ImageMasks]] = None
+        self.coverage: Optional[Tensor] = None
         self.refiner_gain: Optional[Tensor] = None
 
     def _build_parts(self, spd, generator):
@@ -86,6 +85,7 @@ class SPDModel(BaseEditModel):
                 'entry_channels': probe.entry_channels,
             },
         )
+        self.entry = FeatureEntry(self.refiner.get_submodule(probe.entry)) if self.spf.inject == 'feature' else None
         self.mask_source = build_part(MODELS, spd['masks'])
         if not isinstance(self.mask_source, MaskSource):
             raise TypeError(
@@ -115,20 +115,23 @@ class SPDModel(BaseEditModel):
                 'SPDModel does not know what this iteration trains: SPDScheduleHook is missing. Add '
                 "custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks to the config"
             )
-        gt, losses, self.pulls = data_samples.gt_img, {}, {}
+        gt, losses, self.pulls, regions = data_samples.gt_img, {}, {}, None
+        refines = self.phase.refiner or self.phase.ramp
+        if refines and 'masks' in data_samples:
+            regions = Regions(data_samples.masks, inputs)  # first, so that they travel while the student runs
         with torch.set_grad_enabled(self.phase.student):
             restored = self.generator(inputs, **kwargs).float()  # in mixed precision a network may end in half
         if self.phase.student:
             losses['student.loss_recon'] = self.pixel_loss(self._tap(restored, 'student'), gt)
-        if not self.phase.refiner and not self.phase.ramp:
+        if not refines:
             return losses
 
         seen = self.seen_by_refiner(inputs, restored.detach(), **kwargs)
-        masks = self.masks_of(seen, data_samples)
-        regions = Regions(masks, seen)
+        if regions is None:
+            regions = Regions(self.masks_of(seen, data_samples), seen)
         with torch.set_grad_enabled(self.phase.refiner):
             refined = self.refine(seen, regions).float()
-        self.latest_masks, self.refiner_gain = masks, decibels_gained(restored.detach(), refined.detach(), gt)
+        self.coverage, self.refiner_gain = regions.coverage(), decibels_gained(restored.detach(), refined.detach(), gt)
         if self.phase.refiner:
             losses['refiner.loss_recon'] = self.pixel_loss(refined, gt)
         if self.phase.student and self.phase.ramp:
@@ -166,7 +169,7 @@ class SPDModel(BaseEditModel):
         fused = self.spf(restored, regions)
         if self.spf.inject == 'image':
             return self.refiner(restored + fused)
-        with _added_to_output(self.refiner.get_submodule(self.spf.entry), fused):
+        with self.entry.adding(fused):
             return self.refiner(restored)
 
     def _distil(self, restored, refined, regions, data_samples):
@@ -315,18 +318,3 @@ def _check_student(student: nn.Module, probe):
         raise ValueError(
             f'the student makes images of {ours.image_channels} channels and spd.refiner takes {probe.image_channels}'
         )
-
-
-@contextmanager
-def _added_to_output(module: nn.Module, features: Tensor):
-    """Adds features to what ``module`` puts out meanwhile; networks pad at the bottom and the right, so zeros do."""
-
-    def add(module, inputs, output):
-        missing = [wide - narrow for wide, narrow in zip(output.shape[2:], features.shape[2:])]
-        return output + F.pad(features, (0, missing[1], 0, missing[0]))
-
-    handle = module.register_forward_hook(add)
-    try:
-        yield
-    finally:
-        handle.remove()

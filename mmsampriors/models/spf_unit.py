@@ -89,7 +89,8 @@ class SPFUnit(BaseModule):
             Tensor: (N, C, H, W) for ``inject='image'``, (N, entry_channels, H, W) for ``'feature'``.
         """
         if self.training and self.mask_dropout:
-            regions = Regions([self._drop(of_image) for of_image in regions.image_masks], restored)
+            chances = torch.rand(regions.stacked.shape[:2], device=restored.device)
+            regions = regions.only(chances >= self.mask_dropout)
         features = self.embed(restored)
         maps = self._prototypes(features, regions) if self.form == 'prototype' else self._stack(regions)
         return self.project(self.fuse(torch.cat([features, maps.to(features.dtype)], 1)))
@@ -105,6 +106,3 @@ class SPFUnit(BaseModule):
         largest = regions.weights[:, : self.max_masks]
         missing = self.max_masks - largest.shape[1]
         return F.pad(largest, (0, 0, 0, 0, 0, missing))
-
-    def _drop(self, of_image):
-        return of_image.select(torch.rand(len(of_image)) >= self.mask_dropout)

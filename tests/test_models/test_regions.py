@@ -3,8 +3,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmsampriors.masks import ImageMasks
+from mmsampriors.masks import ImageMasks, RunMasks
 from mmsampriors.models.regions import Regions, boundaries, paint, region_means
+
+FIELDS = ('bitmaps', 'scores', 'stability', 'boxes', 'areas')
 
 
 @st.composite
@@ -102,6 +104,44 @@ def test_stacked_of_images_without_masks_keeps_one_empty_row():
 def test_what_pads_an_image_is_in_no_region():
     stacked = regions_of([masks_of(torch.ones(3, 4))], 8, 8).stacked
     assert stacked[..., :3, :4].all() and stacked.sum() == 12
+
+
+def test_coverage_counts_each_pixel_once_and_images_alike():
+    half = torch.zeros(2, 20, 20, dtype=torch.bool)
+    half[0, :10] = half[1, :5] = True
+    regions = regions_of([ImageMasks.from_masks(half), ImageMasks.empty(20, 20)], 20, 20)
+    assert regions.coverage().item() == pytest.approx(0.25)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.integers(1, 9), st.integers(1, 11)), min_size=1, max_size=4),
+    st.integers(0, 2**16),
+)
+def test_stored_masks_are_drawn_as_they_are_shown(images, seed):
+    """Images of any number of masks, size, window and orientation, in one batch: against masks drawn one by one."""
+    generator, batch = torch.Generator().manual_seed(seed), []
+    for count, height, width in images:
+        masks = RunMasks.from_masks(torch.rand(count, height + 2, width + 1, generator=generator) < 0.4)
+        turns = torch.rand(4, generator=generator) < 0.5
+        masks = masks.flip('vertical') if turns[0] else masks
+        masks = masks.transpose() if turns[1] else masks
+        masks = masks.crop(
+            *torch.randint(0, 2, (2,), generator=generator).tolist(), masks.size[0] - 1, masks.size[1] - 1
+        )
+        masks = masks.flip('horizontal') if turns[2] else masks
+        batch.append(masks.cut() if turns[3] else masks)
+    plain = [ImageMasks(*(getattr(masks, name) for name in FIELDS)) for masks in batch]
+    size = max(masks.size[0] for masks in batch), max(masks.size[1] for masks in batch)
+    assert torch.equal(regions_of(batch, *size).stacked, regions_of(plain, *size).stacked)
+
+
+def test_some_regions_can_be_emptied():
+    regions = regions_of([masks_of(torch.ones(4, 4), torch.eye(4))] * 2, 4, 4)
+    kept = regions.only(torch.tensor([[True, False], [False, True]]))
+    assert torch.equal(kept.stacked[0, 0], regions.stacked[0, 0]) and torch.equal(kept.weights, kept.stacked.float())
+    assert torch.equal(kept.stacked[1, 1], regions.stacked[1, 1])
+    assert not kept.stacked[0, 1].any() and not kept.stacked[1, 0].any() and regions.stacked[0, 1].any()
 
 
 def test_matrices_are_made_once():

@@ -107,23 +107,33 @@ def test_zero_layer_learns_in_the_first_step_without_masks_too():
 
 
 def test_mask_dropout_drops_each_mask_with_its_probability_while_training_only():
-    spf = unit(mask_dropout=0.25)
+    spf, kept = unit(mask_dropout=0.25), []
     masks = ImageMasks.from_masks(torch.eye(400, dtype=torch.bool).view(400, 20, 20))
-    kept = [len(spf._drop(masks)) for _ in range(20)]
-    assert 0.70 < sum(kept) / (20 * 400) < 0.80
-    image = torch.rand(1, 3, 20, 20)
+    image, seen = torch.rand(1, 3, 20, 20), spf._prototypes
+    spf._prototypes = lambda features, regions: kept.append(regions.coverage().item()) or seen(features, regions)
+    spf.train()
+    for _ in range(20):
+        fuse(spf, image, [masks])
+    assert 0.70 < sum(kept) / 20 < 0.80
+    spf.eval()
     assert torch.equal(fuse(spf, image, [masks]), fuse(spf, image, [masks]))
     spf.train()
     assert not torch.equal(fuse(spf, image, [masks]), fuse(spf, image, [masks]))
 
 
+@pytest.mark.parametrize('form', SPFUnit.FORMS)
 @pytest.mark.parametrize('kind', [ImageMasks, RunMasks])
-def test_mask_dropout_keeps_what_it_keeps_as_it_is(kind):
-    spf, masks = unit(mask_dropout=0.5), kind.from_masks(random_masks(40, 9, 11).bitmaps)
-    kept = spf._drop(masks)
-    rows = [next(row for row, mask in enumerate(masks.bitmaps) if torch.equal(mask, one)) for one in kept.bitmaps]
-    assert 0 < len(kept) < 40 and rows == sorted(rows)
-    assert torch.equal(kept.areas, kept.bitmaps.sum((1, 2))) and torch.equal(kept.boxes, masks.boxes[rows])
+def test_mask_dropout_keeps_what_it_keeps_as_it_is(kind, form):
+    """What is dropped is as if it had never been there, but that the others keep their channels in a stack."""
+    spf, image = unit(mask_dropout=0.5, form=form, max_masks=40), torch.rand(1, 3, 9, 11)
+    masks = kind.from_masks(random_masks(40, 9, 11).bitmaps)
+    torch.manual_seed(3)
+    keep = torch.rand(1, 40)[0] >= 0.5
+    torch.manual_seed(3)
+    dropped = fuse(spf.train(), image, [masks])
+    left = masks.bitmaps & keep[:, None, None]
+    expected = Regions([ImageMasks(left, masks.scores, masks.stability, masks.boxes, masks.areas)], image)
+    torch.testing.assert_close(dropped, spf.eval()(image, expected))
 
 
 def test_mask_dropout_may_drop_all_masks():

@@ -2,7 +2,7 @@
 
 from mmcv.transforms import BaseTransform
 
-from mmsampriors.masks import build_store
+from mmsampriors.masks import RunMasks, build_store
 from mmsampriors.registry import TRANSFORMS
 
 
@@ -67,7 +67,7 @@ class PackMasks(BaseTransform):
                 'the other'
             )
         packed = self.pack(results)
-        packed['data_samples'].set_field(masks, 'masks')
+        packed['data_samples'].set_field(masks.cut() if isinstance(masks, RunMasks) else masks, 'masks')
         return packed
 
     def __repr__(self):

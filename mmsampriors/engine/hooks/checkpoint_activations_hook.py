@@ -40,7 +40,7 @@ def checkpoint_blocks(model: nn.Module):
     """
     entry = model.refiner.get_submodule(model.spf.entry) if model.spf.inject == 'feature' else None
     for network in (model.generator, model.refiner):
-        # SPF's features enter by a hook, which is gone by the backward pass: the block that they enter stays whole.
+        # SPF's features enter by a hook, and are gone by the backward pass: the block that they enter stays whole.
         blocks = [block for block in blocks_of(network) if entry not in block.modules()]
         if not blocks:
             raise ValueError(

@@ -3,7 +3,6 @@
 from mmengine.hooks import Hook
 
 from mmsampriors.models.mask_sources import NoMasks
-from mmsampriors.models.regions import coverage
 from mmsampriors.models.unwrapped import unwrapped
 from mmsampriors.registry import HOOKS
 
@@ -24,12 +23,12 @@ class MaskCoverageHook(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         model = unwrapped(runner.model)
         if (
-            model.latest_masks is None
+            model.coverage is None
             or isinstance(model.mask_source, NoMasks)
             or not self.every_n_train_iters(runner, self.interval)
         ):
             return
-        runner.message_hub.update_scalar('train/spd.coverage', coverage(model.latest_masks))
+        runner.message_hub.update_scalar('train/spd.coverage', model.coverage)
         history = runner.message_hub.get_scalar('train/spd.coverage')
         share = history.mean(self.readings)
         if self.warned or len(history.data[0]) < self.readings or share >= self.minimum:

@@ -54,3 +54,24 @@ def test_compiled_networks_train_as_they_do_otherwise(model_cfg, inject):
     assert compiled.generator._compiled_call_impl is None
     hook.after_val(runner)
     assert compiled.generator._compiled_call_impl is not None
+
+
+def test_twenty_steps_compile_each_network_once_a_stage_and_shape(model_cfg):
+    """SPF's features enter by a hook. One of its own at each call would be compiled anew, and soon no more."""
+    torch._dynamo.reset()
+    spd = dict(spf=dict(type='SPFUnit', channels=4), masks=dict(type='NoMasks'), analyzer=None, sgr=None)
+    model = MODELS.build(model_cfg(spd, generator=dict(type='TwoConvolutions'))).train()
+    CompileHook(backend='eager').before_train(SimpleNamespace(model=model))
+    counted = torch._dynamo.utils.counters
+    counted.clear()
+    for phase in (Phase(False, True, 0.0), Phase(True, False, 1.0)):
+        model.enter(phase)
+        for size in ((16, 24), (24, 16)):
+            compiled = []
+            for _ in range(5):
+                gt = torch.rand(2, 3, *size)
+                samples = [DataSample(gt_img=image, metainfo=dict(img_output_channel_order='RGB')) for image in gt]
+                sum(model(gt, DataSample.stack(samples), mode='loss').values()).backward()
+                compiled.append(counted['stats']['unique_graphs'])
+            assert compiled[-1] == compiled[0], (phase.name, size, compiled)
+    assert counted['frames']['total'] == counted['frames']['ok'] and counted['stats']['unique_graphs'] <= 2 * 2 * 2

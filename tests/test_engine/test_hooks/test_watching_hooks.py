@@ -16,9 +16,7 @@ from mmengine.runner import Runner
 import mmsampriors.engine  # noqa: F401
 from mmsampriors.engine import FiniteLossHook, MaskCoverageHook, RefinedPSNRHook, RefinerGainHook
 from mmsampriors.engine.hooks import refined_psnr_hook, spd_visualization_hook
-from mmsampriors.masks import ImageMasks
 from mmsampriors.models import NoMasks, Phase
-from mmsampriors.models.regions import coverage
 from mmsampriors.models.spd_model import decibels_gained
 
 JOINT, BEFORE = Phase(True, True, 1.0), Phase(True, True, 0.0)
@@ -36,23 +34,13 @@ def test_decibels_gained_is_the_mean_difference_of_psnr():
     assert decibels_gained(gt, gt, gt) == 0
 
 
-def masks_of(share, size=20):
-    mask = torch.zeros(2, size, size, dtype=torch.bool)
-    mask[:, : round(share * size)] = True  # the second covers the same pixels again
-    return ImageMasks.from_masks(mask)
-
-
-def test_coverage_counts_each_pixel_once_and_images_alike():
-    assert coverage([masks_of(0.5), ImageMasks.empty(3, 4)]).item() == pytest.approx(0.25)
-
-
 @pytest.fixture
 def runner():
     """What the hooks ask of a runner; ``warnings`` holds what was logged."""
     model = SimpleNamespace(
         phase=JOINT,
         refiner_gain=torch.tensor(0.5),
-        latest_masks=[masks_of(0.5)],
+        coverage=torch.tensor(0.5),
         mask_source=object(),
         state_dict=lambda: {'generator.weight': torch.ones(2), 'steps': torch.tensor(3)},
     )
@@ -100,19 +88,19 @@ def test_a_refiner_that_has_become_better_is_not(runner):
 
 def test_few_masks_are_warned_of_once_and_on_average(runner):
     hook = MaskCoverageHook(interval=1, readings=4)
-    runner.model.latest_masks = [masks_of(0.05)]
+    runner.model.coverage = torch.tensor(0.05)
     steps(hook, runner, 3)
-    runner.model.latest_masks = [masks_of(0.5)]
+    runner.model.coverage = torch.tensor(0.5)
     steps(hook, runner, 3)
     assert not runner.warnings
-    runner.model.latest_masks = [masks_of(0.05)]
+    runner.model.coverage = torch.tensor(0.05)
     steps(hook, runner, 9)
     (warning,) = runner.warnings
     assert 'masks cover 5.0% of the pixels' in warning and 'model.spd.masks.source=gt' in warning
 
 
 def test_masks_that_nobody_asked_for_are_not_missed(runner):
-    runner.model.mask_source, runner.model.latest_masks = NoMasks(), [ImageMasks.empty(4, 4)]
+    runner.model.mask_source, runner.model.coverage = NoMasks(), torch.tensor(0.0)
     steps(MaskCoverageHook(interval=1, readings=1), runner, 5)
     assert not runner.warnings
 
