@@ -1,6 +1,6 @@
 """How large the trainings are."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Optional
 
 #: Degradation that each task trains on: a test set of mmsampriors.data_preparation.degradations.ROBUSTNESS.
@@ -25,6 +25,11 @@ class Preset:
         workers (int): Loader processes of a training.
         jobs (int): Trainings side by side on one device.
         unlike (int, optional): Photographs of each test set that was not trained on; None for all.
+        start (float): With two stages the student starts from plain training's checkpoint at this share of the updates.
+        unlabeled (int): One photograph in so many is kept from all pairs to serve without its ground truth; 0: none.
+        validations (int): Validations of a training.
+        sets (dict[str, list[str]]): Task to its test sets, where these are not all of the robustness sets.
+        spd (dict): Dotted keys below ``model.spd`` and their values, for the size of the method's parts.
     """
 
     name: str
@@ -38,6 +43,11 @@ class Preset:
     workers: int
     jobs: int
     unlike: Optional[int] = None
+    start: float = START
+    unlabeled: int = 0
+    validations: int = 8
+    sets: dict = field(default_factory=dict)
+    spd: dict = field(default_factory=dict)
 
 
 PRESETS = {
@@ -55,6 +65,27 @@ PRESETS = {
             workers=0,
             jobs=2,
             unlike=5,
+        ),
+        # Students at their plateau, and photographs without ground truth. One core, one process.
+        Preset(
+            name='small',
+            generators=dict(dncnn={}),
+            learning_rates=dict(dncnn=2e-3),
+            updates=dict(dncnn=4000),
+            patch=64,
+            batch=4,
+            refiner=0.5,
+            timed=60,
+            workers=0,
+            jobs=1,
+            start=0.5,
+            unlabeled=3,
+            validations=2,
+            sets=dict(
+                derain=['rain', 'rain_heavy', 'rain_veiled'],
+                denoise=['noise_50', 'noise_75', 'noise_25'],
+            ),
+            spd={'model.spd.spf.channels': 8, 'model.spd.sgr': None, 'model.spd.distill.loss_weight': 1.0},
         ),
         Preset(
             name='gpu',

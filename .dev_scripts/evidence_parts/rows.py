@@ -22,6 +22,7 @@ IDENTITY = (
     'updates',
     'test_on',
     'test_set',
+    'unlabeled',
 )
 
 
@@ -39,6 +40,7 @@ def read_rows(path) -> List[dict]:
     try:
         rows = json.loads(Path(path).read_text())
         for row in rows:
+            row.setdefault('unlabeled', '')  # older files know of none
             key_of(row)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f'{path} is no results.json of evidence.py: {error!r}') from None

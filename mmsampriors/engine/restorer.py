@@ -63,7 +63,6 @@ def restorer_of(cfg, source, dataset):
     """
     if source.source != 'restored':
         return None
-    loaders = [
-        step for step in datasets_with_pipeline(dataset)[0].pipeline.transforms if getattr(step, 'key', None) == 'img'
-    ]
-    return Restorer(cfg.model, source.restorer, loaders[0].channel_order)
+    steps = datasets_with_pipeline(dataset)[0].pipeline.transforms
+    order = next(step.channel_order for step in steps if hasattr(step, 'channel_order'))
+    return Restorer(cfg.model, source.restorer, order)

@@ -15,6 +15,7 @@ from mmsampriors.masks import ImageMasks
 from mmsampriors.registry import MODELS, TASK_UTILS, build_part
 
 from .frozen_copy import frozen_copy, same_architecture
+from .labelled import labelled_count
 from .mask_sources.base import MaskSource
 from .network_probe import probe_network
 from .on_demand import OnDemand
@@ -49,6 +50,8 @@ class SPDModel(BaseEditModel):
         first_student (Module, optional): The student that the refiner was trained on, where a stage freezes the
             refiner: weights are buffers, which neither optimizer nor DDP know.
         refiner_gain (Tensor, optional): By how many dB the refined images of that step beat the restored ones.
+        unlabeled_weight (float): How much an image without ground truth counts in L_SPD and L_SGR; set by
+            ``UnlabeledHook``.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class SPDModel(BaseEditModel):
         self.pulls: Dict[str, Tensor] = {}
         self.latest_masks: Optional[List[ImageMasks]] = None
         self.refiner_gain: Optional[Tensor] = None
+        self.unlabeled_weight = 1.0
 
     def _build_parts(self, spd, generator):
         self.refiner = build_part(MODELS, deepcopy(spd['refiner'] or generator))
@@ -103,7 +107,8 @@ class SPDModel(BaseEditModel):
 
         Args:
             inputs (Tensor): (N, C, H, W), degraded images, normalized by the data preprocessor.
-            data_samples (DataSample): Stacked, with ``gt_img`` and, where masks are stored, ``masks``.
+            data_samples (DataSample): Stacked, with ``gt_img`` and, where masks are stored, ``masks``. Those that
+                ``labelled`` in their metainfo says to have no ground truth come last.
 
         Returns:
             dict[str, Tensor]: Scalars under ``student.``, ``refiner.``, ``spd.`` and ``sgr.``.
@@ -113,11 +118,12 @@ class SPDModel(BaseEditModel):
                 'SPDModel does not know what this iteration trains: SPDScheduleHook is missing. Add '
                 "custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks to the config"
             )
-        gt, losses, self.pulls = data_samples.gt_img, {}, {}
+        with_gt = slice(labelled_count(data_samples.metainfo, len(inputs)))
+        gt, losses, self.pulls = data_samples.gt_img[with_gt], {}, {}
         with torch.set_grad_enabled(self.phase.student):
             restored = self.generator(inputs, **kwargs).float()  # in mixed precision a network may end in half
         if self.phase.student:
-            losses['student.loss_recon'] = self.pixel_loss(self._tap(restored, 'student'), gt)
+            losses['student.loss_recon'] = self.pixel_loss(self._tap(restored, 'student')[with_gt], gt)
         if not self.phase.refiner and not self.phase.ramp:
             return losses
 
@@ -126,11 +132,12 @@ class SPDModel(BaseEditModel):
         regions = Regions(masks, seen)
         with torch.set_grad_enabled(self.phase.refiner):
             refined = self.refine(seen, regions).float()
-        self.latest_masks, self.refiner_gain = masks, decibels_gained(restored.detach(), refined.detach(), gt)
+        self.latest_masks = masks
+        self.refiner_gain = decibels_gained(restored[with_gt].detach(), refined[with_gt].detach(), gt)
         if self.phase.refiner:
-            losses['refiner.loss_recon'] = self.pixel_loss(refined, gt)
+            losses['refiner.loss_recon'] = self.pixel_loss(refined[with_gt], gt)
         if self.phase.student and self.phase.ramp:
-            losses.update(self._distil(restored, refined.detach(), regions, data_samples))
+            losses.update(self._distil(restored, refined.detach(), gt, regions, data_samples))
         return losses
 
     def seen_by_refiner(self, inputs: Tensor, restored: Tensor, **kwargs) -> Tensor:
@@ -167,18 +174,19 @@ class SPDModel(BaseEditModel):
         with _added_to_output(self.refiner.get_submodule(self.spf.entry), fused):
             return self.refiner(restored)
 
-    def _distil(self, restored, refined, regions, data_samples):
-        """L_SPD and L_SGR, whose gradient reaches the student only."""
-        ramp = self.phase.ramp
-        losses = {
-            'spd.loss_image': ramp
-            * self.distill(self._tap(restored, 'spd'), refined, data_samples.gt_img, self.pixel_loss)
-        }
+    def _distil(self, restored, refined, gt, regions, data_samples):
+        """L_SPD and L_SGR over all images, whose gradient reaches the student only."""
+        ramp, weight = self.phase.ramp, self.unlabeled_weight
+        image = self.distill(self._tap(restored, 'spd'), refined, gt, self.pixel_loss, weight)
+        losses = {'spd.loss_image': ramp * image}
         if self.sgr is not None:
+            target, theirs_count = (refined, weight) if self.sgr.target == 'refined' else (data_samples.gt_img, 0.0)
             ours = self._analyze(self._tap(restored, 'sgr'), data_samples)
             with torch.no_grad():
-                theirs = self._analyze(refined, data_samples)
-            for name, loss in self.sgr(ours, theirs, regions).items():
+                theirs = self._analyze(target, data_samples)
+            shares = restored.new_full((len(restored),), theirs_count / len(gt))
+            shares[: len(gt)] = 1 / len(gt)
+            for name, loss in self.sgr(ours, theirs, regions, shares).items():
                 losses[f'sgr.{name}'] = ramp * loss
         return losses
 

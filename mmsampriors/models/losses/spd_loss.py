@@ -27,22 +27,35 @@ class SPDLoss(nn.Module):
         self.loss_weight = loss_weight
         self.pixel_loss = build_part(MODELS, pixel_loss) if pixel_loss else None
 
-    def forward(self, restored: Tensor, refined: Tensor, gt: Tensor, student_loss: Callable) -> Tensor:
+    def forward(
+        self, restored: Tensor, refined: Tensor, gt: Tensor, student_loss: Callable, unlabeled_weight: float = 1.0
+    ) -> Tensor:
         """Compares the restored with the refined image.
+
+        Images without ground truth have no unit of their own: theirs is the mean of those that have one [ours].
 
         Args:
             restored (Tensor): (N, C, H, W), the student's image.
             refined (Tensor): (N, C, H, W), the refiner's image, the target: it gets no gradient.
-            gt (Tensor): (N, C, H, W), the ground truth.
+            gt (Tensor): (n, C, H, W), the ground truth of the first n of the N images.
             student_loss (callable): The pixel loss that the student trains with.
+            unlabeled_weight (float): How many times an image without ground truth counts.
 
         Returns:
             Tensor: Scalar.
         """
-        refined = refined.detach()
+        refined, known = refined.detach(), slice(len(gt))
+        unknown = slice(len(gt), None) if len(restored) > len(gt) else None
         if self.pixel_loss is not None:
-            return self.loss_weight * self.pixel_loss(restored, refined)
-        weights = pull_per_difference(restored, gt, student_loss)
+            loss = self.pixel_loss(restored[known], refined[known])
+            if unknown:
+                share = len(restored[unknown]) / len(gt)
+                loss = loss + unlabeled_weight * share * self.pixel_loss(restored[unknown], refined[unknown])
+            return self.loss_weight * loss
+        weights = pull_per_difference(restored[known], gt, student_loss)
+        if unknown:
+            theirs = unlabeled_weight * weights.mean(0, keepdim=True)
+            weights = torch.cat([weights, theirs.expand(len(restored) - len(gt), -1, -1, -1)])
         return self.loss_weight * (weights * (restored - refined).square()).sum() / 2
 
 
