@@ -20,7 +20,7 @@ import mmsampriors  # noqa: F401  (before mmagic, which it mends)
 from mmengine.config import DictAction  # noqa: E402
 
 from evidence_parts.configs import MASKS, SEGMENTERS, test_sets  # noqa: E402
-from evidence_parts.photographs import Photographs, pairs_of, prepare  # noqa: E402
+from evidence_parts.photographs import Photographs, bitmaps_of, pairs_of, prepare  # noqa: E402
 from evidence_parts.presets import PRESETS, TRAINED_ON  # noqa: E402
 from evidence_parts.processes import Processes  # noqa: E402
 from evidence_parts.report import write_report  # noqa: E402
@@ -127,7 +127,8 @@ def _check(parser, args):
     wrong = [key for key in args.set if not key.startswith(('model.spd.', 'unlabeled.'))]
     if wrong or bool(args.set) != bool(args.variant):
         parser.error(
-            f'--set takes keys below model.spd and unlabeled, {wrong} are not, and goes with --variant, a name for the rows'
+            f'--set takes keys below model.spd and unlabeled, {wrong} are not, and goes with --variant, a name for '
+            'the rows'
         )
     known = {name for task in args.tasks for name in ROBUSTNESS[task]}
     if not set(args.trained_on) <= known:
@@ -176,14 +177,15 @@ def trainings_of(args):
 def make_data(args, trainings):
     """Photographs, label maps and pairs."""
     source = Photographs(args.photographs, args.segments, args.eval_photographs, args.eval_segments)
-    prepare(args.out, source, PRESETS[args.preset].unlabeled)
-    for training in trainings:
-        for part in ('train', 'held_out'):
-            pairs_of(args.out, part, training.task, training.trained_on)
-        if training.unlabeled:
-            pairs_of(args.out, 'unlabeled', training.task, training.unlabeled)
-        for name in test_sets(training):
-            pairs_of(args.out, args.test_on, training.task, name)
+    preset = PRESETS[args.preset]
+    prepare(args.out, source, preset.unlabeled)
+    wanted = [(args.test_on, training.task, name) for training in trainings for name in test_sets(training)]
+    wanted += [(part, one.task, one.trained_on) for one in trainings for part in ('train', 'held_out')]
+    wanted += [('unlabeled', one.task, one.unlabeled) for one in trainings if one.unlabeled]
+    for part, task, name in dict.fromkeys(wanted):
+        folder = pairs_of(args.out, part, task, name)
+        if preset.bitmaps and part in ('train', 'unlabeled'):
+            bitmaps_of(folder, args.out / 'pairs' / preset.part(part) / name)
 
 
 def work_off(runs, trainings):

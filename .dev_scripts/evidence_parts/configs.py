@@ -99,7 +99,7 @@ def unlabeled_hook(training: Training, out: Path, checkpoint=None, start=None) -
     options = {
         key.removeprefix('unlabeled.'): value for key, value in training.overrides if key.startswith('unlabeled.')
     }
-    folder = out / 'pairs' / 'unlabeled' / training.unlabeled / 'input'
+    folder = out / 'pairs' / training.preset.part('unlabeled') / training.unlabeled / 'input'
     return dict(type='mmsampriors.UnlabeledHook', folders=[str(folder)], masks=masks, **options)
 
 
@@ -124,7 +124,8 @@ def write_training(path: Path, training: Training, out: Path, checkpoint=None, l
         persistent_workers=preset.workers > 0,
         batch_size=preset.batch,
         dataset=dict(
-            data_root=str(out / 'pairs' / 'train' / training.trained_on), pipeline=_train_pipeline(preset.patch)
+            data_root=str(out / 'pairs' / preset.part('train') / training.trained_on),
+            pipeline=_train_pipeline(preset.patch),
         ),
     )
     validated = out / 'pairs' / 'held_out' / training.trained_on

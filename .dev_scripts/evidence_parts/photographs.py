@@ -100,6 +100,15 @@ def pairs_of(out: Path, part: str, task: str, degradation: str) -> Path:
     return folder
 
 
+def bitmaps_of(folder: Path, out: Path) -> None:
+    """Copies the pairs of a folder, of which ``out`` holds bitmaps then; what is there is kept."""
+    for path in sorted(folder.rglob('*.png')):
+        target = (out / path.relative_to(folder)).with_suffix('.bmp')
+        if not target.exists():
+            with Image.open(path) as image, written_whole(target) as part:
+                image.save(part, 'BMP')
+
+
 def _rank(name):
     return hashlib.sha256(name.encode()).hexdigest()
 

@@ -29,6 +29,8 @@ class Preset:
         unlabeled (int): One photograph in so many is kept from all pairs to serve without its ground truth; 0: none.
         validations (int): Validations of a training.
         sets (dict[str, list[str]]): Task to its test sets, where these are not all of the robustness sets.
+        bitmaps (bool): Whether pairs to train on are stored as bitmaps too: a PNG takes as long to read as a small
+            student takes to learn from it.
         spd (dict): Dotted keys below ``model.spd`` and their values, for the size of the method's parts.
     """
 
@@ -47,7 +49,12 @@ class Preset:
     unlabeled: int = 0
     validations: int = 8
     sets: dict = field(default_factory=dict)
+    bitmaps: bool = False
     spd: dict = field(default_factory=dict)
+
+    def part(self, name: str) -> str:
+        """Name of the folder of pairs that is trained on: ``name`` is ``train`` or ``unlabeled``."""
+        return f'{name}_bitmaps' if self.bitmaps else name
 
 
 PRESETS = {
@@ -81,6 +88,7 @@ PRESETS = {
             start=0.5,
             unlabeled=3,
             validations=2,
+            bitmaps=True,
             sets=dict(
                 derain=['rain', 'rain_heavy', 'rain_veiled'],
                 denoise=['noise_50', 'noise_75', 'noise_25'],

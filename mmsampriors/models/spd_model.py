@@ -14,7 +14,7 @@ from mmsampriors.checks.spd_config import check_spd
 from mmsampriors.masks import ImageMasks
 from mmsampriors.registry import MODELS, TASK_UTILS, build_part
 
-from .frozen_copy import frozen_copy, same_architecture
+from .frozen_copy import frozen_copy, load_network, same_architecture
 from .labelled import labelled_count
 from .mask_sources.base import MaskSource
 from .network_probe import probe_network
@@ -36,7 +36,9 @@ class SPDModel(BaseEditModel):
         generator (dict): Config of the student.
         pixel_loss (dict): Config of the loss against the ground truth, of student and refiner alike.
         spd (dict): The parts: ``masks``, ``spf``, ``refiner`` (None: the student's own config), ``analyzer``, ``sgr``
-            (None: no relations), ``distill`` and ``schedule``, each a config; see ``configs/_base_/spd.py``.
+            (None: no relations), ``distill`` and ``schedule``, each a config; see ``configs/_base_/spd.py``. And
+            ``refiner_from``, which may be left out: a checkpoint with the refiner's initial weights, as mmagic saves
+            the same network (``generator.*``) [ours].
         train_cfg (dict, optional): As in BaseEditModel.
         test_cfg (dict, optional): As in BaseEditModel; ``refined=True`` predicts the refined image.
         init_cfg (dict, optional): As in BaseEditModel.
@@ -77,6 +79,7 @@ class SPDModel(BaseEditModel):
 
     def _build_parts(self, spd, generator):
         self.refiner = build_part(MODELS, deepcopy(spd['refiner'] or generator))
+        self.refiner_from = spd.get('refiner_from')
         probe = probe_network(self.refiner, spd['spf'].get('entry'))
         _check_student(self.generator, probe)
         self.spf = build_part(
@@ -159,7 +162,7 @@ class SPDModel(BaseEditModel):
             return self.first_student(inputs, **kwargs).float()
 
     def refine(self, restored: Tensor, regions: Regions) -> Tensor:
-        """y2 = r(g(y1, M)).
+        """y2 = r(g(y1, M)), as often in a row as ``spd.spf.passes`` says.
 
         Args:
             restored (Tensor): (N, C, H, W).
@@ -168,6 +171,12 @@ class SPDModel(BaseEditModel):
         Returns:
             Tensor: (N, C, H, W), the refined images.
         """
+        refined = restored
+        for _ in range(self.spf.passes):
+            refined = self._refine_once(refined, regions)
+        return refined
+
+    def _refine_once(self, restored, regions):
         fused = self.spf(restored, regions)
         if self.spf.inject == 'image':
             return self.refiner(restored + fused)
@@ -229,9 +238,18 @@ class SPDModel(BaseEditModel):
             self.first_student.load_state_dict(self.generator.state_dict())
         self.train(self.training)
 
+    def init_weights(self):
+        """As in BaseEditModel; then the refiner takes the weights of ``spd.refiner_from``."""
+        super().init_weights()
+        if self.refiner_from:
+            load_network(self.refiner, self.refiner_from, 'model.spd.refiner_from', 'the refiner')
+
     def start_refiner(self):
-        """Gives a refiner of the student's architecture the student's weights: a better start than random [ours]."""
-        if same_architecture(self.refiner, self.generator):
+        """Gives a refiner of the student's architecture the student's weights: a better start than random [ours].
+
+        One that started from a checkpoint keeps its own.
+        """
+        if not self.refiner_from and same_architecture(self.refiner, self.generator):
             self.refiner.load_state_dict(self.generator.state_dict())
 
     def forget_scale(self):

@@ -34,11 +34,16 @@ class RefinedPSNRHook(Hook):
         self.scores = []
         self.refined = RefinedOutputs(unwrapped(runner.model))
 
+    @property
+    def has_enough(self) -> bool:
+        """Whether all images that it looks at have been refined."""
+        return len(self.scores) * get_world_size() >= self.num_images
+
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        if len(self.scores) * get_world_size() >= self.num_images:
+        if self.has_enough:
             return
         self.refined.add_to(outputs)
-        metric = copy.copy(_psnr_of(runner.val_loop.evaluator))
+        metric = copy.copy(_psnr_of(runner.val_loop))
         metric.results = []
         for output in outputs:
             student = output.to_dict()
@@ -57,5 +62,7 @@ class RefinedPSNRHook(Hook):
             metrics.update({'refined/PSNR': refined / count, 'refined/gain': (refined - student) / count})
 
 
-def _psnr_of(evaluator):
+def _psnr_of(loop):
+    # mmagic's loop of several data sets has the evaluator at hand only while it runs.
+    evaluator = loop.evaluator if hasattr(loop, 'evaluator') else loop.evaluators[0]
     return next((metric for metric in evaluator.metrics if isinstance(metric, PSNR)), None) or PSNR()

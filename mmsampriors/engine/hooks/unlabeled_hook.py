@@ -22,9 +22,9 @@ from .exact_resume_hook import ExactResumeHook
 class UnlabeledHook(Hook):
     """Lets degraded photographs without ground truth ride in the batches, wherever something is distilled [ours].
 
-    L_recon is that of the pairs; L_SPD and L_SGR are taken over the photographs too. The pairs of a batch stay what they
-    are without this hook, so that plain training remains comparable. The photographs go through the train pipeline of
-    the pairs, with its crops, flips and growing patches. Needs ExactResumeHook, which draws them.
+    L_recon is that of the pairs; L_SPD and L_SGR are taken over the photographs too. The pairs of a batch stay what
+    they are without this hook, so that plain training remains comparable. The photographs go through the train
+    pipeline of the pairs, with its crops, flips and growing patches. Needs ExactResumeHook, which draws them.
 
     Args:
         folders (list[str]): Folders of photographs, searched recursively, such as ``['data/my_photographs']``.

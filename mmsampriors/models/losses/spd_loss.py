@@ -20,11 +20,13 @@ class SPDLoss(nn.Module):
     Args:
         loss_weight (float): λ1 of docs/how_it_works.md.
         pixel_loss (dict, optional): Config of a pixel loss to use instead. Defaults to None: the squared distance.
+        gate (bool): Whether to distil only those pixels whose refined value is closer to the ground truth than the
+            restored one, by the squared distance over the channels. Images without ground truth pass whole [ours].
     """
 
-    def __init__(self, loss_weight: float = 1.0, pixel_loss: Optional[dict] = None):
+    def __init__(self, loss_weight: float = 1.0, pixel_loss: Optional[dict] = None, gate: bool = False):
         super().__init__()
-        self.loss_weight = loss_weight
+        self.loss_weight, self.gate = loss_weight, gate
         self.pixel_loss = build_part(MODELS, pixel_loss) if pixel_loss else None
 
     def forward(
@@ -45,6 +47,11 @@ class SPDLoss(nn.Module):
             Tensor: Scalar.
         """
         refined, known = refined.detach(), slice(len(gt))
+        if self.gate:
+            # A pixel that is its own target has no loss.
+            closer = is_closer(refined[known], restored[known].detach(), gt)
+            gated = torch.where(closer, refined[known], restored[known].detach())
+            refined = torch.cat([gated, refined[len(gt) :]])
         unknown = slice(len(gt), None) if len(restored) > len(gt) else None
         if self.pixel_loss is not None:
             loss = self.pixel_loss(restored[known], refined[known])
@@ -57,6 +64,21 @@ class SPDLoss(nn.Module):
             theirs = unlabeled_weight * weights.mean(0, keepdim=True)
             weights = torch.cat([weights, theirs.expand(len(restored) - len(gt), -1, -1, -1)])
         return self.loss_weight * (weights * (restored - refined).square()).sum() / 2
+
+
+def is_closer(ours: Tensor, theirs: Tensor, gt: Tensor) -> Tensor:
+    """Pixels at which one image is closer to the ground truth than another.
+
+    Args:
+        ours (Tensor): (N, C, H, W).
+        theirs (Tensor): (N, C, H, W).
+        gt (Tensor): (N, C, H, W).
+
+    Returns:
+        Tensor: (N, 1, H, W), bool.
+    """
+    errors = [(image - gt).square().sum(1, keepdim=True) for image in (ours, theirs)]
+    return errors[0] < errors[1]
 
 
 def pull_per_difference(restored: Tensor, gt: Tensor, loss: Callable) -> Tensor:
