@@ -7,6 +7,8 @@ import numpy as np
 
 from mmsampriors.reports import Interval, bootstrap, paired_t
 
+from .rows import OLDER
+
 #: What rows must share to be compared.
 CELL = ('preset', 'updates', 'test_on', 'model', 'task', 'trained_on', 'test_set')
 METHOD = ('student', 'masks', 'schedule', 'variant', 'unlabeled')
@@ -51,7 +53,7 @@ def groups_of(rows: List[dict]) -> List[Group]:
     """Rows by cell and method, in the order of the rows."""
     found = {}
     for row in rows:
-        cell, method = (tuple(row[name] for name in names) for names in (CELL, METHOD))
+        cell, method = (tuple({**OLDER, **row}[name] for name in names) for names in (CELL, METHOD))
         found.setdefault((cell, method), {})[row['seed']] = row
     return [Group(cell, method, dict(sorted(seeds.items()))) for (cell, method), seeds in found.items()]
 

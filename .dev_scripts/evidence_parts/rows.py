@@ -26,9 +26,13 @@ IDENTITY = (
 )
 
 
+#: What rows say that were written before there was such a choice.
+OLDER = dict(unlabeled='')
+
+
 def key_of(row: dict) -> tuple:
     """What tells a row from all others."""
-    return tuple(row[name] for name in IDENTITY)
+    return tuple({**OLDER, **row}[name] for name in IDENTITY)
 
 
 def read_rows(path) -> List[dict]:
@@ -40,7 +44,6 @@ def read_rows(path) -> List[dict]:
     try:
         rows = json.loads(Path(path).read_text())
         for row in rows:
-            row.setdefault('unlabeled', '')  # older files know of none
             key_of(row)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f'{path} is no results.json of evidence.py: {error!r}') from None
