@@ -77,8 +77,8 @@ PRESETS = {
         Preset(
             name='small',
             generators=dict(dncnn={}),
-            learning_rates=dict(dncnn=2e-3),
-            updates=dict(dncnn=4000),
+            learning_rates=dict(dncnn=1e-3),
+            updates=dict(dncnn=2000),
             patch=64,
             batch=4,
             refiner=0.5,
