@@ -3,6 +3,7 @@
 from typing import Callable, Optional
 
 import torch
+from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
 from mmsampriors.registry import MODELS, build_part
@@ -62,6 +63,7 @@ class SPDLoss(nn.Module):
         weights = pull_per_difference(restored[known], gt, student_loss)
         if unknown:
             theirs = unlabeled_weight * weights.mean(0, keepdim=True)
+            all_reduce(theirs, 'mean')  # each rank has as many of both kinds
             weights = torch.cat([weights, theirs.expand(len(restored) - len(gt), -1, -1, -1)])
         return self.loss_weight * (weights * (restored - refined).square()).sum() / 2
 
