@@ -125,7 +125,7 @@ def write_training(path: Path, training: Training, out: Path, checkpoint=None, l
         batch_size=preset.batch,
         dataset=dict(
             data_root=str(out / 'pairs' / preset.part('train') / training.trained_on),
-            pipeline=_train_pipeline(preset.patch),
+            pipeline=_train_pipeline(preset.patch, training.task in preset.upright),
         ),
     )
     validated = out / 'pairs' / 'held_out' / training.trained_on
@@ -237,14 +237,17 @@ def _protocol(task):
     return dict(convert_to='Y') if task == 'derain' else {}
 
 
-def _train_pipeline(patch):
+def _train_pipeline(patch, upright=False):
     both = dict(keys=['img', 'gt'])
+    turned = [
+        dict(type='Flip', flip_ratio=0.5, direction='vertical', **both),
+        dict(type='RandomTransposeHW', transpose_ratio=0.5, **both),
+    ]
     return _test_pipeline()[:2] + [
         dict(type='SetValues', dictionary=dict(scale=1)),
         dict(type='PairedRandomCrop', gt_patch_size=patch),
         dict(type='Flip', flip_ratio=0.5, direction='horizontal', **both),
-        dict(type='Flip', flip_ratio=0.5, direction='vertical', **both),
-        dict(type='RandomTransposeHW', transpose_ratio=0.5, **both),
+        *([] if upright else turned),
         dict(type='PackInputs'),
     ]
 

@@ -29,6 +29,8 @@ class Preset:
         unlabeled (int): One photograph in so many is kept from all pairs to serve without its ground truth; 0: none.
         validations (int): Validations of a training.
         sets (dict[str, list[str]]): Task to its test sets, where these are not all of the robustness sets.
+        upright (tuple[str]): Tasks whose patches are mirrored left to right only: rain falls, and a small student that
+            has to know it from all sides hardly removes any.
         bitmaps (bool): Whether pairs to train on are stored as bitmaps too: a PNG takes as long to read as a small
             student takes to learn from it.
         spd (dict): Dotted keys below ``model.spd`` and their values, for the size of the method's parts.
@@ -49,6 +51,7 @@ class Preset:
     unlabeled: int = 0
     validations: int = 8
     sets: dict = field(default_factory=dict)
+    upright: tuple = ()
     bitmaps: bool = False
     spd: dict = field(default_factory=dict)
 
@@ -89,10 +92,8 @@ PRESETS = {
             unlabeled=3,
             validations=2,
             bitmaps=True,
-            sets=dict(
-                derain=['rain', 'rain_heavy', 'rain_veiled'],
-                denoise=['noise_50', 'noise_75', 'noise_25'],
-            ),
+            sets=dict(derain=['rain', 'rain_heavy'], denoise=['noise_50', 'noise_75']),
+            upright=('derain',),
             spd={'model.spd.spf.channels': 8, 'model.spd.sgr': None, 'model.spd.distill.loss_weight': 1.0},
         ),
         Preset(
