@@ -1,7 +1,8 @@
-# Photographs without ground truth beside the pairs, for any SPD config: inherit it beside spd.py (or spd_sam.py), write
+# Photographs without ground truth beside the pairs, for any SPD config [ours]: inherit it beside that config and write
+#   custom_hooks = _base_.custom_hooks + _base_.spd_unlabeled_hooks
+# A config of mmagic's inherits spd.py (or spd_sam.py) and this, with one line for the hooks of both:
 #   custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks + _base_.spd_unlabeled_hooks
-# and put degraded photographs of any size and scene into the folder. [ours, METHOD.md: Unlabeled photographs]
-# Distillation is gentle here (model.spd.distill.loss_weight=1): the photographs are what is to be learned from.
+# See docs/unlabeled.md. Distil gently: model.spd.distill.loss_weight=1.
 
 spd_unlabeled_hooks = [
     dict(
