@@ -255,7 +255,7 @@ def test_features_and_shares_agree_with_loops(counts, seed):
     restored, target, masks, size = random_case(counts)
     shares = torch.rand(len(counts))
     regions = Regions(masks, torch.empty(len(masks), 3, *size))
-    losses = SGRLoss(loss_weight=2.0, feature=True)(restored, target, regions, shares)
+    losses = SGRLoss(loss_weight=2.0, feature=True, relative=False)(restored, target, regions, shares)
     expected = dict.fromkeys(('loss_region', 'loss_pixel', 'loss_feature'), 0.0)
     for index, share in enumerate(shares.tolist()):
         one = slice(index, index + 1)
