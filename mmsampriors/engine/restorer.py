@@ -32,7 +32,7 @@ class Restorer:
         self.generator, self.preprocessor = built.generator.eval(), built.data_preprocessor
         self.channels = probe_network(self.generator).image_channels
         self.order = self.preprocessor.output_channel_order or channel_order
-        load_network(self.generator, checkpoint, 'the restorer of the masks', 'model.generator')
+        load_network(self.generator, checkpoint, 'the restorer checkpoint', 'model.generator')
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
@@ -58,5 +58,6 @@ def restorer_of(cfg, source, dataset):
     if source.source != 'restored':
         return None
     steps = datasets_with_pipeline(dataset)[0].pipeline.transforms
-    order = next(step.channel_order for step in steps if hasattr(step, 'channel_order'))
-    return Restorer(cfg.model, source.restorer, order)
+    orders = {step.key: step.channel_order for step in steps if hasattr(step, 'channel_order')}
+    # Noise that is drawn at random is put on a copy of the ground truth.
+    return Restorer(cfg.model, source.restorer, orders['img'] if 'img' in orders else orders['gt'])

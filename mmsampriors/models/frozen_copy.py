@@ -32,13 +32,13 @@ def same_architecture(network: nn.Module, other: nn.Module) -> bool:
     return type(network) is type(other) and ours == theirs
 
 
-def load_network(network: nn.Module, checkpoint: str, key: str, owner: str):
+def load_network(network: nn.Module, checkpoint: str, name: str, owner: str):
     """Gives a network the weights that mmagic saved of the same network, in place.
 
     Args:
         network (Module): What takes them.
         checkpoint (str): File or URL, with ``generator.*``.
-        key (str): Where the config names the checkpoint, for errors.
+        name (str): What the checkpoint is, for errors.
         owner (str): What the network is, for errors.
 
     Raises:
@@ -46,8 +46,8 @@ def load_network(network: nn.Module, checkpoint: str, key: str, owner: str):
     """
     loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
     weights = loaded.get('state_dict', loaded)
-    weights = {name[len('generator.') :]: value for name, value in weights.items() if name.startswith('generator.')}
+    weights = {key[len('generator.') :]: value for key, value in weights.items() if key.startswith('generator.')}
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        raise ValueError(f'{key}, the checkpoint {checkpoint}, does not fit {owner}: {error}') from None
+        raise ValueError(f'{name} {checkpoint} does not fit {owner}: {error}') from None

@@ -242,7 +242,7 @@ class SPDModel(BaseEditModel):
         """As in BaseEditModel; then the refiner takes the weights of ``spd.refiner_from``."""
         super().init_weights()
         if self.refiner_from:
-            load_network(self.refiner, self.refiner_from, 'model.spd.refiner_from', 'the refiner')
+            load_network(self.refiner, self.refiner_from, 'the checkpoint model.spd.refiner_from,', 'the refiner')
 
     def start_refiner(self):
         """Gives a refiner of the student's architecture the student's weights: a better start than random [ours].
