@@ -18,8 +18,8 @@ import mmsampriors  # noqa: F401  (before mmagic, which it mends)
 
 # isort: split
 from evidence_parts.configs import MASKS, SEGMENTERS, test_sets  # noqa: E402
-from evidence_parts.photographs import Photographs, pairs_of, prepare  # noqa: E402
-from evidence_parts.presets import PRESETS, START, TRAINED_ON  # noqa: E402
+from evidence_parts.photographs import Photographs, bitmaps_of, pairs_of, prepare  # noqa: E402
+from evidence_parts.presets import PRESETS, TRAINED_ON  # noqa: E402
 from evidence_parts.processes import Processes  # noqa: E402
 from evidence_parts.report import write_report  # noqa: E402
 from evidence_parts.rows import Rows  # noqa: E402
@@ -55,7 +55,7 @@ def parse_args():
         metavar='SET',
         help=f'test sets of _base_/robustness.py to train on instead of {", ".join(TRAINED_ON.values())}',
     )
-    parser.add_argument('--models', nargs='+', choices=['nafnet', 'restormer'], default=['nafnet'])
+    parser.add_argument('--models', nargs='+', choices=['nafnet', 'restormer', 'dncnn'], default=['nafnet'])
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--students', nargs='+', choices=STUDENTS, default=['plain', 'self', 'spd'])
     parser.add_argument(
@@ -69,13 +69,20 @@ def parse_args():
     )
     parser.add_argument('--sam-checkpoint', metavar='FILE', help='of the sam_vit_* among --masks')
     parser.add_argument(
-        '--judge', choices=SEGMENTERS, default='felzenszwalb', help='segmenter of the segmentation score'
+        '--judge', choices=[*SEGMENTERS, 'none'], default='felzenszwalb', help='segmenter of the segmentation score'
     )
     parser.add_argument(
         '--schedule',
         choices=['joint', 'two_stage'],
         default='two_stage',
-        help=f'two_stage: from the plain student at a share of {START} of its updates',
+        help='two_stage: from the plain student at a share of its updates (Preset.start)',
+    )
+    parser.add_argument(
+        '--unlabeled',
+        default='',
+        metavar='SET',
+        help='degradation of photographs without ground truth that students self and spd learn from besides; with '
+        'presets that keep such photographs (small)',
     )
     parser.add_argument('--variant', default='', metavar='NAME', help='name of what --set changes')
     parser.add_argument(
@@ -84,7 +91,7 @@ def parse_args():
         action=ConfigOptions,
         default={},
         metavar='model.spd.KEY=VALUE',
-        help='changes of the method, for ablations',
+        help='changes of the method, for ablations; unlabeled.KEY=VALUE are arguments of UnlabeledHook',
     )
     parser.add_argument('--updates', type=int, help="student updates, instead of the preset's")
     parser.add_argument('--jobs', type=int, help="trainings side by side on a device, instead of the preset's")
@@ -116,12 +123,20 @@ def _check(parser, args):
         parser.error('student plain_restarted restarts as the two stages do: expected --schedule two_stage')
     if args.schedule == 'joint' and args.study == 'students' and any(name.endswith(RESTORED) for name in args.masks):
         parser.error(f'masks *{RESTORED} are those of the student that is started from: expected --schedule two_stage')
-    wrong = [key for key in args.set if not key.startswith('model.spd.')]
+    wrong = [key for key in args.set if not key.startswith(('model.spd.', 'unlabeled.'))]
     if wrong or bool(args.set) != bool(args.variant):
-        parser.error(f'--set takes keys below model.spd, {wrong} are not, and goes with --variant, a name for the rows')
+        parser.error(
+            f'--set takes keys below model.spd and unlabeled, {wrong} are not, and goes with --variant, a name for '
+            'the rows'
+        )
     known = {name for task in args.tasks for name in ROBUSTNESS[task]}
     if not set(args.trained_on) <= known:
         parser.error(f'--trained-on takes {sorted(known)}; found {args.trained_on}')
+    if args.unlabeled and not (args.unlabeled in known and PRESETS[args.preset].unlabeled):
+        parser.error(
+            f'--unlabeled takes {sorted(known)}, with a preset that keeps photographs for it; found '
+            f'{args.unlabeled} with --preset {args.preset}'
+        )
     if args.updates and args.updates % 4:
         parser.error(f'--updates must be a multiple of 4, found {args.updates}')
 
@@ -143,6 +158,7 @@ def trainings_of(args):
         schedule=args.schedule,
         variant=args.variant,
         overrides=tuple(args.set.items()),
+        unlabeled=args.unlabeled,
     )
     students = ['plain', 'refiner'] if args.study == 'refiner' else args.students
     masks = ['none', *args.masks] if args.study == 'refiner' else args.masks
@@ -159,12 +175,16 @@ def trainings_of(args):
 
 def make_data(args, trainings):
     """Photographs, label maps and pairs."""
-    prepare(args.out, Photographs(args.photographs, args.segments, args.eval_photographs, args.eval_segments))
-    for task, trained_on in dict.fromkeys((one.task, one.trained_on) for one in trainings):
-        for part in ('train', 'held_out'):
-            pairs_of(args.out, part, task, trained_on)
-        for name in test_sets(task, trained_on):
-            pairs_of(args.out, args.test_on, task, name)
+    source = Photographs(args.photographs, args.segments, args.eval_photographs, args.eval_segments)
+    preset = PRESETS[args.preset]
+    prepare(args.out, source, preset.unlabeled)
+    wanted = [(args.test_on, training.task, name) for training in trainings for name in test_sets(training)]
+    wanted += [(part, one.task, one.trained_on) for one in trainings for part in ('train', 'held_out')]
+    wanted += [('unlabeled', one.task, one.unlabeled) for one in trainings if one.unlabeled]
+    for part, task, name in dict.fromkeys(wanted):
+        folder = pairs_of(args.out, part, task, name)
+        if preset.bitmaps and part in ('train', 'unlabeled'):
+            bitmaps_of(folder, args.out / 'pairs' / preset.part(part) / name)
 
 
 def work_off(runs, trainings):

@@ -71,15 +71,36 @@ def spd_of(training: Training, out: Path, checkpoint=None, start=None) -> dict:
     else:
         spd['schedule'] = dict(type='JointSchedule')
     cfg = Config(dict(model=dict(spd=spd)))
+    cfg.merge_from_dict(training.preset.spd)
     # What a variant changes of the masks is nothing to training without them.
     cfg.merge_from_dict(
         {
             key: value
             for key, value in training.overrides
-            if training.masks != 'none' or not key.startswith('model.spd.masks')
+            if not key.startswith('unlabeled.') and (training.masks != 'none' or not key.startswith('model.spd.masks'))
         }
     )
     return cfg.model.spd.to_dict()
+
+
+def unlabeled_hook(training: Training, out: Path, checkpoint=None, start=None) -> dict:
+    """Config of the hook that lets photographs without ground truth ride along, degraded as ``training`` says."""
+    masks = None
+    if training.masks in ('human', 'shuffled'):
+        masks = masks_of(training.masks, out)
+    elif training.masks != 'none':
+        # Of the fixed first student, whatever the pairs' are of: there is no ground truth.
+        masks = masks_of(training.masks.removesuffix(RESTORED), out, checkpoint)
+        folder = out / 'masks' / f'unlabeled-{training.unlabeled}-{training.masks}-{training.plain().name}'
+        # A timing starts from no student.
+        masks.update(
+            source='restored' if start else 'lq', restorer=start, cache_dir=f'{folder}{"" if start else "-lq"}'
+        )
+    options = {
+        key.removeprefix('unlabeled.'): value for key, value in training.overrides if key.startswith('unlabeled.')
+    }
+    folder = out / 'pairs' / training.preset.part('unlabeled') / training.unlabeled / 'input'
+    return dict(type='mmsampriors.UnlabeledHook', folders=[str(folder)], masks=masks, **options)
 
 
 def write_training(path: Path, training: Training, out: Path, checkpoint=None, load_from=None):
@@ -103,7 +124,8 @@ def write_training(path: Path, training: Training, out: Path, checkpoint=None, l
         persistent_workers=preset.workers > 0,
         batch_size=preset.batch,
         dataset=dict(
-            data_root=str(out / 'pairs' / 'train' / training.trained_on), pipeline=_train_pipeline(preset.patch)
+            data_root=str(out / 'pairs' / preset.part('train') / training.trained_on),
+            pipeline=_train_pipeline(preset.patch, training.task in preset.upright),
         ),
     )
     validated = out / 'pairs' / 'held_out' / training.trained_on
@@ -114,7 +136,7 @@ def write_training(path: Path, training: Training, out: Path, checkpoint=None, l
         train_dataloader=loader,
         val_dataloader=dict(dataset=dict(data_root=str(validated), indices=VALIDATED)),
         val_evaluator=metrics,
-        train_cfg=dict(max_iters=training.iters, val_interval=max(1, training.iters // 8)),
+        train_cfg=dict(max_iters=training.iters, val_interval=max(1, training.iters // preset.validations)),
         optim_wrapper=dict(optimizer=dict(lr=preset.learning_rates[training.model])),
         param_scheduler=_scheduler(training),
         default_hooks=dict(
@@ -126,12 +148,13 @@ def write_training(path: Path, training: Training, out: Path, checkpoint=None, l
         randomness=dict(seed=training.seed),
         load_from=load_from,
     )
+    hooks = f' + [{unlabeled_hook(training, out, checkpoint, load_from)!r}]' if training.learns_unlabeled else ''
     bases = ['spd.py', 'schedules/tiny.py', f'models/{training.model}_tiny.py']
     _write(
         path,
         [f'mmsampriors::_base_/{base}' for base in bases],
         values,
-        custom_hooks=HOOKS['spd' if training.distils else 'plain'],
+        custom_hooks=HOOKS['spd' if training.distils else 'plain'] + hooks,
     )
 
 
@@ -144,10 +167,10 @@ def write_test(path: Path, training: Training, out: Path, images: Path, part: st
         out (Path): Folder of the evidence.
         images (Path): Folder that gets the PSNR of each image.
         part (str): ``held_out`` or ``eval``.
-        judge (str): The segmenter that judges, one of ``MASKS``.
+        judge (str): The segmenter that judges, one of ``SEGMENTERS``, or ``none``.
         checkpoint (str, optional): Of Meta's SAM.
     """
-    sets = test_sets(training.task, training.trained_on)
+    sets = test_sets(training)
     human = out / 'segments' / 'human'
     loaders = [
         dict(
@@ -172,7 +195,7 @@ def write_test(path: Path, training: Training, out: Path, images: Path, part: st
         if human.is_dir():
             metrics.append(dict(type='mmsampriors.BorderPSNR', masks=masks_of('human', out), **protocol))
         # Segmenting takes longest: the degradation that was trained on, where restored images are worth it.
-        if name == training.trained_on:
+        if name == training.trained_on and judge != 'none':
             metrics.append(
                 dict(
                     type='mmsampriors.SegmentationConsistency',
@@ -187,9 +210,10 @@ def write_test(path: Path, training: Training, out: Path, images: Path, part: st
     _write(path, './train.py', dict(test_dataloader=loaders, test_evaluator=evaluators))
 
 
-def test_sets(task: str, trained_on: str) -> list:
-    """Names of the test sets of a task; the degradation that was trained on is the first."""
-    return [trained_on, *(name for name in ROBUSTNESS[task] if name != trained_on)]
+def test_sets(training: Training) -> list:
+    """Names of the test sets of a training; the degradation that was trained on is the first."""
+    task, trained_on = training.task, training.trained_on
+    return [trained_on, *(name for name in training.preset.sets.get(task, ROBUSTNESS[task]) if name != trained_on)]
 
 
 def _scheduler(training):
@@ -213,14 +237,17 @@ def _protocol(task):
     return dict(convert_to='Y') if task == 'derain' else {}
 
 
-def _train_pipeline(patch):
+def _train_pipeline(patch, upright=False):
     both = dict(keys=['img', 'gt'])
+    turned = [
+        dict(type='Flip', flip_ratio=0.5, direction='vertical', **both),
+        dict(type='RandomTransposeHW', transpose_ratio=0.5, **both),
+    ]
     return _test_pipeline()[:2] + [
         dict(type='SetValues', dictionary=dict(scale=1)),
         dict(type='PairedRandomCrop', gt_patch_size=patch),
         dict(type='Flip', flip_ratio=0.5, direction='horizontal', **both),
-        dict(type='Flip', flip_ratio=0.5, direction='vertical', **both),
-        dict(type='RandomTransposeHW', transpose_ratio=0.5, **both),
+        *([] if upright else turned),
         dict(type='PackInputs'),
     ]
 

@@ -7,11 +7,13 @@ import numpy as np
 
 from mmsampriors.reports import Interval, bootstrap, paired_t
 
+from .rows import OLDER
+
 #: What rows must share to be compared.
 CELL = ('preset', 'updates', 'test_on', 'model', 'task', 'trained_on', 'test_set')
-METHOD = ('student', 'masks', 'schedule', 'variant')
+METHOD = ('student', 'masks', 'schedule', 'variant', 'unlabeled')
 #: Full SPD with the defaults of configs/_base_/spd.py, which ablations are compared with.
-DEFAULT = ('spd', 'felzenszwalb', 'two_stage', '')
+DEFAULT = ('spd', 'felzenszwalb', 'two_stage', '', '')
 
 
 @dataclass
@@ -35,8 +37,9 @@ class Group:
 
     @property
     def title(self) -> str:
-        """Student, masks, schedule and variant in words."""
-        student, masks, *others = self.method
+        """Student, masks, schedule, variant and photographs without ground truth in words."""
+        student, masks, *others, unlabeled = self.method
+        others.append(f'unlabeled {unlabeled}' if unlabeled else '')
         masks = masks if student in ('spd', 'refiner', 'plain_same_time') else ''
         return ', '.join(filter(None, [student, masks, *others]))
 
@@ -50,7 +53,7 @@ def groups_of(rows: List[dict]) -> List[Group]:
     """Rows by cell and method, in the order of the rows."""
     found = {}
     for row in rows:
-        cell, method = (tuple(row[name] for name in names) for names in (CELL, METHOD))
+        cell, method = (tuple({**OLDER, **row}[name] for name in names) for names in (CELL, METHOD))
         found.setdefault((cell, method), {})[row['seed']] = row
     return [Group(cell, method, dict(sorted(seeds.items()))) for (cell, method), seeds in found.items()]
 
@@ -62,15 +65,17 @@ def rival_of(group: Group, groups: List[Group], student: str) -> Optional[Group]
         group (Group): That of a student, or of a refiner.
         groups (list[Group]): All.
         student (str): ``plain``; ``plain_restarted``, of the same schedule; ``plain_same_time``, of the same method;
-            ``self``, of the same schedule and variant; ``refiner``, without masks; ``spd``, with the defaults.
+            ``self``, of the same schedule, variant and photographs; ``labelled``, the same without photographs that
+            have no ground truth; ``refiner``, without masks; ``spd``, with the defaults.
     """
     methods = dict(
-        plain=('plain', 'none', '', ''),
-        plain_restarted=('plain_restarted', 'none', group.method[2], ''),
+        plain=('plain', 'none', '', '', ''),
+        plain_restarted=('plain_restarted', 'none', group.method[2], '', ''),
+        labelled=(*group.method[:4], ''),
         plain_same_time=('plain_same_time', *group.method[1:]),
         self=('self', 'none', *group.method[2:]),
         spd=DEFAULT,
-        refiner=('refiner', 'none', '', group.method[3]),
+        refiner=('refiner', 'none', '', group.method[3], ''),
     )
     found = (one for one in groups if (one.cell, one.method) == (group.cell, methods[student]) and one is not group)
     return next(found, None)

@@ -39,10 +39,11 @@ def held_out_of(names) -> set:
     return set(sorted(names, key=_rank)[: max(1, len(names) // HELD_OUT)])
 
 
-def prepare(out: Path, source: Photographs) -> None:
+def prepare(out: Path, source: Photographs, unlabeled: int = 0) -> None:
     """Copies photographs to ``out/photographs/{train,held_out,eval}`` and label maps to ``out/segments/human``.
 
-    ``out/segments/shuffled`` gets the control: to each photograph the label map of another, at its size.
+    ``out/segments/shuffled`` gets the control: to each photograph the label map of another, at its size. With
+    ``unlabeled`` one photograph in so many of those that are not held out goes to ``out/photographs/unlabeled``.
 
     Raises:
         ValueError: A photograph has no label map, or train and eval share a name.
@@ -53,6 +54,9 @@ def prepare(out: Path, source: Photographs) -> None:
         train={name: path for name, path in named.items() if name not in held_out},
         held_out={name: named[name] for name in held_out},
     )
+    if unlabeled:
+        others = sorted(parts['train'], key=_rank)[::unlabeled]
+        parts['unlabeled'] = {name: parts['train'].pop(name) for name in others}
     if source.eval_photographs:
         parts['eval'] = find_photographs(Path(source.eval_photographs), out)
         shared = sorted(set(parts['eval']) & set(named))
@@ -64,7 +68,8 @@ def prepare(out: Path, source: Photographs) -> None:
     for part, files in parts.items():
         for name, path in files.items():
             _copy(path, out / 'photographs' / part / f'{name}{path.suffix}')
-    folders = dict(train=source.segments, held_out=source.segments, eval=source.eval_segments)
+    ours, theirs = source.segments, source.eval_segments
+    folders = dict(train=ours, held_out=ours, unlabeled=ours, eval=theirs)
     labelled = {
         name: Path(folders[part]) / f'{path.stem}.png'
         for part, files in parts.items()
@@ -84,7 +89,7 @@ def pairs_of(out: Path, part: str, task: str, degradation: str) -> Path:
 
     Args:
         out (Path): Folder of the evidence.
-        part (str): ``train``, ``held_out`` or ``eval``.
+        part (str): ``train``, ``unlabeled``, ``held_out`` or ``eval``.
         task (str): ``derain``, ``denoise`` or ``deblur``.
         degradation (str): One of ``ROBUSTNESS[task]``.
     """
@@ -93,6 +98,15 @@ def pairs_of(out: Path, part: str, task: str, degradation: str) -> Path:
         raise ValueError(f'there are no photographs for {part}: name their folder with --eval-photographs')
     make_pairs(photographs, folder, *ROBUSTNESS[task][degradation], workers=os.cpu_count())
     return folder
+
+
+def bitmaps_of(folder: Path, out: Path) -> None:
+    """Copies the pairs of a folder, of which ``out`` holds bitmaps then; what is there is kept."""
+    for path in sorted(folder.rglob('*.png')):
+        target = (out / path.relative_to(folder)).with_suffix('.bmp')
+        if not target.exists():
+            with Image.open(path) as image, written_whole(target) as part:
+                image.save(part, 'BMP')
 
 
 def _rank(name):

@@ -1,6 +1,6 @@
 """How large the trainings are."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Optional
 
 #: Degradation that each task trains on: a test set of mmsampriors.data_preparation.degradations.ROBUSTNESS.
@@ -25,6 +25,15 @@ class Preset:
         workers (int): Loader processes of a training.
         jobs (int): Trainings side by side on one device.
         unlike (int, optional): Photographs of each test set that was not trained on; None for all.
+        start (float): With two stages the student starts from plain training's checkpoint at this share of the updates.
+        unlabeled (int): One photograph in so many is kept from all pairs to serve without its ground truth; 0: none.
+        validations (int): Validations of a training.
+        sets (dict[str, list[str]]): Task to its test sets, where these are not all of the robustness sets.
+        upright (tuple[str]): Tasks whose patches are mirrored left to right only: rain falls, and a small student that
+            has to know it from all sides hardly removes any.
+        bitmaps (bool): Whether pairs to train on are stored as bitmaps too: a PNG takes as long to read as a small
+            student takes to learn from it.
+        spd (dict): Dotted keys below ``model.spd`` and their values, for the size of the method's parts.
     """
 
     name: str
@@ -38,6 +47,17 @@ class Preset:
     workers: int
     jobs: int
     unlike: Optional[int] = None
+    start: float = START
+    unlabeled: int = 0
+    validations: int = 8
+    sets: dict = field(default_factory=dict)
+    upright: tuple = ()
+    bitmaps: bool = False
+    spd: dict = field(default_factory=dict)
+
+    def part(self, name: str) -> str:
+        """Name of the folder of pairs that is trained on: ``name`` is ``train`` or ``unlabeled``."""
+        return f'{name}_bitmaps' if self.bitmaps else name
 
 
 PRESETS = {
@@ -55,6 +75,26 @@ PRESETS = {
             workers=0,
             jobs=2,
             unlike=5,
+        ),
+        # Students at their plateau, and photographs without ground truth. One core, one process.
+        Preset(
+            name='small',
+            generators=dict(dncnn={}),
+            learning_rates=dict(dncnn=1e-3),
+            updates=dict(dncnn=2000),
+            patch=64,
+            batch=4,
+            refiner=0.5,
+            timed=60,
+            workers=0,
+            jobs=1,
+            start=0.5,
+            unlabeled=3,
+            validations=2,
+            bitmaps=True,
+            sets=dict(derain=['rain', 'rain_heavy'], denoise=['noise_50', 'noise_75']),
+            upright=('derain',),
+            spd={'model.spd.spf.channels': 8, 'model.spd.sgr': None, 'model.spd.distill.loss_weight': 1.0},
         ),
         Preset(
             name='gpu',

@@ -15,7 +15,7 @@ from .groups import CELL, DEFAULT, Group, by_image, by_seed, groups_of, over_ima
 from .trainings import STUDENTS
 
 #: Students that the others are compared with.
-RIVALS = ('plain', 'plain_restarted', 'plain_same_time', 'self')
+RIVALS = ('plain', 'plain_restarted', 'plain_same_time', 'self', 'labelled')
 NOTE = """± is the standard deviation over n seeds. Differences are in dB of PSNR, paired by seed, with the paired-t
 95 % interval; in braces the bootstrap 95 % interval over the images. The segmentation score is the mean best IoU, in
 both directions, with human segments where there are any, else with the judge's masks of the ground truth. For refined
@@ -65,6 +65,7 @@ def students_table(groups: List[Group]) -> str:
         '− plain, restarted',
         '− plain, same time',
         '− self',
+        '− without unlabeled',
     ]
     lines = [
         [

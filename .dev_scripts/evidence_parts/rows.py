@@ -22,12 +22,17 @@ IDENTITY = (
     'updates',
     'test_on',
     'test_set',
+    'unlabeled',
 )
+
+
+#: What rows say that were written before there was such a choice.
+OLDER = dict(unlabeled='')
 
 
 def key_of(row: dict) -> tuple:
     """What tells a row from all others."""
-    return tuple(row[name] for name in IDENTITY)
+    return tuple({**OLDER, **row}[name] for name in IDENTITY)
 
 
 def read_rows(path) -> List[dict]:

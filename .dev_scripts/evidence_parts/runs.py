@@ -12,7 +12,6 @@ from mmsampriors.files import write_whole
 from mmsampriors.reports import load_results, read_scalars
 
 from .configs import test_sets, write_test, write_training
-from .presets import START
 from .processes import Processes, hardware
 from .rows import Rows
 from .trainings import RESTORED, Training
@@ -44,7 +43,7 @@ class Runs:
 
     def is_done(self, training: Training) -> bool:
         """Whether its rows are there."""
-        return self.rows.has(training.identity(), self.part, test_sets(training.task, training.trained_on))
+        return self.rows.has(training.identity(), self.part, test_sets(training))
 
     def can_start(self, training: Training) -> bool:
         """Whether the checkpoint that it starts from is there, or it needs none."""
@@ -59,7 +58,7 @@ class Runs:
         write_test(config, training, self.out, folder / 'images', self.part, self.judge, self.checkpoint)
         command = ['tools/test.py', config, self._checkpoint(training), '--work-dir', folder]
         self.processes.run([*command, *(['--refined'] if training.distils else [])], folder.with_suffix('.log'))
-        for name in test_sets(training.task, training.trained_on):
+        for name in test_sets(training):
             self.rows.add(self._row(training, name))
 
     def fill_masks(self, training: Training):
@@ -154,7 +153,7 @@ class Runs:
             seconds = self._seconds(training) + time.perf_counter() - begin
             write_whole(str(folder / 'seconds.json'), json.dumps(seconds) + '\n')
         for file in folder.glob('iter_*.pth'):
-            if file not in (last, self._checkpoint(training, round(START * training.updates))):
+            if file not in (last, self._checkpoint(training, round(training.preset.start * training.updates))):
                 file.unlink()
 
     def _training_config(self, training, start):

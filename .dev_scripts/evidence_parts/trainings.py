@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import List, Tuple
 
-from .presets import START, Preset
+from .presets import Preset
 
 STUDENTS = ('plain', 'plain_restarted', 'self', 'spd', 'plain_same_time')
 #: End of a source of masks that segments what the student at the start restores, and not the ground truth.
@@ -28,6 +28,7 @@ class Training:
         variant (str): Name of what ``overrides`` make of the method; empty for the defaults.
         overrides (tuple): Pairs of a dotted key below ``model.spd`` and its value.
         scale (float): Factor of the updates, for plain training at the same cost.
+        unlabeled (str): The degradation of the photographs without ground truth; empty for none.
     """
 
     preset: Preset
@@ -42,6 +43,7 @@ class Training:
     variant: str = ''
     overrides: Tuple[Tuple[str, object], ...] = field(default=(), compare=False)
     scale: float = 1.0
+    unlabeled: str = ''
 
     @property
     def name(self) -> str:
@@ -49,6 +51,7 @@ class Training:
         parts = [self.preset.name, self.model, self.task, self.trained_on, str(self.updates), self.student]
         parts += [self.masks] if self.masks != 'none' else []
         parts += [self.schedule] if self.schedule == 'two_stage' else []
+        parts += [f'unlabeled_{self.unlabeled}'] if self.unlabeled else []
         parts += [self.variant] if self.variant else []
         return '-'.join([*parts, f'seed{self.seed}'])
 
@@ -56,6 +59,11 @@ class Training:
     def distils(self) -> bool:
         """Whether it is a training of an SPDModel."""
         return self.student in ('self', 'spd', 'refiner')
+
+    @property
+    def learns_unlabeled(self) -> bool:
+        """Whether photographs without ground truth ride along."""
+        return bool(self.unlabeled) and self.student in ('self', 'spd')
 
     @property
     def segments_restored(self) -> bool:
@@ -87,7 +95,7 @@ class Training:
         """Updates of the plain training that it starts from; 0: from scratch."""
         if self.student == 'refiner':
             return self.updates
-        return round(START * self.updates) if self.restarts else 0
+        return round(self.preset.start * self.updates) if self.restarts else 0
 
     @property
     def iters(self) -> int:
@@ -116,6 +124,7 @@ class Training:
             schedule=self.schedule,
             variant=self.variant,
             updates=self.updates,
+            unlabeled=self.unlabeled,
         )
 
 
@@ -146,6 +155,7 @@ def plan(base: Training, *, tasks: dict, models, seeds, students, masks, updates
                     schedule='',
                     variant='',
                     overrides=(),
+                    unlabeled='',
                 )
                 cell += [
                     one
@@ -164,7 +174,7 @@ def _by_importance(models, tasks):
 
 
 def _of_student(plain, student, base, masks):
-    method = dict(student=student, variant=base.variant, overrides=base.overrides)
+    method = dict(student=student, variant=base.variant, overrides=base.overrides, unlabeled=base.unlabeled)
     if student == 'plain':
         return [plain]
     if student == 'self':
@@ -172,7 +182,7 @@ def _of_student(plain, student, base, masks):
     elif student == 'plain_restarted':
         found = [replace(plain, student=student, schedule=base.schedule)]
     elif student == 'refiner':
-        found = [replace(plain, masks=name, **method) for name in masks]
+        found = [replace(plain, masks=name, **{**method, 'unlabeled': ''}) for name in masks]
     else:
         found = [replace(plain, masks=name, schedule=base.schedule, **method) for name in masks if name != 'none']
         # The rival is that of the first source of masks.

@@ -1,6 +1,7 @@
 """Refuses an ``spd`` config that would silently do nothing or something else than it says."""
 
 KEYS = ('masks', 'spf', 'refiner', 'analyzer', 'sgr', 'distill', 'schedule')
+OPTIONAL = ('refiner_from',)
 
 
 def check_spd(spd: dict):
@@ -14,9 +15,9 @@ def check_spd(spd: dict):
             f'model.spd must be a dict, found {spd!r}: inherit mmsampriors::_base_/spd.py and write '
             "model = dict(type='mmsampriors.SPDModel', spd=_base_.spd)"
         )
-    unknown, missing = sorted(set(spd) - set(KEYS)), [key for key in KEYS if key not in spd]
+    unknown, missing = sorted(set(spd) - {*KEYS, *OPTIONAL}), [key for key in KEYS if key not in spd]
     if unknown or missing:
-        raise ValueError(f'model.spd has unknown keys {unknown} and lacks {missing}; its keys are {KEYS}')
+        raise ValueError(f'model.spd has unknown keys {unknown} and lacks {missing}; its keys are {(*KEYS, *OPTIONAL)}')
     if not spd['masks']:
         raise ValueError("model.spd.masks is empty. To distil without masks, say so: masks=dict(type='NoMasks')")
     for key in KEYS:

@@ -1,5 +1,7 @@
 """Makes an inherited train pipeline carry stored masks."""
 
+from typing import Optional
+
 from mmagic.datasets import transforms as upstream
 
 from mmsampriors.registry import SCOPE, TRANSFORMS
@@ -23,12 +25,13 @@ NEUTRAL = (
 )
 
 
-def with_spd_masks(pipeline: list, store: dict, source: str = 'gt', neutral: tuple = ()) -> list:
+def with_spd_masks(pipeline: list, store: Optional[dict], source: str = 'gt', neutral: tuple = ()) -> list:
     """The pipeline, with masks that are loaded, moved along with ``img`` and ``gt``, and packed.
 
     Args:
         pipeline (list[dict | callable]): A train pipeline, as configs or built.
-        store (dict): Config of the mask store, see :func:`mmsampriors.masks.build_store`.
+        store (dict, optional): Config of the mask store, see :func:`mmsampriors.masks.build_store`; None for the empty
+            set of masks.
         source (str): What the masks were computed from: 'gt', 'lq' or 'restored'. Defaults to 'gt'.
         neutral (tuple[str]): Names of further transforms that keep every pixel in its place.
 

@@ -3,13 +3,19 @@
 import contextlib
 import itertools
 import random
-from typing import Iterator, List, Tuple
+from dataclasses import dataclass
+from typing import Callable, Iterator, List, Optional, Tuple
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from mmsampriors.internals import restart_order
+
+from .samplers.progressive import SampleIndex
+
+# Positions of extra samples begin here, so that none draws what another sample draws.
+FIRST_EXTRA = 2**40
 
 
 @contextlib.contextmanager
@@ -54,6 +60,39 @@ class PositionedSamples(Dataset):
             return self.dataset[index]
 
 
+@dataclass(frozen=True)
+class ExtraSamples:
+    """Samples that ride in the batches of a sampler that knows nothing of them.
+
+    Their order is a permutation a round, a function of ``seed``; positions are counted as those of the others are. The
+    others keep batches, order and positions.
+
+    Args:
+        first (int): Index of the first of them in the dataset.
+        count (int): How many there are.
+        share (float): Extra samples for each sample of a batch.
+        seed (int): Of the run.
+        wanted (callable, optional): Maps the number of a batch, from 0, to whether extra samples ride in it. Defaults
+            to None: in every one.
+    """
+
+    first: int
+    count: int
+    share: float
+    seed: int = 0
+    wanted: Optional[Callable[[int], bool]] = None
+
+    def places(self, number: int, batch: list) -> int:
+        """How many ride in a batch."""
+        return round(self.share * len(batch)) if self.wanted is None or self.wanted(number) else 0
+
+    def at(self, position: int, like: int) -> Tuple[int, int]:
+        """The extra sample at a position of their own order, of the patch size of another sample's index."""
+        order = np.random.default_rng([self.seed, position // self.count, FIRST_EXTRA]).permutation(self.count)
+        index = self.first + int(order[position % self.count])
+        return FIRST_EXTRA + position, SampleIndex(index, like.patch_size) if isinstance(like, SampleIndex) else index
+
+
 class PositionedBatches:
     """The batches of a batch sampler from an iteration on, round after round, as ``(position, index)``.
 
@@ -67,18 +106,28 @@ class PositionedBatches:
         start (int): Number of the first batch, from 0.
         rank (int): Of this process.
         world_size (int): Number of processes.
+        extra (ExtraSamples, optional): What rides at the end of the batches.
     """
 
-    def __init__(self, batch_sampler, start: int = 0, rank: int = 0, world_size: int = 1):
+    def __init__(
+        self, batch_sampler, start: int = 0, rank: int = 0, world_size: int = 1, extra: Optional[ExtraSamples] = None
+    ):
         self.batch_sampler, self.start, self.rank, self.world_size = batch_sampler, start, rank, world_size
+        self.extra = extra
 
     def __iter__(self) -> Iterator[List[Tuple[int, int]]]:
-        taken = 0
+        taken = ridden = 0
         for number, batch in enumerate(self._rounds()):
+            places = self.extra.places(number, batch) if self.extra else 0
             if number >= self.start:
-                first = taken * self.world_size + self.rank
-                yield list(zip(itertools.count(first, self.world_size), batch))
-            taken += len(batch)
+                samples = list(zip(self._positions(taken), batch))
+                riders = itertools.islice(self._positions(ridden), places)
+                yield samples + [self.extra.at(position, batch[0]) for position in riders]
+            taken, ridden = taken + len(batch), ridden + places
+
+    def _positions(self, before: int) -> Iterator[int]:
+        """Positions of this rank's samples after ``before`` of its own."""
+        return itertools.count(before * self.world_size + self.rank, self.world_size)
 
     def _rounds(self):
         sampler = self.batch_sampler.sampler
@@ -102,7 +151,7 @@ def positioned_loader(loader: DataLoader, seed: int, **batches) -> DataLoader:
     Args:
         loader (DataLoader): With a batch sampler.
         seed (int): Of the run.
-        **batches: ``start``, ``rank`` and ``world_size`` of :class:`PositionedBatches`.
+        **batches: ``start``, ``rank``, ``world_size`` and ``extra`` of :class:`PositionedBatches`.
     """
     same = (
         'num_workers',

@@ -42,6 +42,8 @@ def fit_to_model(checkpoint: dict, model: nn.Module) -> str:
     )
     found.update(ours)
     copies = [name for name in ('refiner', 'first_student') if not any(key.startswith(f'{name}.') for key in weights)]
+    if model.refiner_from and 'refiner' in copies:
+        copies.remove('refiner')
     for name in copies:
         network = getattr(model, name)
         if network is not None and same_architecture(network, model.generator):

@@ -2,10 +2,10 @@
 
 import torch
 import torch.nn.functional as F
-from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
 from mmsampriors.datasets.stored_masks import datasets_with_pipeline
+from mmsampriors.models.frozen_copy import load_network
 from mmsampriors.models.network_probe import probe_network
 from mmsampriors.models.rgb import from_rgb, to_rgb
 from mmsampriors.registry import MODELS, build_part
@@ -32,13 +32,7 @@ class Restorer:
         self.generator, self.preprocessor = built.generator.eval(), built.data_preprocessor
         self.channels = probe_network(self.generator).image_channels
         self.order = self.preprocessor.output_channel_order or channel_order
-        loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
-        weights = loaded.get('state_dict', loaded)
-        weights = {key[len('generator.') :]: value for key, value in weights.items() if key.startswith('generator.')}
-        try:
-            self.generator.load_state_dict(weights)
-        except RuntimeError as error:
-            raise ValueError(f'the restorer checkpoint {checkpoint} does not fit model.generator: {error}') from None
+        load_network(self.generator, checkpoint, 'the restorer checkpoint', 'model.generator')
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
@@ -63,7 +57,7 @@ def restorer_of(cfg, source, dataset):
     """
     if source.source != 'restored':
         return None
-    loaders = [
-        step for step in datasets_with_pipeline(dataset)[0].pipeline.transforms if getattr(step, 'key', None) == 'img'
-    ]
-    return Restorer(cfg.model, source.restorer, loaders[0].channel_order)
+    steps = datasets_with_pipeline(dataset)[0].pipeline.transforms
+    orders = {step.key: step.channel_order for step in steps if hasattr(step, 'channel_order')}
+    # Noise that is drawn at random is put on a copy of the ground truth.
+    return Restorer(cfg.model, source.restorer, orders['img'] if 'img' in orders else orders['gt'])

@@ -1,7 +1,8 @@
-"""Networks that are copies of others."""
+"""Networks that have the weights of others."""
 
 from copy import deepcopy
 
+from mmengine.runner import CheckpointLoader
 from torch import nn
 
 
@@ -29,3 +30,24 @@ def same_architecture(network: nn.Module, other: nn.Module) -> bool:
     """Whether the weights of one fit the other: of the same names and shapes, in modules of the same kind."""
     ours, theirs = ({name: weight.shape for name, weight in one.state_dict().items()} for one in (network, other))
     return type(network) is type(other) and ours == theirs
+
+
+def load_network(network: nn.Module, checkpoint: str, name: str, owner: str):
+    """Gives a network the weights that mmagic saved of the same network, in place.
+
+    Args:
+        network (Module): What takes them.
+        checkpoint (str): File or URL, with ``generator.*``.
+        name (str): What the checkpoint is, for errors.
+        owner (str): What the network is, for errors.
+
+    Raises:
+        ValueError: They do not fit.
+    """
+    loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+    weights = loaded.get('state_dict', loaded)
+    weights = {key[len('generator.') :]: value for key, value in weights.items() if key.startswith('generator.')}
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f'{name} {checkpoint} does not fit {owner}: {error}') from None

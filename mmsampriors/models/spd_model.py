@@ -13,7 +13,8 @@ from mmsampriors.masks import ImageMasks
 from mmsampriors.registry import MODELS, TASK_UTILS, build_part
 
 from .feature_entry import FeatureEntry
-from .frozen_copy import frozen_copy, same_architecture
+from .frozen_copy import frozen_copy, load_network, same_architecture
+from .labelled import labelled_count
 from .mask_sources.base import MaskSource
 from .network_probe import probe_network
 from .on_demand import OnDemand
@@ -35,7 +36,9 @@ class SPDModel(BaseEditModel):
         generator (dict): Config of the student.
         pixel_loss (dict): Config of the loss against the ground truth, of student and refiner alike.
         spd (dict): The parts: ``masks``, ``spf``, ``refiner`` (None: the student's own config), ``analyzer``, ``sgr``
-            (None: no relations), ``distill`` and ``schedule``, each a config; see ``configs/_base_/spd.py``.
+            (None: no relations), ``distill`` and ``schedule``, each a config; see ``configs/_base_/spd.py``. And
+            ``refiner_from``, which may be left out: a checkpoint with the refiner's initial weights, as mmagic saves
+            the same network (``generator.*``) [ours].
         train_cfg (dict, optional): As in BaseEditModel.
         test_cfg (dict, optional): As in BaseEditModel; ``refined=True`` predicts the refined image.
         init_cfg (dict, optional): As in BaseEditModel.
@@ -49,6 +52,8 @@ class SPDModel(BaseEditModel):
         first_student (Module, optional): The student that the refiner was trained on, where a stage freezes the
             refiner: weights are buffers, which neither optimizer nor DDP know.
         refiner_gain (Tensor, optional): By how many dB the refined images of that step beat the restored ones.
+        unlabeled_weight (float): How much an image without ground truth counts in L_SPD and L_SGR; set by
+            ``UnlabeledHook``.
     """
 
     def __init__(
@@ -71,9 +76,11 @@ class SPDModel(BaseEditModel):
         self.pulls: Dict[str, Tensor] = {}
         self.coverage: Optional[Tensor] = None
         self.refiner_gain: Optional[Tensor] = None
+        self.unlabeled_weight = 1.0
 
     def _build_parts(self, spd, generator):
         self.refiner = build_part(MODELS, deepcopy(spd['refiner'] or generator))
+        self.refiner_from = spd.get('refiner_from')
         probe = probe_network(self.refiner, spd['spf'].get('entry'))
         _check_student(self.generator, probe)
         self.spf = build_part(
@@ -105,7 +112,8 @@ class SPDModel(BaseEditModel):
 
         Args:
             inputs (Tensor): (N, C, H, W), degraded images, normalized by the data preprocessor.
-            data_samples (DataSample): Stacked, with ``gt_img`` and, where masks are stored, ``masks``.
+            data_samples (DataSample): Stacked, with ``gt_img`` and, where masks are stored, ``masks``. Those that
+                ``labelled`` in their metainfo says to have no ground truth come last.
 
         Returns:
             dict[str, Tensor]: Scalars under ``student.``, ``refiner.``, ``spd.`` and ``sgr.``.
@@ -115,14 +123,15 @@ class SPDModel(BaseEditModel):
                 'SPDModel does not know what this iteration trains: SPDScheduleHook is missing. Add '
                 "custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks to the config"
             )
-        gt, losses, self.pulls, regions = data_samples.gt_img, {}, {}, None
+        with_gt = slice(labelled_count(data_samples.metainfo, len(inputs)))
+        gt, losses, self.pulls, regions = data_samples.gt_img[with_gt], {}, {}, None
         refines = self.phase.refiner or self.phase.ramp
         if refines and 'masks' in data_samples:
             regions = Regions(data_samples.masks, inputs)  # first, so that they travel while the student runs
         with torch.set_grad_enabled(self.phase.student):
             restored = self.generator(inputs, **kwargs).float()  # in mixed precision a network may end in half
         if self.phase.student:
-            losses['student.loss_recon'] = self.pixel_loss(self._tap(restored, 'student'), gt)
+            losses['student.loss_recon'] = self.pixel_loss(self._tap(restored, 'student')[with_gt], gt)
         if not refines:
             return losses
 
@@ -131,11 +140,12 @@ class SPDModel(BaseEditModel):
             regions = Regions(self.masks_of(seen, data_samples), seen)
         with torch.set_grad_enabled(self.phase.refiner):
             refined = self.refine(seen, regions).float()
-        self.coverage, self.refiner_gain = regions.coverage(), decibels_gained(restored.detach(), refined.detach(), gt)
+        self.coverage = regions.coverage()
+        self.refiner_gain = decibels_gained(restored[with_gt].detach(), refined[with_gt].detach(), gt)
         if self.phase.refiner:
-            losses['refiner.loss_recon'] = self.pixel_loss(refined, gt)
+            losses['refiner.loss_recon'] = self.pixel_loss(refined[with_gt], gt)
         if self.phase.student and self.phase.ramp:
-            losses.update(self._distil(restored, refined.detach(), regions, data_samples))
+            losses.update(self._distil(restored, refined.detach(), gt, regions, data_samples))
         return losses
 
     def seen_by_refiner(self, inputs: Tensor, restored: Tensor, **kwargs) -> Tensor:
@@ -157,7 +167,7 @@ class SPDModel(BaseEditModel):
             return self.first_student(inputs, **kwargs).float()
 
     def refine(self, restored: Tensor, regions: Regions) -> Tensor:
-        """y2 = r(g(y1, M)).
+        """y2 = r(g(y1, M)), as often in a row as ``spd.spf.passes`` says.
 
         Args:
             restored (Tensor): (N, C, H, W).
@@ -166,24 +176,31 @@ class SPDModel(BaseEditModel):
         Returns:
             Tensor: (N, C, H, W), the refined images.
         """
+        refined = restored
+        for _ in range(self.spf.passes):
+            refined = self._refine_once(refined, regions)
+        return refined
+
+    def _refine_once(self, restored, regions):
         fused = self.spf(restored, regions)
         if self.spf.inject == 'image':
             return self.refiner(restored + fused)
         with self.entry.adding(fused):
             return self.refiner(restored)
 
-    def _distil(self, restored, refined, regions, data_samples):
-        """L_SPD and L_SGR, whose gradient reaches the student only."""
-        ramp = self.phase.ramp
-        losses = {
-            'spd.loss_image': ramp
-            * self.distill(self._tap(restored, 'spd'), refined, data_samples.gt_img, self.pixel_loss)
-        }
+    def _distil(self, restored, refined, gt, regions, data_samples):
+        """L_SPD and L_SGR over all images, whose gradient reaches the student only."""
+        ramp, weight = self.phase.ramp, self.unlabeled_weight
+        image = self.distill(self._tap(restored, 'spd'), refined, gt, self.pixel_loss, weight)
+        losses = {'spd.loss_image': ramp * image}
         if self.sgr is not None:
+            target, theirs_count = (refined, weight) if self.sgr.target == 'refined' else (data_samples.gt_img, 0.0)
             ours = self._analyze(self._tap(restored, 'sgr'), data_samples)
             with torch.no_grad():
-                theirs = self._analyze(refined, data_samples)
-            for name, loss in self.sgr(ours, theirs, regions).items():
+                theirs = self._analyze(target, data_samples)
+            shares = restored.new_full((len(restored),), theirs_count / len(gt))
+            shares[: len(gt)] = 1 / len(gt)
+            for name, loss in self.sgr(ours, theirs, regions, shares).items():
                 losses[f'sgr.{name}'] = ramp * loss
         return losses
 
@@ -226,9 +243,18 @@ class SPDModel(BaseEditModel):
             self.first_student.load_state_dict(self.generator.state_dict())
         self.train(self.training)
 
+    def init_weights(self):
+        """As in BaseEditModel; then the refiner takes the weights of ``spd.refiner_from``."""
+        super().init_weights()
+        if self.refiner_from:
+            load_network(self.refiner, self.refiner_from, 'the checkpoint model.spd.refiner_from,', 'the refiner')
+
     def start_refiner(self):
-        """Gives a refiner of the student's architecture the student's weights: a better start than random [ours]."""
-        if same_architecture(self.refiner, self.generator):
+        """Gives a refiner of the student's architecture the student's weights: a better start than random [ours].
+
+        One that started from a checkpoint keeps its own.
+        """
+        if not self.refiner_from and same_architecture(self.refiner, self.generator):
             self.refiner.load_state_dict(self.generator.state_dict())
 
     def forget_scale(self):
@@ -240,7 +266,9 @@ class SPDModel(BaseEditModel):
         """Lets L_SGR pull λ2 times as hard as L_recon1 in the next step, by the gradients of the step that is done."""
         scale, ramp = getattr(self.sgr, 'scale', None), self.phase.ramp
         if scale is not None and self.phase.student and ramp and self.sgr.loss_weight:
-            scale.update(self.pulls['sgr'], self.pulls['student'], ramp * self.sgr.loss_weight)
+            student = self.pulls['student']
+            # L_recon1 does not pull at images without ground truth: those with one are compared.
+            scale.update(self.pulls['sgr'] * (student > 0), student, ramp * self.sgr.loss_weight)
 
     def train(self, mode: bool = True) -> 'SPDModel':
         """As ``nn.Module.train``, but what is frozen stays in eval mode."""

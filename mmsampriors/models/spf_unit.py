@@ -31,6 +31,8 @@ class SPFUnit(BaseModule):
         channels (int): Width of the unit.
         max_masks (int): Masks that ``'stack'`` takes.
         mask_dropout (float): Probability in [0, 1) with which each mask is dropped while training.
+        passes (int): Times that the image is fused with its masks and refined, each time what came out the last time,
+            with the same weights [ours].
     """
 
     FORMS = ('prototype', 'stack')
@@ -46,6 +48,7 @@ class SPFUnit(BaseModule):
         channels: int = 32,
         max_masks: int = 64,
         mask_dropout: float = 0.0,
+        passes: int = 1,
     ):
         super().__init__()
         for key, value, known in (('form', form, self.FORMS), ('inject', inject, self.PLACES)):
@@ -59,7 +62,9 @@ class SPFUnit(BaseModule):
             )
         if not 0 <= mask_dropout < 1:
             raise ValueError(f'spd.spf.mask_dropout must be in [0, 1), found {mask_dropout}')
-        self.form, self.inject, self.entry = form, inject, entry
+        if passes < 1:
+            raise ValueError(f'spd.spf.passes must be at least 1, found {passes}')
+        self.form, self.inject, self.entry, self.passes = form, inject, entry, passes
         self.max_masks, self.mask_dropout = max_masks, mask_dropout
         mask_channels = channels + 2 if form == 'prototype' else max_masks
         self.embed = nn.Sequential(

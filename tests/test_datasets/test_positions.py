@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
-from mmsampriors.datasets.positions import PositionedBatches, positioned_loader, randomness_of
+from mmsampriors.datasets.positions import ExtraSamples, PositionedBatches, positioned_loader, randomness_of
 from mmsampriors.datasets.samplers import ProgressiveBatchSampler
 
 
@@ -111,3 +111,40 @@ def test_the_generators_go_on_outside_as_if_nothing_had_been_drawn():
     assert (first, draw()) == expected and inside not in expected
     with randomness_of(1, 2):
         assert draw() == inside
+
+
+def with_extra(kind, share=0.5, rank=0, world_size=1, batch_size=4, **options):
+    extra = ExtraSamples(first=100, count=3, share=share, seed=5, **options)
+    sampler = batch_sampler(kind, 8, batch_size, rank, world_size)
+    return PositionedBatches(sampler, 0, rank, world_size, extra)
+
+
+@pytest.mark.parametrize('kind', ['default', 'infinite', 'progressive'])
+def test_extra_samples_ride_at_the_end_and_move_nothing(kind):
+    batches = take(with_extra(kind, wanted=lambda number: number >= 2), 9)
+    plain = take(PositionedBatches(batch_sampler(kind, 8, 4)), 9)
+    assert [batch[: len(other)] for batch, other in zip(batches, plain)] == plain
+    extra = [batch[len(other) :] for batch, other in zip(batches, plain)]
+    assert [len(one) for one in extra] == [
+        round(0.5 * len(other)) if number >= 2 else 0 for number, other in enumerate(plain)
+    ]
+    indices = [index for one in extra for _, index in one]
+    assert all(sorted(indices[start : start + 3]) == [100, 101, 102] for start in range(0, len(indices) - 2, 3))
+    positions = [position for batch in batches for position, _ in batch]
+    assert len(set(positions)) == len(positions)
+    if kind == 'progressive':
+        patches = [{index.patch_size for _, index in batch} for batch in batches]
+        assert patches == 3 * [{8}] + 6 * [{16}]
+
+
+@pytest.mark.parametrize('start', [1, 4, 7])
+def test_extra_samples_go_on_where_they_were(start):
+    whole, resumed = with_extra('progressive'), with_extra('progressive')
+    resumed.start = start
+    assert take(resumed, 4) == take(whole, start + 4)[start:]
+
+
+def test_two_ranks_draw_the_extra_samples_of_one_with_twice_the_batch():
+    ranks = [take(with_extra('infinite', rank=rank, world_size=2, batch_size=2), 9) for rank in (0, 1)]
+    one = take(with_extra('infinite'), 9)
+    assert [sorted(first + second) for first, second in zip(*ranks)] == [sorted(batch) for batch in one]

@@ -20,7 +20,7 @@ import evidence  # noqa: E402
 
 from evidence_parts import configs, report  # noqa: E402
 from evidence_parts import groups as comparison
-from evidence_parts.photographs import Photographs, held_out_of, prepare  # noqa: E402
+from evidence_parts.photographs import Photographs, bitmaps_of, held_out_of, pairs_of, prepare  # noqa: E402
 from evidence_parts.presets import PRESETS, Preset  # noqa: E402
 from evidence_parts.rows import Rows, merged, read_rows  # noqa: E402
 from evidence_parts.runs import Runs  # noqa: E402
@@ -158,7 +158,8 @@ def test_the_report_says_who_won_by_how_much(tmp_path):
         '+0.510 [+0.485, +0.535] {+0.40, +0.60}',
         '+0.210 [+0.185, +0.235]',
         '-0.090 [-0.115, -0.065]',
-        '+0.610 [+0.585, +0.635] |',
+        '+0.610 [+0.585, +0.635]',
+        '- |',
     ]
     assert lines['refiner, human'].split(' | ')[6:8] == ['31.31 ± 0.01', '+0.310 [+0.285, +0.335]']
     assert 'SPD (human) costs 2.50 times plain training' in (tmp_path / 'table.md').read_text()
@@ -309,9 +310,50 @@ def test_the_configs_say_what_is_trained(tmp_path):
     }
 
 
+def test_photographs_without_ground_truth_are_kept_from_the_pairs_and_ride_along(photographs, tmp_path):
+    preset = replace(TINY, unlabeled=3, start=0.5, bitmaps=True, sets=dict(denoise=['noise_50', 'noise_75']))
+    prepare(tmp_path, Photographs(str(photographs / 'images'), str(photographs / 'segments')), preset.unlabeled)
+    parts = {path.name: {photograph.stem for photograph in path.iterdir()} for path in tmp_path.glob('photographs/*')}
+    assert {part: len(names) for part, names in parts.items()} == dict(train=2, unlabeled=1, held_out=1)
+    assert len(set.union(*parts.values())) == 4
+    folder = pairs_of(tmp_path, 'unlabeled', 'denoise', 'noise_75')
+    bitmaps_of(folder, tmp_path / 'pairs' / preset.part('unlabeled') / 'noise_75')
+    base = Training(preset, '', '', '', 0, '', 0, schedule='two_stage', unlabeled='noise_75')
+    work = plan(
+        replace(base, overrides=(('unlabeled.share', 1.0),), variant='half'),
+        tasks=dict(denoise='noise_50'),
+        models=['nafnet'],
+        seeds=[0],
+        students=['plain', 'self', 'spd'],
+        masks=['human', 'felzenszwalb'],
+    )
+    hooks = {}
+    for training in work:
+        path = tmp_path / 'configs' / training.name / 'train.py'
+        configs.write_training(path, training, tmp_path, load_from='first.pth')
+        cfg = Config.fromfile(path)
+        hooks[training.student, training.masks] = cfg.custom_hooks[-1]
+        assert cfg.train_dataloader.dataset.data_root == str(tmp_path / 'pairs' / 'train_bitmaps' / 'noise_50')
+        assert configs.test_sets(training) == ['noise_50', 'noise_75'] and training.first in (0, 4)
+    assert hooks.pop(('plain', 'none')).type == 'mmsampriors.ExactResumeHook'
+    assert {(hook.type, hook.share) for hook in hooks.values()} == {('mmsampriors.UnlabeledHook', 1.0)}
+    (theirs,) = {hook.folders[0] for hook in hooks.values()}
+    (bitmap,) = Path(theirs).iterdir()
+    assert (np.array(Image.open(bitmap)) == np.array(Image.open(folder / 'input' / f'{bitmap.stem}.png'))).all()
+    assert hooks['self', 'none'].masks is None and hooks['spd', 'human'].masks.type == 'LabelMapMasks'
+    stored = hooks['spd', 'felzenszwalb'].masks
+    assert (stored.source, stored.restorer) == ('restored', 'first.pth')
+    # The rival without such photographs is another row.
+    rows = [row('self', psnr=psnr, unlabeled=unlabeled) for psnr, unlabeled in ((30.0, ''), (30.4, 'rain_heavy'))]
+    without, with_them = groups = comparison.groups_of([*rows, row()])[:2]
+    assert comparison.rival_of(with_them, groups, 'labelled') is without and 'rain_heavy' in with_them.title
+    assert comparison.groups_of([{**row(), 'seed': 1}])[0].method[-1] == '', 'older rows know of none'
+
+
 @pytest.mark.parametrize(
     'arguments, words',
     [
+        (['--unlabeled', 'noise_75'], 'keeps photographs'),
         (['--out', 'o'], '--photographs'),
         (['--set', 'model.spd.sgr=None'], '--variant'),
         (['--set', 'optim_wrapper.x=1', '--variant', 'x'], 'optim_wrapper.x'),

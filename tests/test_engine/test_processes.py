@@ -135,7 +135,7 @@ def checkpoint_of(cfg, iteration):
 
 
 @pytest.fixture
-def make_cfg(runner_cfg, tmp_path):
+def make_cfg(runner_cfg, pairs, tmp_path):
     """A function that makes the config of a run with everything that draws random numbers."""
 
     def make(name, schedule, max_iters, hooks=(), batch_size=2, workers=0, dropout=0.0, validate=False, **others):
@@ -147,6 +147,7 @@ def make_cfg(runner_cfg, tmp_path):
         always = [
             dict(type='mmsampriors.MaskCacheHook'),
             dict(type='mmsampriors.ExactResumeHook'),
+            dict(type='mmsampriors.UnlabeledHook', folders=[str(pairs / 'input')]),
             dict(type='mmsampriors.SPDScheduleHook', interval=1),
         ]
         scheduler = dict(type='CosineAnnealingLR', by_epoch=False, T_max=max_iters)

@@ -12,6 +12,7 @@ from torch import nn
 
 import mmsampriors.models  # noqa: F401
 from mmsampriors.engine.export import stock_model, student_weights
+from mmsampriors.engine.pretrained import fit_to_model
 from mmsampriors.masks import ImageMasks
 from mmsampriors.models import Phase, Regions
 from mmsampriors.models.mask_sources.base import MaskSource
@@ -662,3 +663,88 @@ def test_a_network_that_starts_at_half_resolution_takes_spf_on_the_image_only(qu
 def test_what_cannot_work_is_refused_when_the_model_is_built(quarter_cfg, spd, model, message):
     with pytest.raises(ValueError, match=message):
         build_part(MODELS, quarter_cfg(spd, **model))
+
+
+# ------------------------------------------------------------------------------------------ images without ground truth
+
+
+def unlabeled_batch(order='RGB'):
+    """Two images with a ground truth and one without."""
+    inputs, samples = batch_of(3, order=order)
+    samples.set_metainfo(dict(labelled=[True, True, False]))
+    return inputs, samples
+
+
+@pytest.mark.parametrize('target, expected_share', [('refined', 0.25), ('gt', 0.0)])
+def test_images_without_ground_truth_are_distilled_and_not_compared(quarter_cfg, target, expected_share):
+    sgr = dict(type='SGRLoss', target=target, feature=True)
+    model = build(quarter_cfg(dict(sgr=sgr)), JOINT)
+    model.unlabeled_weight = 0.25
+    inputs, samples = unlabeled_batch()
+    losses = model(inputs, samples, mode='loss')
+    gt, restored = samples.gt_img[:2], model.generator(inputs)
+    regions = Regions([quarters(*SIZE)] * 3, restored)
+    refined = model.refine(restored, regions)
+    torch.testing.assert_close(losses['student.loss_recon'], (restored[:2] - gt).abs().mean())
+    torch.testing.assert_close(losses['refiner.loss_recon'], (refined[:2] - gt).abs().mean())
+    expected = model.distill(restored, refined, gt, model.pixel_loss, 0.25)
+    torch.testing.assert_close(losses['spd.loss_image'], expected)
+    ours, theirs = (model.analyzer(model.to_rgb(one, samples)) for one in (restored, refined))
+    if target == 'gt':
+        theirs = model.analyzer(model.to_rgb(samples.gt_img, samples))
+    expected = model.sgr(ours, theirs, regions, torch.tensor([0.5, 0.5, expected_share / 2]))
+    for name, loss in expected.items():
+        torch.testing.assert_close(losses[f'sgr.{name}'], loss)
+
+
+def test_the_placeholder_of_a_ground_truth_is_never_seen(quarter_cfg):
+    sgr = dict(type='SGRLoss', target='gt', feature=True)
+    model = build(quarter_cfg(dict(sgr=sgr, distill=dict(type='SPDLoss', gate=True))), JOINT)
+    inputs, samples = unlabeled_batch()
+    losses = model(inputs, samples, mode='loss')
+    samples.gt_img[2] = torch.rand(3, *SIZE)
+    torch.testing.assert_close(model(inputs, samples, mode='loss'), losses)
+
+
+@pytest.mark.parametrize('labelled', [[False, True], [False, False]])
+def test_images_with_ground_truth_come_first(quarter_cfg, labelled):
+    model, (inputs, samples) = build(quarter_cfg(), JOINT), batch_of()
+    samples.set_metainfo(dict(labelled=labelled))
+    with pytest.raises(ValueError, match='must come first'):
+        model(inputs, samples, mode='loss')
+
+
+# ----------------------------------------------------------------------------------------------------- a better teacher
+
+
+def test_passes_refine_again_and_again(quarter_cfg):
+    model = build(quarter_cfg(dict(spf=dict(type='SPFUnit', channels=4, passes=3))), REFINER)
+    restored = torch.rand(2, 3, *SIZE)
+    regions = Regions([quarters(*SIZE)] * 2, restored)
+    thrice = model.refine(restored, regions)
+    model.spf.passes = 1
+    expected = restored
+    for _ in range(3):
+        expected = model.refine(expected, regions)
+    torch.testing.assert_close(thrice, expected)
+
+
+def test_the_refiner_starts_from_a_checkpoint_and_keeps_it(quarter_cfg, tmp_path):
+    published = build(quarter_cfg()).generator.state_dict()
+    file = tmp_path / 'published.pth'
+    torch.save(dict(state_dict={f'generator.{name}': value for name, value in published.items()}), file)
+    model = build(quarter_cfg(dict(refiner_from=str(file))))
+    model.init_weights()
+    model.start_refiner()
+    student = {f'generator.{name}': value for name, value in model.generator.state_dict().items()}
+    fit_to_model(student, model)
+    model.load_state_dict(student)
+    for name, value in model.refiner.state_dict().items():
+        torch.testing.assert_close(value, published[name])
+
+
+def test_a_checkpoint_of_another_network_is_refused(quarter_cfg, tmp_path):
+    file = tmp_path / 'other.pth'
+    torch.save({'generator.weight': torch.rand(3)}, file)
+    with pytest.raises(ValueError, match='model.spd.refiner_from.*does not fit the refiner'):
+        build(quarter_cfg(dict(refiner_from=str(file)))).init_weights()

@@ -1,8 +1,10 @@
 """Stored masks enter and leave a pipeline."""
 
+from typing import Optional
+
 from mmcv.transforms import BaseTransform
 
-from mmsampriors.masks import RunMasks, build_store
+from mmsampriors.masks import ImageMasks, RunMasks, build_store
 from mmsampriors.registry import TRANSFORMS
 
 
@@ -14,7 +16,8 @@ class LoadMasks(BaseTransform):
     ``{key}_path``. Added key: ``masks``, a RunMasks.
 
     Args:
-        store (dict): Config of a mask store, see :func:`mmsampriors.masks.build_store`.
+        store (dict, optional): Config of a mask store, see :func:`mmsampriors.masks.build_store`; None for the empty
+            set of masks.
         key (str): The image that the masks were computed from, 'gt' or 'img'. Default: 'gt'.
 
     Raises:
@@ -22,10 +25,13 @@ class LoadMasks(BaseTransform):
         ValueError: The masks and the ground truth differ in size.
     """
 
-    def __init__(self, store: dict, key: str = 'gt'):
-        self.store, self.key = build_store(store), key
+    def __init__(self, store: Optional[dict], key: str = 'gt'):
+        self.store, self.key = build_store(store) if store else None, key
 
     def transform(self, results: dict) -> dict:
+        if self.store is None:
+            results['masks'] = RunMasks.pack(ImageMasks.empty(*results['gt'].shape[:2]))
+            return results
         path = results[f'{self.key}_path']
         if isinstance(path, (list, tuple)):
             raise ValueError(f'stored masks are for single images; {self.key}_path holds {len(path)} frames')

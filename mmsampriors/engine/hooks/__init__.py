@@ -10,6 +10,7 @@ from .refiner_gain_hook import RefinerGainHook
 from .spd_schedule_hook import SPDScheduleHook
 from .spd_visualization_hook import SPDVisualizationHook
 from .time_left_hook import TimeLeftHook
+from .unlabeled_hook import UnlabeledHook
 
 __all__ = [
     'CheckpointActivationsHook',
@@ -24,4 +25,5 @@ __all__ = [
     'SPDScheduleHook',
     'SPDVisualizationHook',
     'TimeLeftHook',
+    'UnlabeledHook',
 ]

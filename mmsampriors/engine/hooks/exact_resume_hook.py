@@ -7,7 +7,7 @@ import torch
 from mmengine.dist import get_dist_info
 from mmengine.hooks import CheckpointHook, Hook
 
-from mmsampriors.datasets.positions import positioned_loader, seeds_of
+from mmsampriors.datasets.positions import ExtraSamples, positioned_loader, seeds_of
 from mmsampriors.internals import accumulated_iterations, is_resumed, stop_workers
 from mmsampriors.registry import HOOKS
 
@@ -26,13 +26,17 @@ class ExactResumeHook(Hook):
     any number of workers; and N ranks with batches of b draw the samples and patches of one rank with batches of N·b.
     Not covered: generators that a transform or a network owns by itself, and, with gradient accumulation, checkpoints
     within a window, whose gradients no checkpoint holds. On GPUs kernels may add in another order.
+
+    Attributes:
+        extra (dict, optional): Arguments of :class:`mmsampriors.datasets.positions.ExtraSamples` but the seed, for
+            samples that ride in the batches; set by ``UnlabeledHook`` before training.
     """
 
     # After MaskCacheHook, which changes the pipeline of the dataset.
     priority = 'ABOVE_NORMAL'
 
     def __init__(self):
-        self.seed = None
+        self.seed = self.extra = None
 
     def before_train(self, runner):
         """Lets the loop draw from a loader that starts where the run does."""
@@ -48,7 +52,10 @@ class ExactResumeHook(Hook):
         # The loop's own loader has started its workers already: these end here.
         stop_workers(loop)
         rank, world_size = get_dist_info()
-        loader = positioned_loader(loop.dataloader, self.seed, start=runner.iter, rank=rank, world_size=world_size)
+        extra = ExtraSamples(**self.extra, seed=self.seed) if self.extra else None
+        loader = positioned_loader(
+            loop.dataloader, self.seed, start=runner.iter, rank=rank, world_size=world_size, extra=extra
+        )
         loop.dataloader_iterator = _Resumed(loader, runner.iter)
 
     def _settle_seed(self, runner):

@@ -35,13 +35,18 @@ class RefinedPSNRHook(Hook):
         self.scores, self.refined_images, self.position_in = [], 0, {}
         self.refined = RefinedOutputs(unwrapped(runner.model))
 
+    @property
+    def has_enough(self) -> bool:
+        """Whether all images that it looks at have been refined."""
+        return self.refined_images >= self.num_images
+
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        if self.refined_images >= self.num_images:
+        if self.has_enough:
             return
         once = self._not_repeated(runner.val_loop.dataloader, outputs)
         if once:
             self.refined.add_to(outputs)
-        metric = copy.copy(_psnr_of(runner.val_loop.evaluator))
+        metric = copy.copy(_psnr_of(runner.val_loop))
         metric.results = []
         for output in once:
             student = output.to_dict()
@@ -73,5 +78,7 @@ class RefinedPSNRHook(Hook):
             metrics.update({'refined/PSNR': refined / count, 'refined/gain': (refined - student) / count})
 
 
-def _psnr_of(evaluator):
+def _psnr_of(loop):
+    # mmagic's loop of several data sets has the evaluator at hand only while it runs.
+    evaluator = loop.evaluator if hasattr(loop, 'evaluator') else loop.evaluators[0]
     return next((metric for metric in evaluator.metrics if isinstance(metric, PSNR)), None) or PSNR()

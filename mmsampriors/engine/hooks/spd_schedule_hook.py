@@ -1,5 +1,8 @@
 """Drives the schedule of an SPDModel."""
 
+from dataclasses import replace
+from typing import Optional
+
 import torch
 from mmagic.engine.hooks import ExponentialMovingAverageHook
 from mmengine.hooks import EMAHook, Hook
@@ -15,6 +18,7 @@ from mmsampriors.models.unwrapped import unwrapped
 from mmsampriors.registry import HOOKS
 
 from ..pretrained import fit_to_model
+from .refiner_validation import GAIN, validated_gain
 
 OF_A_STAGE = ('train/grad.', 'train/student.loss', 'train/refiner.loss', 'train/spd.loss', 'train/sgr.loss')
 
@@ -33,12 +37,16 @@ class SPDScheduleHook(Hook):
 
     Args:
         interval (int): Iterations between two readings of the gradients' norms, which wait for the device.
+        min_gain (float, optional): Gain of the refined over the restored images of the validation, in dB, from which on
+            there is distillation [ours]. It is measured once, when distillation would set in; below it the student goes
+            on as it would without SPD. Checkpoints keep the decision. Defaults to None: distil in any case.
+        num_images (int): Images of the validation that ``min_gain`` looks at.
     """
 
     priority = 'HIGH'
 
-    def __init__(self, interval: int = 10):
-        self.interval = interval
+    def __init__(self, interval: int = 10, min_gain: Optional[float] = None, num_images: int = 32):
+        self.interval, self.min_gain, self.num_images = interval, min_gain, num_images
 
     def before_run(self, runner):
         """Refuses what would silently do nothing."""
@@ -88,6 +96,8 @@ class SPDScheduleHook(Hook):
         model, window = unwrapped(runner.model), accumulated_iterations(runner.optim_wrapper)
         first = runner.iter - runner.iter % window
         phase, before = model.schedule.phase(first, runner.max_iters), model.phase
+        if phase.ramp and not self._may_teach(runner):
+            phase = replace(phase, ramp=0.0)
         if phase == before:
             return
         # Also where a resumed run begins with the stage: the checkpoint was saved before it.
@@ -101,6 +111,21 @@ class SPDScheduleHook(Hook):
             runner.logger.info(f'SPD stage from iteration {runner.iter} on: {phase.name}')
             drop_frozen_state(runner.optim_wrapper.optimizer)
             _rewrap(runner)
+
+    def _may_teach(self, runner):
+        """Whether the refiner is good enough, found out once a run."""
+        if self.min_gain is None:
+            return True
+        known = runner.message_hub.runtime_info
+        if GAIN not in known:
+            gain = validated_gain(runner, self.num_images)
+            runner.message_hub.update_info(GAIN, gain)
+            runner.logger.info(
+                f'refined images of the validation are {gain:+.3f} dB better than restored ones, min_gain is '
+                f'{self.min_gain:+.3f}: '
+                + ('distillation sets in' if gain >= self.min_gain else 'the student learns on without the refiner')
+            )
+        return known[GAIN] >= self.min_gain
 
 
 def drop_frozen_state(optimizer: torch.optim.Optimizer):

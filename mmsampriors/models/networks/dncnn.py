@@ -18,20 +18,23 @@ class DnCNN(BaseModule):
         channels (int): Of the image, 3 or 1.
         width (int): Of the feature maps.
         depth (int): Convolutions, at least 3: 17 for a known noise level, 20 for an unknown one, as published.
+        norm (bool): Whether there is batch normalization. False suits batches of unlike images, whose statistics it
+            would mix [ours].
         init_cfg (dict, optional): Initial weights. Defaults to He's, as published.
 
     Raises:
         ValueError: ``depth`` is less than 3.
     """
 
-    def __init__(self, channels: int = 3, width: int = 64, depth: int = 17, init_cfg: dict = None):
+    def __init__(self, channels: int = 3, width: int = 64, depth: int = 17, norm: bool = True, init_cfg: dict = None):
         super().__init__(init_cfg or dict(type='Kaiming', layer='Conv2d'))
         if depth < 3:
             raise ValueError(f'DnCNN has at least 3 convolutions, found depth={depth}')
         layers = [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
         for _ in range(depth - 2):
             # Batch normalization brings its own bias.
-            layers += [nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+            layers += [nn.Conv2d(width, width, 3, padding=1, bias=not norm)]
+            layers += [nn.BatchNorm2d(width), nn.ReLU()] if norm else [nn.ReLU()]
         self.noise = nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1))
 
     def forward(self, images: Tensor) -> Tensor:

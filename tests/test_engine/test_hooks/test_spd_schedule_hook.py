@@ -263,3 +263,32 @@ def test_a_resumed_run_enters_the_stage_it_left(runner_cfg):
     )
     assert [logged['spd.stage'] for logged in witness.logged] == [2]
     assert moved(*witness.weights) == {'generator'}
+
+
+@pytest.mark.parametrize('min_gain, taught', [(-100.0, True), (100.0, False)])
+def test_a_refiner_teaches_only_where_its_validation_allows_it(runner_cfg, min_gain, taught):
+    def cfg(**others):
+        made = runner_cfg(
+            max_iters=6, schedule=dict(type='TwoStageSchedule', refiner=0.5), hooks=[dict(type='Witness')], **others
+        )
+        made['custom_hooks'][0].update(min_gain=min_gain, num_images=2)
+        made['default_hooks']['checkpoint'].update(interval=4)
+        return made
+
+    runner, witness = train(cfg())
+    assert [logged['spd.lambda1'] for logged in witness.logged] == 3 * [0] + 3 * [0.5 * taught]
+    assert all('generator' in moved(*pair) for pair in zip(witness.weights[3:], witness.weights[4:]))
+    assert not any('refiner' in moved(*pair) for pair in zip(witness.weights[3:], witness.weights[4:]))
+    # The decision is in the checkpoint, and outlives another opinion.
+    resumed = cfg(work_dir=runner.work_dir + '_resumed', load_from=f'{runner.work_dir}/iter_4.pth', resume=True)
+    resumed['val_dataloader'] = resumed['val_evaluator'] = resumed['val_cfg'] = None
+    assert [logged['spd.lambda1'] for logged in train(resumed)[1].logged] == 2 * [0.5 * taught]
+
+
+def test_a_decision_needs_a_validation(runner_cfg):
+    cfg = runner_cfg(
+        schedule=dict(type='TwoStageSchedule', refiner=0.5), val_cfg=None, val_dataloader=None, val_evaluator=None
+    )
+    cfg['custom_hooks'][0].update(min_gain=0.0)
+    with pytest.raises(ValueError, match='set val_dataloader'):
+        train(cfg)

@@ -246,3 +246,49 @@ def test_unit_is_normalize(channels, dim, scale, seed):
 
 def test_is_in_mmagics_registry():
     assert build_part(MODELS, dict(type='SGRLoss', loss_weight=0.2)).loss_weight == 0.2
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=3), st.integers(0, 2**16))
+def test_features_and_shares_agree_with_loops(counts, seed):
+    torch.manual_seed(seed)
+    restored, target, masks, size = random_case(counts)
+    shares = torch.rand(len(counts))
+    regions = Regions(masks, torch.empty(len(masks), 3, *size))
+    losses = SGRLoss(loss_weight=2.0, feature=True, relative=False)(restored, target, regions, shares)
+    expected = dict.fromkeys(('loss_region', 'loss_pixel', 'loss_feature'), 0.0)
+    for index, share in enumerate(shares.tolist()):
+        one = slice(index, index + 1)
+        region, pixel = naive(restored[one], target[one], masks[one], size)
+        sizes = [abs(value) for value in target[index].flatten().tolist()]
+        differences = [abs(value) for value in (restored - target)[index].flatten().tolist()]
+        for name, value in zip(expected, (region, pixel, sum(differences) / sum(sizes))):
+            expected[name] += 2 * share * value
+    assert {name: loss.item() for name, loss in losses.items()} == pytest.approx(expected, abs=1e-4)
+
+
+def test_features_need_no_masks():
+    restored, target, masks, size = random_case([0, 0])
+    losses = relate(SGRLoss(region=False, pixel=False, feature=True), restored, target, masks, size)
+    assert set(losses) == {'loss_feature'} and losses['loss_feature'] > 0
+
+
+def test_mask_dropout_drops_regions_in_training_only():
+    case = random_case([4, 3])
+    whole, some = SGRLoss(), SGRLoss(mask_dropout=0.5)
+    assert relate(some.eval(), *case) == relate(whole, *case)
+    some.train()
+    seen = {relate(some, *case)['loss_pixel'].item() for _ in range(8)}
+    assert len(seen) > 1
+    torch.manual_seed(3)
+    kept = torch.rand(2, 4, 1)[..., 0] >= 0.5
+    masks = [of_image.select(keep[: len(of_image)]) for of_image, keep in zip(case[2], kept)]
+    expected = relate(whole, *case[:2], masks, case[3])
+    torch.manual_seed(3)
+    torch.testing.assert_close(relate(some, *case), expected)
+
+
+@pytest.mark.parametrize('options', [dict(target='lq'), dict(mask_dropout=1.0)])
+def test_options_are_checked(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        SGRLoss(**options)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mmsampriors.models  # noqa: F401
-from mmsampriors.models.losses.spd_loss import pull_per_difference
+from mmsampriors.models.losses.spd_loss import SPDLoss, pull_per_difference
 from mmsampriors.registry import MODELS, build_part
 
 STUDENTS = ['L1Loss', 'MSELoss', 'PSNRLoss', 'CharbonnierLoss']
@@ -79,3 +79,29 @@ def test_the_target_gets_no_gradient():
     restored, refined, gt = (image.float().requires_grad_() for image in images(1, 3, 4, 4))
     build_part(MODELS, dict(type='SPDLoss'))(restored, refined, gt, pixel_loss('L1Loss')).backward()
     assert refined.grad is None and gt.grad is None and restored.grad.any()
+
+
+@pytest.mark.parametrize('pixel_loss', [None, dict(type='L1Loss')])
+def test_images_without_ground_truth_count_as_images_with_one_would(pixel_loss):
+    """Where each image comes with and without its ground truth, the loss is (1 + weight) times as large."""
+    gt, restored, refined = torch.rand(3, 2, 3, 8, 9)
+    restored[1], refined[1], gt[1] = restored[0].flip(-1), refined[0].flip(-1), gt[0].flip(-1)  # one unit
+    loss = SPDLoss(2.0, pixel_loss)
+    l1 = build_part(MODELS, dict(type='L1Loss'))
+    alone = loss(restored, refined, gt, l1)
+    both = loss(restored.repeat(2, 1, 1, 1), refined.repeat(2, 1, 1, 1), gt, l1, 0.25)
+    torch.testing.assert_close(both, 1.25 * alone)
+
+
+def test_the_gate_lets_through_what_is_closer_to_the_ground_truth():
+    gt = torch.zeros(2, 3, 4, 4)
+    restored = torch.full((3, 3, 4, 4), 0.5, requires_grad=True)
+    refined = torch.full((3, 3, 4, 4), 0.9)
+    refined[0, :, 1, 2] = 0.1
+    l1 = build_part(MODELS, dict(type='L1Loss'))
+    SPDLoss(gate=True)(restored, refined, gt, l1).backward()
+    pulled = restored.grad.abs().sum(1) > 0
+    assert pulled[0].nonzero().tolist() == [[1, 2]] and not pulled[1].any()
+    assert pulled[2].all(), 'there is nothing to compare it with'
+    SPDLoss()(restored, refined, gt, l1).backward()
+    assert (restored.grad.abs().sum(1) > 0).all()

@@ -33,3 +33,9 @@ def test_subtracts_what_it_predicts():
 def test_is_too_shallow():
     with pytest.raises(ValueError, match='at least 3 convolutions, found depth=2'):
         DnCNN(depth=2)
+
+
+def test_is_a_plain_stack_without_normalization():
+    kinds = [type(layer) for layer in DnCNN(width=4, depth=5, norm=False).noise]
+    assert kinds == [nn.Conv2d, nn.ReLU] * 4 + [nn.Conv2d]
+    assert all(layer.bias is not None for layer in DnCNN(width=4, depth=5, norm=False).noise[::2])

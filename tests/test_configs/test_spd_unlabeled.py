@@ -1,0 +1,32 @@
+"""One more base lets photographs without ground truth ride along, whatever is inherited."""
+
+import pytest
+from mmengine.config import Config
+
+from mmsampriors.checks.config_check import check_config, check_training
+
+CHILD = """
+_base_ = ['{base}', 'mmsampriors::_base_/{spd}', 'mmsampriors::_base_/spd_unlabeled.py']
+model = dict(type='mmsampriors.SPDModel', spd=_base_.spd)
+custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks + _base_.spd_unlabeled_hooks
+custom_hooks[-1].update(folders=['data/my_rain'], share=0.25)
+model['spd']['distill'].update(loss_weight=1.0)
+"""
+
+
+BASES = (
+    'mmagic::nafnet/nafnet_c64eb11128mb1db1111_8xb8-lr1e-3-400k_gopro.py',
+    "mmsampriors::_base_/schedules/tiny.py', 'mmsampriors::_base_/models/dncnn_tiny.py",
+)
+
+
+@pytest.mark.parametrize('spd', ['spd.py', 'spd_sam.py'])
+@pytest.mark.parametrize('base', BASES)
+def test_any_config_gains_it_by_one_more_base(base, spd, tmp_path):
+    (tmp_path / 'mine.py').write_text(CHILD.format(base=base, spd=spd))
+    cfg = Config.fromfile(tmp_path / 'mine.py')
+    check_config(cfg)
+    check_training(cfg)
+    hook = cfg.custom_hooks[-1]
+    assert hook.type == 'mmsampriors.UnlabeledHook' and hook.masks is None
+    assert (hook.folders, hook.share, cfg.model.spd.distill.loss_weight) == (['data/my_rain'], 0.25, 1.0)
