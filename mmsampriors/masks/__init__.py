@@ -6,14 +6,37 @@ At the root is what travels: the masks of an image, as tensors and as runs. ``sa
 from .image_masks import ImageMasks, boxes_of
 from .iou import pairwise_iou
 from .run_masks import RunMasks
-from .sam import SAM_BUILDERS, TINY_AUTOMATIC, MaskEngine, build_sam, checkpoint_id, register_sam
-from .store import Filled, ImageFile, LabelMaps, MaskCache, MaskStore, MaskStoreError, build_store, fill_cache
+from .sam import (
+    SAM_BUILDERS,
+    TINY_AUTOMATIC,
+    MaskEngine,
+    automatic_settings,
+    build_sam,
+    checkpoint_id,
+    register_sam,
+    shared_sam,
+)
+from .store import (
+    CocoRLE,
+    Filled,
+    ImageFile,
+    LabelMaps,
+    MaskCache,
+    MaskStore,
+    MaskStoreError,
+    build_store,
+    export_coco,
+    fill_cache,
+)
 
 __all__ = [
+    'automatic_settings',
     'boxes_of',
     'build_sam',
     'build_store',
     'checkpoint_id',
+    'CocoRLE',
+    'export_coco',
     'fill_cache',
     'Filled',
     'ImageFile',
@@ -27,5 +50,6 @@ __all__ = [
     'register_sam',
     'RunMasks',
     'SAM_BUILDERS',
+    'shared_sam',
     'TINY_AUTOMATIC',
 ]

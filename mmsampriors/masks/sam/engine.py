@@ -6,16 +6,15 @@ from typing import Callable
 
 import numpy as np
 import torch
-from segment_anything.modeling import Sam
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.ops import batched_nms
 
 from mmsampriors.masks.image_masks import ImageMasks
 
-from .decoder import build_decoder
-from .encoder import encode_images, takes_any_size
+from .decoders import build_decoder
+from .encoder import Embeddings, encode_images, takes_any_size
 from .filters import boxes_above, pack_above, stability_scores, unpack
-from .frames import LogitResizer, point_grid, resized_shape, to_encoder
+from .frames import LogitResizer, point_grid, shown_shape, stretches, to_encoder
 from .precision import computed_in
 from .prompts import embed_points
 from .transfer import to_device, to_host
@@ -50,7 +49,7 @@ class MaskEngine:
     (``folding.py``) and upscaled only where the predicted IoU passes.
 
     Args:
-        sam (Sam): In eval mode, on the device where it is to run. Weights are read at each call.
+        sam (nn.Module): In eval mode, on the device where it is to run. Weights are read at each call.
         points_per_side (int): The prompts are a grid of that many points squared.
         pred_iou_thresh (float): Masks must have a higher predicted IoU; 0 keeps all.
         stability_score_thresh (float): Masks must have at least this stability; 0 keeps all.
@@ -70,7 +69,7 @@ class MaskEngine:
 
     def __init__(
         self,
-        sam: Sam,
+        sam: nn.Module,
         points_per_side: int = 32,
         pred_iou_thresh: float = 0.88,
         stability_score_thresh: float = 0.95,
@@ -114,7 +113,7 @@ class MaskEngine:
         self.decoder.dtype = dtype
 
     @classmethod
-    def fast(cls, sam: Sam, **kwargs) -> 'MaskEngine':
+    def fast(cls, sam: nn.Module, **kwargs) -> 'MaskEngine':
         """The setting for training patches: a quarter of the usual points, and half the resolution.
 
         Patches have fewer pixels than SAM's input, which shows them enlarged. The resolution is halved only where the
@@ -122,7 +121,7 @@ class MaskEngine:
         with the exact setting beside the speed.
 
         Args:
-            sam (Sam): As for the class.
+            sam (nn.Module): As for the class.
             **kwargs: Other arguments of the class; they take precedence.
         """
         side = sam.image_encoder.img_size // (2 if takes_any_size(sam.image_encoder) else 1)
@@ -161,7 +160,7 @@ class MaskEngine:
             embeddings = self._encode(self.sam.image_encoder, to_encoder(images, self.sam, self.resolution))
         state = self.image_state(embeddings)
         low = tuple(4 * n for n in state.grid)
-        resizers = [self._resizer(low, self.resolution, size, device) for size in sizes]
+        resizers = [self._resizer(low, self.resolution, size, device, stretched=stretches(self.sam)) for size in sizes]
         points = self.points_on(tuple(sizes), device)
         per_chunk = self._fitting(self.decoder.bytes_per_prompt(state.grid[0] * state.grid[1]) * len(images))
         chunks = []
@@ -169,16 +168,17 @@ class MaskEngine:
             chunks += _halving(lambda some: [self._decode_points(state, some, resizers)], some)
         return self._suppress([[part for chunk in chunks for part in chunk[i]] for i in range(len(images))], sizes)
 
-    def image_state(self, embeddings: Tensor):
-        """What the decoder keeps of image embeddings (I, C, h, w)."""
-        prompt_encoder, grid = self.sam.prompt_encoder, tuple(embeddings.shape[-2:])
+    def image_state(self, embeddings: Embeddings):
+        """What the decoder keeps of images."""
+        prompt_encoder, grid = self.sam.prompt_encoder, tuple(embeddings.image.shape[-2:])
         weight = prompt_encoder.no_mask_embed.weight
         dense = weight[:, :, None, None].expand(-1, -1, *grid)
         return self.decoder.prepare(embeddings.to(weight.dtype), dense, prompt_encoder.pe_layer(grid)[None])
 
     def _points_on(self, sizes: tuple, device: torch.device) -> Tensor:
         """The grid on images of ``sizes``, in pixels of the prompt encoder's input: (P, I, 2), float64."""
-        shapes = torch.tensor([resized_shape(size, self.resolution)[::-1] for size in sizes], dtype=torch.float64)
+        shown = [shown_shape(size, self.resolution, stretches(self.sam))[::-1] for size in sizes]
+        shapes = torch.tensor(shown, dtype=torch.float64)
         points = self.grid[:, None] * shapes  # pixels of the encoder's input
         # The prompt encoder adds half a pixel and divides by its own input size.
         factor = self.sam.prompt_encoder.input_image_size[0] / self.resolution
