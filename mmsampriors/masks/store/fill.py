@@ -6,7 +6,7 @@ Files are read and decoded ahead, and masks encoded and written behind, by threa
 import io
 import os
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from typing import Callable, Iterable, Iterator, NamedTuple, Optional, Sequence
 
@@ -67,48 +67,47 @@ def fill_cache(
         MaskStoreError: An entry was made with other settings or from another image, or cannot be written.
     """
     cache.sweep()
-    count = len(image_paths)
-    shares = [
-        range(shard[0] + rank * shard[1], count, shard[1] * worker[1])
-        for rank in (*range(worker[0], worker[1]), *range(worker[0]))
-    ]
-    own, others = shares[0], shares[1:]
+    own, others = _shares(len(image_paths), shard, worker)
     shown = worker[0] == 0
-    missing = np.fromiter(
-        (
-            not cache.check(image_paths[index])
-            for index in tqdm(own, 'checking masks', unit='image', leave=False, disable=not shown)
-        ),
-        bool,
-        len(own),
-    )
-    todo = np.flatnonzero(missing)
+    checked = tqdm(own, 'checking masks', unit='image', leave=False, disable=not shown)
+    todo = np.fromiter((index for index in checked if not cache.check(image_paths[index])), np.int64)
     if len(todo):
         cache.check_writable()
 
     def is_there(index: int) -> bool:  # whole or not: cheaper than checking it
-        return os.path.exists(cache.entry_path(image_paths[index]))
+        return os.path.exists(cache.entry_path(image_paths[int(index)]))
 
     absent = [np.fromiter((i for i in share if not is_there(i)), np.int64) for share in others if shown]
     wanted = chain(
-        ((image_paths[own[position]], True) for position in todo),
+        ((image_paths[int(index)], True) for index in todo),
         ((image_paths[index], False) for share in others for index in reversed(share)),
     )
-    in_work, computed = {}, {True: 0, False: 0}  # path: whether of the own share
-    with (
-        SharedProgress(len(todo), absent, is_there, shown) as progress,
-        ThreadPoolExecutor(READERS) as readers,
-        ThreadPoolExecutor(WRITERS) as writers,
-    ):
-        size = BatchSize(batch_size, device)
-        written = deque()
+    with SharedProgress(len(todo), absent, is_there, shown) as progress:
+        computed = _compute(cache, wanted, segment, restore, BatchSize(batch_size, device), device, progress)
+    return Filled(len(own) - computed[True], sum(computed.values()))
 
-        def finish(writing: tuple) -> None:
-            path, future = writing
-            future.result()
-            computed[in_work.pop(path)] += 1
-            progress.update(1)
 
+def _shares(count: int, shard: tuple, worker: tuple) -> tuple:
+    """Indices of ``count`` images: those of this worker, and a list of those of the others, the next one's first."""
+    ranks = [*range(worker[0], worker[1]), *range(worker[0])]
+    own, *others = (range(shard[0] + rank * shard[1], count, shard[1] * worker[1]) for rank in ranks)
+    return own, others
+
+
+def _compute(cache, wanted: Iterable, segment, restore, size: BatchSize, device, progress: SharedProgress) -> dict:
+    """Computes and saves the masks of ``wanted`` (path, whether of the own share) that are missing.
+
+    Returns:
+        dict: How many were computed of the own share (True), and how many of others' (False).
+    """
+    in_work, computed, written = {}, {True: 0, False: 0}, deque()
+
+    def finish(path, saving: Future) -> None:
+        saving.result()
+        computed[in_work.pop(path)] += 1
+        progress.update(1)
+
+    with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
         try:
             read = _ahead(readers, lambda path: _read(cache, path), _new(wanted, in_work, progress), size)
             for files, images in _batches(read, size, in_work, progress):
@@ -117,13 +116,12 @@ def fill_cache(
                 for file, masks in zip(files, found, strict=True):
                     written.append((file.path, writers.submit(cache.save, file, masks)))
                 while len(written) > size.count:  # bounds the memory of what waits to be written
-                    finish(written.popleft())
+                    finish(*written.popleft())
             while written:
-                finish(written.popleft())
-        finally:
+                finish(*written.popleft())
+        finally:  # what is computed is saved, also where something else failed
             readers.shutdown(wait=True, cancel_futures=True)
-            writers.shutdown(wait=True)  # what is computed is kept, also where something else failed
-    return Filled(len(own) - computed[True], sum(computed.values()))
+    return computed
 
 
 def read_image(file: ImageFile) -> Tensor:
