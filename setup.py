@@ -8,6 +8,7 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 PACKAGE = ROOT / 'mmsampriors'
+EXTRAS = ('lite', 'tests', 'docs', 'hq', 'mobile', 'sam2', 'coco')
 
 
 def read_version() -> str:
@@ -46,6 +47,8 @@ setup(
     package_data={'mmsampriors': list_mim_files(), 'mmsampriors.masks.sam': ['*.safetensors']},
     python_requires='>=3.10,<3.13',
     install_requires=read_requirements('runtime'),
-    extras_require={name: read_requirements(name) for name in ('lite', 'tests', 'docs')},
+    extras_require={
+        name: read_requirements(name) for name in ('lite', 'tests', 'docs', 'hq', 'mobile', 'sam2', 'coco')
+    },
     zip_safe=False,
 )

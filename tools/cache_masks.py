@@ -1,7 +1,7 @@
 """Computes the masks of a config's training images once and stores them: ``cache_masks.py CONFIG``.
 
-Can be stopped at any moment and started again. Shares the work over processes (torchrun) and machines (--shard) that
-see the same folders, without any other coordination.
+Can be stopped at any moment and started again. Processes of torchrun share the work so that a slow one does less.
+Machines that see the same folders share it by --shard.
 """
 
 import argparse
@@ -29,8 +29,21 @@ def parse_args():
         help='every N-th image from the I-th (from 0) on, e.g. one shard a machine',
     )
     parser.add_argument('--device', help='defaults to CUDA, one device a process, or else the CPU')
-    parser.add_argument('--batch-size', type=int, default=1, help='images that are segmented at once')
-    return parser.parse_args()
+    parser.add_argument(
+        '--batch-size', type=int, help='images that are segmented at once; by default what the free memory allows'
+    )
+    parser.add_argument(
+        '--export',
+        nargs=2,
+        metavar=('coco', 'FOLDER'),
+        help='then writes the masks to FOLDER as COCO run lengths, NAME.json for an image NAME.*, as SA-1B has them',
+    )
+    args = parser.parse_args()
+    if args.export and args.export[0] != 'coco':
+        parser.error(f'--export knows the form coco, found {args.export[0]!r}')
+    if args.export and (args.shard, worker()) != ((0, 1), (0, 1)):
+        parser.error('--export writes the masks of all images: once all shards are done, run it in one process')
+    return args
 
 
 def shard_of(text: str) -> tuple:
@@ -41,10 +54,9 @@ def shard_of(text: str) -> tuple:
     return int(index), int(count)
 
 
-def share_of_process(shard: tuple) -> tuple:
-    """A shard, divided among the processes of torchrun."""
-    rank, world_size = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
-    return shard[0] + rank * shard[1], shard[1] * world_size
+def worker() -> tuple:
+    """Number of this process among those of torchrun, and how many these are."""
+    return int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
 
 
 def main(args):
@@ -52,7 +64,7 @@ def main(args):
     from mmengine.registry import init_default_scope
 
     from mmsampriors.checks.pair_check import check_data
-    from mmsampriors.datasets.stored_masks import carry_masks, fill_masks, stored_source_of
+    from mmsampriors.datasets.stored_masks import carry_masks, export_masks, fill_masks, stored_source_of
     from mmsampriors.engine.launch import override, read_config
     from mmsampriors.engine.restorer import restorer_of
     from mmsampriors.registry import DATASETS, is_a
@@ -70,11 +82,14 @@ def main(args):
         dataset,
         source,
         restorer_of(cfg, source, dataset),
-        shard=share_of_process(args.shard),
+        shard=args.shard,
+        worker=worker(),
         batch_size=args.batch_size,
         device=args.device or default,
     )
     print(f'{filled.ready} images had their masks, {filled.computed} got them now')
+    if args.export:
+        print(f'{export_masks(dataset, source, args.export[1])} files of masks written to {args.export[1]}')
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Times the mask engine against segment-anything's own generator, on the same images in the same process.
+"""Times the mask engine against each SAM's own generator, on the same images and weights in the same process.
 
 Prints one JSON object a line (a table without ``--json``). ``ratio`` is the stock generator's time over the engine's;
 ``median``, ``min`` and ``max`` are the engine's seconds an image. Weights are random where no checkpoint is given:
@@ -9,6 +9,8 @@ and its decoder's time, which is linear in them, scaled up; rows say that too. E
 counts, by its median.
 
     python .dev_scripts/benchmarks/mask_engine.py --json --models small vit_b                            # two CPU cores
+    python .dev_scripts/benchmarks/mask_engine.py --json --points-per-side 32 --stock-prompts 64 --points-per-batch 16 \
+        --models sam2.1_t sam2.1_l hq_vit_b hq_vit_tiny mobile_sam                                       # two CPU cores
     python .dev_scripts/benchmarks/mask_engine.py --json --models vit_b vit_h --device cuda --images 8 \
         --stock-prompts 1024 --points-per-batch 64 256 1024 --dtypes float32 bfloat16 --fast  # one GPU
 """
@@ -19,11 +21,11 @@ import platform
 import statistics
 import sys
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import torch
-from segment_anything import SamAutomaticMaskGenerator, SamPredictor, sam_model_registry
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from skimage import data
 from torch.nn import functional as F
@@ -34,9 +36,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from clock import Clock  # noqa: E402
 
 from mmsampriors.masks import MaskEngine, build_sam  # noqa: E402  (the checkout, installed or not)
+from mmsampriors.masks.sam.builders import ARCHITECTURES, load_weights  # noqa: E402
 from mmsampriors.masks.sam.encoder import encode_images  # noqa: E402
 from mmsampriors.masks.sam.filters import stability_scores  # noqa: E402
-from mmsampriors.masks.sam.frames import LogitResizer, to_encoder  # noqa: E402
+from mmsampriors.masks.sam.frames import LogitResizer, stretches, to_encoder  # noqa: E402
+from mmsampriors.masks.sam.sam2_images import Sam2Images  # noqa: E402
 
 
 def parse_args():
@@ -103,17 +107,40 @@ def small_sam() -> Sam:
     )
 
 
-def get_sam(name: str, checkpoints: dict, device: str) -> Sam:
+def get_sam(name: str, checkpoints: dict, device: str) -> tuple:
+    """The SAM for the engine, and the model of the same weights that its own package's generator takes."""
     torch.manual_seed(0)
-    if name in checkpoints:
-        sam = build_sam(name, checkpoints[name])
+    if name not in ARCHITECTURES:
+        sam = model = build_sam(name, checkpoints[name]) if name in checkpoints else small_sam()
     else:
-        sam = small_sam() if name == 'small' else sam_model_registry[name]()
+        model = ARCHITECTURES[name]()
+        sam = Sam2Images(model) if name.startswith('sam2.') else model
+        if name in checkpoints:
+            load_weights(model, checkpoints[name], name)
+    if name not in checkpoints:
+        decoder = sam.mask_decoder
         # Stock filters by predicted IoU only where the threshold is positive.
-        sam.mask_decoder.iou_prediction_head.layers[-1].bias.data += 1
-        for mlp in sam.mask_decoder.output_hypernetworks_mlps:
+        decoder.iou_prediction_head.layers[-1].bias.data += 1
+        for mlp in [*decoder.output_hypernetworks_mlps, *([decoder.hf_mlp] if hasattr(decoder, 'hf_mlp') else [])]:
             mlp.layers[-1].weight.data *= 100  # logits beyond the two cuts of the stability score
-    return sam.eval().requires_grad_(False).to(device)
+    stock = model
+    if name.startswith('hq_'):
+        stock = import_module('segment_anything_hq').sam_model_registry[name[3:]]()
+        stock.load_state_dict(model.state_dict())
+    elif name == 'mobile_sam':
+        stock = import_module('mobile_sam').sam_model_registry['vit_t']()
+        stock.load_state_dict(model.state_dict())
+    return tuple(one.eval().requires_grad_(False).to(device) for one in (sam, stock))
+
+
+def generator_of(name: str, stock: torch.nn.Module, points_per_side: int, points_per_batch: int, thresholds: dict):
+    """The generator of the SAM's own package."""
+    if name.startswith('sam2.'):
+        kind = import_module('sam2.automatic_mask_generator').SAM2AutomaticMaskGenerator
+    else:
+        package = 'segment_anything_hq' if name.startswith('hq_') else name if name == 'mobile_sam' else None
+        kind = import_module(package or 'segment_anything').SamAutomaticMaskGenerator
+    return kind(stock, points_per_side, points_per_batch, **thresholds)
 
 
 def get_images(count: int, size: list) -> list:
@@ -131,41 +158,33 @@ def random_thresholds(sam: Sam, images: list, points_per_side: int, survive: flo
     """Thresholds that let a share of the prompts pass with one mask or more, and half of their masks after that."""
     engine, size = MaskEngine(sam, points_per_side), tuple(images[0].shape[1:])
     image = images[0].float().to(sam.device)
-    state = engine.image_state(sam.image_encoder(to_encoder([image], sam, engine.resolution)))
+    state = engine.image_state(encode_images(sam.image_encoder, to_encoder([image], sam, engine.resolution)))
     points = engine.points_on((size,), image.device)[:: max(1, len(engine.grid) // 64)]
     scores, prompts = engine.decoder.decode(state, engine.prompt_embeddings(points))
     threshold = scores.amax(1).quantile(1 - survive).item()
     some = (scores > threshold).any(1).nonzero().flatten()[:32]
     selected = engine.decoder.select(state, prompts, some, state.grid)
     logits = engine.decoder.masks(state, selected, (scores[some] > threshold).flatten().nonzero().flatten())
-    resizer = LogitResizer(tuple(logits.shape[1:]), engine.resolution, size, logits.device)
+    resizer = LogitResizer(tuple(logits.shape[1:]), engine.resolution, size, logits.device, stretched=stretches(sam))
     stability = stability_scores(resizer(logits), sam.mask_threshold, 1.0)
     return dict(pred_iou_thresh=threshold, stability_score_thresh=stability.nanmedian().item(), box_nms_thresh=0.7)
 
 
-class EncodedPredictor(SamPredictor):
-    """Keeps the image that :meth:`encode` was given, so that what comes after the encoder is timed alone."""
-
-    def encode(self, image: np.ndarray) -> None:
-        super().set_image(image)
-
-    def set_image(self, *args, **kwargs) -> None:
-        pass
-
-    def reset_image(self) -> None:
-        pass
+def encoding_apart(predictor):
+    """A predictor that keeps the image that its ``encode`` was given, so that what comes after is timed alone."""
+    predictor.encode = predictor.set_image
+    predictor.set_image = predictor.reset_image = predictor.reset_predictor = lambda *args, **kwargs: None
+    return predictor
 
 
 class Stock:
     """The stock generator on some prompts of its grid, with several sizes of its batches of prompts."""
 
-    def __init__(self, sam: Sam, images: list, thresholds: dict, args, points_per_side: int) -> None:
+    def __init__(self, name: str, stock, images: list, thresholds: dict, args, points_per_side: int) -> None:
         self.arrays = [image.permute(1, 2, 0).contiguous().numpy() for image in images]
-        self.predictor = EncodedPredictor(sam)
-        self.generators = {
-            n: SamAutomaticMaskGenerator(sam, points_per_side, n, **thresholds) for n in args.points_per_batch
-        }
-        grid = next(iter(self.generators.values())).point_grids[0]
+        self.generators = {n: generator_of(name, stock, points_per_side, n, thresholds) for n in args.points_per_batch}
+        first = next(iter(self.generators.values()))
+        self.predictor, grid = encoding_apart(first.predictor), first.point_grids[0]
         self.total, self.timed = len(grid), min(args.stock_prompts, len(grid))
         chosen = grid[np.random.default_rng(0).permutation(len(grid))[: self.timed]]
         for generator in self.generators.values():
@@ -240,7 +259,7 @@ def floors(sam: Sam, images: list) -> dict:
     engine, prompts = MaskEngine(sam), 8
     batch = to_encoder([images[0].float().to(sam.device)], sam, engine.resolution)
     encoder = count(lambda: sam.image_encoder(batch))
-    state = engine.image_state(sam.image_encoder(batch))
+    state = engine.image_state(encode_images(sam.image_encoder, batch))
     sparse = engine.prompt_embeddings(engine.points_on((tuple(images[0].shape[1:]),), batch.device)[:prompts])
     scores, decoded = engine.decoder.decode(state, sparse)
     dense = sam.prompt_encoder.no_mask_embed.weight[:, :, None, None].expand(prompts, -1, *state.grid)
@@ -269,6 +288,11 @@ def floors(sam: Sam, images: list) -> dict:
     )
 
 
+def is_from_meta(sam) -> bool:
+    """Whether the mask decoder is segment_anything's, whose work :func:`floors` counts."""
+    return type(sam.mask_decoder) is MaskDecoder
+
+
 def hardware(device: str) -> str:
     if device != 'cpu':
         return f'{torch.cuda.get_device_name()}, torch {torch.__version__}'
@@ -289,9 +313,11 @@ class Report:
             print(' '.join(f'{k}={v:.4g}' if isinstance(v, float) else f'{k}={v}' for k, v in row.items()), flush=True)
 
 
-def run_setting(args, report: Report, sam: Sam, images: list, name: str, points: int, thresholds: dict) -> None:
+def run_setting(
+    args, report: Report, sam, stock: Stock, images: list, name: str, points: int, thresholds: dict
+) -> None:
     """All rows of one model, grid and pair of thresholds."""
-    clock, stock = Clock(args.device), Stock(sam, images, thresholds, args, points)
+    clock = Clock(args.device)
     engines = {}
     for dtype in args.dtypes:
         options = dict(dtype=getattr(torch, dtype), **thresholds)
@@ -338,20 +364,19 @@ def main() -> None:
     report, images = Report(args), get_images(args.images, args.size)
     checkpoints = dict(item.split('=', 1) for item in args.checkpoints)
     for model in args.models:
-        sam = get_sam(model, checkpoints, args.device)
-        for key, value in floors(sam, images).items():
+        sam, stock = get_sam(model, checkpoints, args.device)
+        for key, value in floors(sam, images).items() if is_from_meta(sam) else ():
             report(f'floor/{model}/{key}', [value], 'bytes' if 'bytes' in key else 'GMAC')
         for points in args.points_per_side:
             name = f'mask_engine/{model}/{points}x{points}'
-            if model in checkpoints:
-                thresholds = dict(zip(('pred_iou_thresh', 'stability_score_thresh'), args.thresholds))
-                run_setting(args, report, sam, images, f'{name}/trained', points, thresholds)
-                continue
-            for survive in args.survive:
-                thresholds = random_thresholds(sam, images, points, survive)
-                run_setting(
-                    args, report, sam, images, f'{name}/random weights, {survive:.0%} survive', points, thresholds
-                )
+            settings = {f'random weights, {survive:.0%} survive': survive for survive in args.survive}
+            for setting, survive in ({'trained': None} if model in checkpoints else settings).items():
+                if survive is None:
+                    thresholds = dict(zip(('pred_iou_thresh', 'stability_score_thresh'), args.thresholds))
+                else:
+                    thresholds = random_thresholds(sam, images, points, survive)
+                timed = Stock(model, stock, images, thresholds, args, points)
+                run_setting(args, report, sam, timed, images, f'{name}/{setting}', points, thresholds)
 
 
 if __name__ == '__main__':

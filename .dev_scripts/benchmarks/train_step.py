@@ -329,7 +329,7 @@ def engine_of(name: str, device: str, dtype: torch.dtype, images: list) -> MaskE
     """The fast engine. Random weights pass a tenth of the prompts."""
     if name == 'tiny':
         return MaskEngine.fast(build_sam('tiny').to(device), dtype=dtype, **TINY_AUTOMATIC)
-    sam = mask_engine.get_sam(name, {}, device)
+    sam, _ = mask_engine.get_sam(name, {}, device)
     return MaskEngine.fast(sam, dtype=dtype, **mask_engine.random_thresholds(sam, images, 16, 0.1))
 
 

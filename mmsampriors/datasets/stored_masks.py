@@ -5,7 +5,7 @@ from typing import Callable
 
 from mmengine.config import Config
 
-from mmsampriors.masks import Filled, MaskCache, build_store, fill_cache
+from mmsampriors.masks import Filled, MaskCache, build_store, export_coco, fill_cache
 from mmsampriors.registry import MODELS, TRANSFORMS, build_part
 
 from .mask_pipeline import with_spd_masks
@@ -56,23 +56,62 @@ def carry_masks(dataset, source, neutral: tuple = ()) -> None:
         leaf.pipeline.transforms = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in steps]
 
 
-def fill_masks(dataset, source, restore: Callable = None, **options) -> Filled:
-    """Computes the masks of a built dataset that are missing. A folder of label maps is left as it is.
+def fill_masks(dataset, source, restore: Callable = None, *, validation: tuple = (None, 0), **options) -> Filled:
+    """Computes the masks of a built dataset that are missing; then the segmenter leaves the device.
+
+    A folder of masks that were there already is left as it is.
 
     Args:
         dataset (Dataset): Built, maybe wrapped.
         source (MaskSource): A stored one, with ``store``, ``source`` and, for a cache, ``segmenter``.
         restore (Callable, optional): Maps images (N, 3, H, W), RGB in [0, 1], to restored ones, for source 'restored'.
-        **options: ``shard``, ``batch_size`` and ``device`` of :func:`mmsampriors.masks.fill_cache`.
+        validation (tuple): A built dataset of validation, and of how many of its first images masks are stored too.
+        **options: ``shard``, ``worker``, ``batch_size`` and ``device`` of :func:`mmsampriors.masks.fill_cache`.
+
+    Returns:
+        Filled: Counts of the images of ``dataset`` alone.
     """
     ready = computed = 0
-    key = 'gt_path' if source.source == 'gt' else 'img_path'
     for leaf in datasets_with_pipeline(dataset):
         store = build_store(source.store(leaf.data_root))
         if isinstance(store, MaskCache):
-            filled = fill_cache(store, ImagePaths(leaf, key), source.segmenter.segment, restore, **options)
+            paths = ImagePaths(leaf, key_of(source))
+            filled = fill_cache(store, paths, source.segmenter.segment, restore, **options)
             ready, computed = ready + filled.ready, computed + filled.computed
+    if hasattr(source, 'kept_for_validation'):
+        _fill_validation(source, *validation, restore, options)
+    source.release()
     return Filled(ready, computed)
+
+
+def _fill_validation(source, dataset, count: int, restore: Callable, options: dict) -> None:
+    """Stores the masks of the first ``count`` images, and notes where they are."""
+    for leaf in datasets_with_pipeline(dataset) if count else ():
+        paths = ImagePaths(leaf, key_of(source))
+        paths = [paths[index] for index in range(min(len(paths), count))]
+        count -= len(paths)
+        store = build_store(source.store_of_validation(leaf.data_root))
+        fill_cache(store, paths, source.segmenter.segment, restore, **options)
+        source.kept_for_validation.update(dict.fromkeys(paths, store))
+
+
+def key_of(source) -> str:
+    """The key of the image file whose masks a stored source keeps."""
+    return 'gt_path' if source.source == 'gt' else 'img_path'
+
+
+def export_masks(dataset, source, folder) -> int:
+    """Writes the stored masks of a built dataset as COCO run lengths, and returns the number of files.
+
+    Args:
+        dataset (Dataset): Built, maybe wrapped.
+        source (MaskSource): A stored one, whose masks are there.
+        folder (str): Where the files go; see :func:`mmsampriors.masks.export_coco`.
+    """
+    return sum(
+        export_coco(build_store(source.store(leaf.data_root)), ImagePaths(leaf, key_of(source)), folder)
+        for leaf in datasets_with_pipeline(dataset)
+    )
 
 
 class ImagePaths(Sequence):

@@ -2,9 +2,12 @@
 
 from typing import List
 
+import numpy as np
 import torch
 from mmagic.structures import DataSample
+from torch import Tensor
 
+from mmsampriors.datasets.stored_masks import key_of
 from mmsampriors.masks import ImageMasks
 from mmsampriors.models import Regions
 
@@ -24,9 +27,14 @@ class RefinedOutputs:
         self.inputs, self.restored = inputs[0], restored
 
     def close(self):
-        """Stops watching, and lets go of what it saw: images of a whole photograph."""
+        """Stops watching, and lets go of what it saw: images of a whole photograph.
+
+        Where training takes stored masks, the segmenter leaves the device.
+        """
         self._watch.remove()
         self.inputs = self.restored = None
+        if self.model.mask_source.stored:
+            self.model.mask_source.release()
 
     @torch.no_grad()
     def add_to(self, outputs: List[DataSample]):
@@ -39,7 +47,7 @@ class RefinedOutputs:
             return
         samples = DataSample.stack(outputs)
         seen = self.model.seen_by_refiner(self.inputs, self.restored)
-        masks = self.model.masks_of(seen, samples)
+        masks = self._stored_masks(outputs, seen) or self.model.masks_of(seen, samples)
         refined = self.model.refine(seen, Regions(masks, seen))
         refined = self.model.data_preprocessor.destruct(refined, samples).cpu()
         height, width = refined.shape[-2:]
@@ -47,3 +55,22 @@ class RefinedOutputs:
             # The preprocessor may have padded the image, and what it made is cut off again.
             inside = ImageMasks.from_masks(of_image.bitmaps[:, :height, :width].cpu())
             output.set_data(dict(refined_img=image, refined_masks=inside))
+
+    def _stored_masks(self, outputs: List[DataSample], seen: Tensor) -> List[ImageMasks]:
+        """Masks that were stored before training, on the pixels of ``seen``; none where those of an image are not."""
+        source = self.model.mask_source
+        kept = getattr(source, 'kept_for_validation', {})
+        paths = [output.get(key_of(source)) for output in outputs] if kept else []
+        if not paths or any(path not in kept for path in paths):
+            return []
+        found = [kept[path].load(path) for path in paths]
+        height, width = seen.shape[-2:]
+        if any(masks.size[0] > height or masks.size[1] > width for masks in found):
+            return []  # of another scale than what the refiner takes
+        # The preprocessor may have padded the image; masks end in their last row and column.
+        return [
+            masks.take(
+                np.minimum(np.arange(height), masks.size[0] - 1), np.minimum(np.arange(width), masks.size[1] - 1)
+            ).to(seen.device)
+            for masks in found
+        ]

@@ -49,6 +49,11 @@ class MaskMetric(BaseSampleWiseMetric):
         module = unwrapped(module)
         self.device = next(module.parameters()).device
 
+    def evaluate(self):
+        """As every metric, and leaves the device to training."""
+        self.mask_source.release()
+        return super().evaluate()
+
     def images(self, sample: dict) -> Tuple[Tensor, Tensor]:
         """Prediction and ground truth of a sample, (C, H, W) each, on the device of the model.
 

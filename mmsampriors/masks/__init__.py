@@ -16,14 +16,28 @@ from .sam import (
     build_sam,
     checkpoint_id,
     register_sam,
+    shared_sam,
 )
-from .store import Filled, ImageFile, LabelMaps, MaskCache, MaskStore, MaskStoreError, build_store, fill_cache
+from .store import (
+    CocoRLE,
+    Filled,
+    ImageFile,
+    LabelMaps,
+    MaskCache,
+    MaskStore,
+    MaskStoreError,
+    build_store,
+    export_coco,
+    fill_cache,
+)
 
 __all__ = [
     'boxes_of',
     'build_sam',
     'build_store',
     'checkpoint_id',
+    'CocoRLE',
+    'export_coco',
     'fill_cache',
     'Filled',
     'ImageFile',
@@ -41,5 +55,6 @@ __all__ = [
     'SAM_AUTOMATIC',
     'SAM_BUILDERS',
     'send_runs',
+    'shared_sam',
     'TINY_AUTOMATIC',
 ]

@@ -4,7 +4,9 @@ import torch
 from mmcv.transforms import Compose
 
 import mmsampriors.models  # noqa: F401
+from mmsampriors.datasets.stored_masks import fill_masks
 from mmsampriors.engine.refined_outputs import RefinedOutputs
+from mmsampriors.models.mask_sources import CachedMasks
 from mmsampriors.registry import MODELS, TRANSFORMS
 
 
@@ -40,3 +42,52 @@ def test_are_what_a_model_of_refined_images_predicts_without_the_padding(model_c
     before = copy.deepcopy(outputs[0].refined_img)
     refined.add_to(outputs)
     assert torch.equal(outputs[0].refined_img, before) and refined.restored is None
+
+
+class Pairs:
+    """What is asked of a built dataset: three images, the first one twice."""
+
+    pipeline = None
+
+    def __init__(self, pairs):
+        self.data_root = str(pairs)
+        self.paths = [str(pairs / 'target' / name) for name in ('astronaut.png', 'coffee.png', 'astronaut.png')]
+
+    def __len__(self):
+        return 3
+
+    def get_data_info(self, index):
+        return dict(gt_path=self.paths[index])
+
+
+class OnDisk(CachedMasks):
+    """Stored masks, whose segmenter must not run."""
+
+    def __init__(self, cache_dir):
+        super().__init__(dict(type='FelzenszwalbMasks'), cache_dir=str(cache_dir))
+        self.left = 0
+
+    def segment(self, images, paths=()):
+        raise AssertionError('segmented')
+
+    def release(self):
+        self.left += 1
+
+
+def test_stored_masks_are_taken_in_validation(model_cfg, pairs, tmp_path):
+    padding = dict(type='DataPreprocessor', mean=[0.0] * 3, std=[255.0] * 3, pad_size_divisor=40)
+    model = MODELS.build(model_cfg(data_preprocessor=padding)).eval()
+    model.mask_source = source = OnDisk(tmp_path / 'masks')
+    dataset = Pairs(pairs)
+    fill_masks(dataset, source, validation=(dataset, 2))
+    assert list(source.kept_for_validation) == dataset.paths[:2] and source.left == 1
+    assert len(list((tmp_path / 'masks' / 'validation').rglob('*.masks'))) == 2
+    with torch.no_grad():
+        refined = RefinedOutputs(model)
+        outputs = model.val_step(batch_of(pairs))
+        refined.add_to(outputs)
+        refined.close()
+    assert source.left == 2
+    for output in outputs:
+        stored = source.kept_for_validation[output.gt_path].load(output.gt_path)
+        assert output.refined_masks.bitmaps.equal(stored.bitmaps) and len(stored) > 1

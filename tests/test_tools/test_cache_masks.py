@@ -10,15 +10,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmsampriors.masks import CocoRLE
+
 TOOL = str(Path(__file__).resolve().parents[2] / 'tools' / 'cache_masks.py')
 
 SOURCES = """
 import torch
 from mmagic.registry import MODELS
 from mmsampriors.masks import ImageMasks
+from mmsampriors.models.mask_sources.base import MaskSource
 
 @MODELS.register_module()
-class ThresholdMasks:
+class ThresholdMasks(MaskSource):
     stored, source = True, 'gt'
 
     def __init__(self, cache_dir, source='gt'):
@@ -80,7 +83,8 @@ def run(folder, monkeypatch, capsys):
 
 
 def test_shards_and_torchrun_share_the_work_and_a_second_run_finds_it_done(folder, run):
-    for shard, rank, size, count in [('0/2', 0, 1, 4), ('1/2', 0, 2, 2), ('1/2', 1, 2, 1)]:
+    # the first process of the second shard is alone at first, and does what the other one would
+    for shard, rank, size, count in [('0/2', 0, 1, 4), ('1/2', 0, 2, 3), ('1/2', 1, 2, 0)]:
         line = run(
             'config.py',
             '--shard',
@@ -96,6 +100,18 @@ def test_shards_and_torchrun_share_the_work_and_a_second_run_finds_it_done(folde
         assert line == f'0 images had their masks, {count} got them now'
     assert len(list((folder / 'cache').rglob('*.masks'))) == 7
     assert run('config.py') == '7 images had their masks, 0 got them now'
+
+
+def test_export(folder, run):
+    pytest.importorskip('pycocotools')
+    assert run('config.py', '--export', 'coco', 'out') == '7 files of masks written to out'
+    masks = CocoRLE('out').load('data/gt/3.png')
+    pixels = np.array(Image.open('data/gt/3.png')).transpose(2, 0, 1) / 255
+    assert sorted(masks.areas.tolist()) == sorted((pixels > 0.5).sum((1, 2)).tolist())
+    with pytest.raises(SystemExit):
+        run('config.py', '--export', 'coco', 'out', '--shard', '0/2')
+    with pytest.raises(SystemExit):
+        run('config.py', '--export', 'png', 'out')
 
 
 def test_from_the_command_line(folder):

@@ -19,6 +19,9 @@ from .exact_resume_hook import ExactResumeHook
 class MaskCacheHook(Hook):
     """Before training: computes stored masks that are missing, and makes the train pipeline carry them.
 
+    So are the masks of the validation images that RefinedPSNRHook and SPDVisualizationHook look at, so that no
+    segmenter runs during training.
+
     Does nothing where ``model.spd.masks`` is an online source or NoMasks. In a distributed run the ranks share the
     work and wait for each other outside of any collective, whose timeout would end the run. Runs in ``before_train``,
     the first moment at which only training is meant: ``before_run`` precedes testing too.
@@ -45,13 +48,23 @@ class MaskCacheHook(Hook):
                 dataset,
                 source,
                 restorer_of(runner.cfg, source, dataset),
-                shard=get_dist_info(),
+                validation=looked_at_in_validation(runner),
+                worker=get_dist_info(),
                 batch_size=self.batch_size,
                 device=next(runner.model.parameters()).device,
             )
         print_log(f'stored masks: {filled.ready} images had them, {filled.computed} got them now', 'current')
         if not any(isinstance(hook, ExactResumeHook) for hook in runner.hooks):  # which makes a loader of its own
             restart_workers(runner.train_loop)
+
+
+def looked_at_in_validation(runner) -> tuple:
+    """The dataset of validation, and how many of its first images hooks refine."""
+    loop = runner.val_loop
+    if loop is None:
+        return None, 0
+    counts = [hook.num_images for hook in runner.hooks if hasattr(hook, 'refined_in_validation')]
+    return loop.dataloader.dataset, max(counts, default=0) * (loop.dataloader.batch_size or 1)
 
 
 def stored_source(model):

@@ -28,6 +28,9 @@ class RefinedPSNRHook(Hook):
     # Before the hooks that log the metrics or choose the best checkpoint by them.
     priority = 'HIGHEST'
 
+    #: MaskCacheHook stores the masks of the first ``num_images`` before training, if the mask source is a stored one.
+    refined_in_validation = True
+
     def __init__(self, num_images: int = 32):
         self.num_images = num_images
 

@@ -20,6 +20,9 @@ class SPDVisualizationHook(Hook):
         num_images (int): Batches of the validation set to draw, from its first one on.
     """
 
+    #: MaskCacheHook stores the masks of the first ``num_images`` before training, if the mask source is a stored one.
+    refined_in_validation = True
+
     def __init__(self, num_images: int = 4):
         self.num_images = num_images
 

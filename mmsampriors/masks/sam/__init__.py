@@ -2,6 +2,7 @@
 
 from .builders import META_AUTOMATIC, SAM_AUTOMATIC, SAM_BUILDERS, build_sam, checkpoint_id, register_sam
 from .engine import MaskEngine
+from .shared import shared_sam
 from .tiny import TINY_AUTOMATIC
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     'build_sam',
     'checkpoint_id',
     'register_sam',
+    'shared_sam',
 ]

@@ -1,24 +1,41 @@
-"""Building a ``Sam``: Meta's three sizes, and any that a user registers."""
+"""Building a SAM: those whose checkpoints people have, and any that a user registers."""
 
 import os
 import pickle
+import re
+from functools import partial
 from pathlib import Path
 from typing import Callable, Optional
 from urllib.error import URLError
 
 import torch
+from filelock import FileLock
 from segment_anything import sam_model_registry
-from segment_anything.modeling import Sam
+from torch import nn
 
 from mmsampriors.files import sha256_of, written_whole
 
+from .relatives import hq_sam, mobile_sam
+from .sam2_images import SAM2_CONFIGS, Sam2Images, sam2_model
 from .tiny import TINY_AUTOMATIC, TINY_CHECKPOINT, build_sam_tiny
 
-#: Meta's checkpoints, as its repository lists them.
+META, META2 = 'https://dl.fbaipublicfiles.com/segment_anything/', 'https://dl.fbaipublicfiles.com/segment_anything_2/'
+HQ = 'https://huggingface.co/lkeab/hq-sam/resolve/main/'
+
+#: Official checkpoints, as the repositories list them.
 CHECKPOINT_URLS = {
-    'vit_h': 'https://dl.fbaipublicfiles.com/segment_anything/sam_vit_h_4b8939.pth',
-    'vit_l': 'https://dl.fbaipublicfiles.com/segment_anything/sam_vit_l_0b3195.pth',
-    'vit_b': 'https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth',
+    'vit_h': f'{META}sam_vit_h_4b8939.pth',
+    'vit_l': f'{META}sam_vit_l_0b3195.pth',
+    'vit_b': f'{META}sam_vit_b_01ec64.pth',
+    'sam2.1_t': f'{META2}092824/sam2.1_hiera_tiny.pt',
+    'sam2.1_s': f'{META2}092824/sam2.1_hiera_small.pt',
+    'sam2.1_b+': f'{META2}092824/sam2.1_hiera_base_plus.pt',
+    'sam2.1_l': f'{META2}092824/sam2.1_hiera_large.pt',
+    'hq_vit_b': f'{HQ}sam_hq_vit_b.pth',
+    'hq_vit_l': f'{HQ}sam_hq_vit_l.pth',
+    'hq_vit_h': f'{HQ}sam_hq_vit_h.pth',
+    'hq_vit_tiny': f'{HQ}sam_hq_vit_tiny.pth',
+    'mobile_sam': 'https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/mobile_sam.pt',
 }
 
 #: Name to a function that takes a checkpoint (path or None) and returns a ``Sam`` with weights, in eval mode.
@@ -60,15 +77,19 @@ def register_sam(name: str, builder: Callable, automatic: Optional[dict] = None)
     SAM_AUTOMATIC[name] = {**META_AUTOMATIC, **(automatic or {})}
 
 
-def build_sam(model_type: str, checkpoint: str = None) -> Sam:
+def build_sam(model_type: str, checkpoint: str = None) -> nn.Module:
     """Builds a SAM with weights, in eval mode. ``sam.automatic`` holds the settings of automatic masks that suit it.
 
     Args:
-        model_type (str): A key of :data:`SAM_BUILDERS`: ``vit_h``, ``vit_l``, ``vit_b`` or a registered one.
-        checkpoint (str, optional): A local file of weights. Defaults to Meta's, downloaded once into torch.hub's
-            folder.
+        model_type (str): A key of :data:`SAM_BUILDERS`: one of :data:`CHECKPOINT_URLS`, ``tiny``, or a registered one.
+        checkpoint (str, optional): A local file of weights, or a URL. Defaults to the official one. What is downloaded
+            is downloaded once, into torch.hub's folder.
+
+    Returns:
+        nn.Module: A ``segment_anything`` ``Sam``, or what has the parts of one under the same names.
 
     Raises:
+        ImportError: The package of that family, an extra, is not installed.
         ValueError: Unknown ``model_type``, or a checkpoint that is damaged or of another architecture.
         FileNotFoundError: There is no such checkpoint, or it cannot be downloaded.
     """
@@ -81,12 +102,12 @@ def build_sam(model_type: str, checkpoint: str = None) -> Sam:
     return sam
 
 
-def load_weights(sam: Sam, checkpoint: str, name: str) -> Sam:
+def load_weights(sam: nn.Module, checkpoint: str, name: str) -> nn.Module:
     """Loads a checkpoint of plain tensors into ``sam``.
 
     Args:
-        sam (Sam): The architecture.
-        checkpoint (str): A file that ``torch.save`` wrote from a state dict.
+        sam (nn.Module): The architecture.
+        checkpoint (str): A file that ``torch.save`` wrote from a state dict, or from a dict with one under 'model'.
         name (str): What ``sam`` is called in errors.
 
     Raises:
@@ -107,6 +128,8 @@ def load_weights(sam: Sam, checkpoint: str, name: str) -> Sam:
             f'PyTorch file of plain tensors: copy or download it again ({error})'
         ) from error
     expected = sam.state_dict()
+    if isinstance(state, dict) and isinstance(state.get('model'), dict):
+        state = state['model']
     if not isinstance(state, dict):
         raise ValueError(f'SAM checkpoint {checkpoint} must hold a state dict, found {type(state).__name__}')
     shapes = {key: tuple(getattr(value, 'shape', ())) for key, value in state.items()}
@@ -130,21 +153,49 @@ def checkpoint_id(model_type: str, checkpoint: str = None) -> str:
 
     Returns:
         str: The start of the file's SHA-256 that Meta's file names carry, for Meta's own weights, given or not; else
-        the whole SHA-256 of the file; or the name of a registered SAM that comes with its weights.
+        the whole SHA-256 of the file, which is downloaded where it has to be; or the name of a registered SAM that
+        comes with its weights.
     """
-    meta = Path(CHECKPOINT_URLS[model_type]).stem.rsplit('_', 1)[1] if model_type in CHECKPOINT_URLS else None
+    meta = digest_in(CHECKPOINT_URLS.get(model_type, ''))
     if checkpoint is None and model_type == 'tiny':
         checkpoint = TINY_CHECKPOINT
-    if checkpoint is None:
+    if checkpoint is None and (meta or model_type not in CHECKPOINT_URLS):
         return meta or model_type
-    if not Path(checkpoint).is_file():
-        raise FileNotFoundError(f'no SAM checkpoint at {checkpoint}: give the path of a local file for {model_type}')
-    digest = sha256_of(checkpoint)
+    digest = sha256_of(checkpoint_file(model_type, checkpoint))
     return meta if meta and digest.startswith(meta) else digest
+
+
+def checkpoint_file(model_type: str, checkpoint: Optional[str]) -> str:
+    """The local file of a checkpoint, downloaded where it has to be.
+
+    Args:
+        model_type (str): As for :func:`build_sam`.
+        checkpoint (str, optional): As for :func:`build_sam`.
+
+    Raises:
+        FileNotFoundError: There is no such file, or it cannot be downloaded.
+    """
+    checkpoint = str(checkpoint or CHECKPOINT_URLS[model_type])
+    if re.match('(https?|file)://', checkpoint):
+        return download(checkpoint)
+    if not Path(checkpoint).is_file():
+        raise FileNotFoundError(
+            f'no SAM checkpoint at {checkpoint}: give the path of a local file for {model_type}, '
+            'or leave checkpoint out to download it'
+        )
+    return checkpoint
+
+
+def digest_in(url: str) -> Optional[str]:
+    """The start of the SHA-256 with which the names of Meta's first files end, or None."""
+    tail = Path(url).stem.rsplit('_', 1)[-1]
+    return tail if re.fullmatch('[0-9a-f]{6,}', tail) else None
 
 
 def download(url: str) -> str:
     """Fetches a file once into ``torch.hub``'s checkpoint folder and returns its path.
+
+    One process downloads, the others of this machine wait for it.
 
     Raises:
         FileNotFoundError: It cannot be downloaded.
@@ -154,9 +205,11 @@ def download(url: str) -> str:
     if target.is_file():
         return str(target)
     try:
-        with written_whole(target) as part:
-            digest = target.stem.rsplit('_', 1)[1]  # Meta's names end with the start of the file's SHA-256
-            torch.hub.download_url_to_file(url, str(part), hash_prefix=digest)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f'.{target.name}.lock'):
+            if not target.is_file():  # another process may have been faster
+                with written_whole(target) as part:
+                    torch.hub.download_url_to_file(url, str(part), hash_prefix=digest_in(url))
     except (URLError, OSError, RuntimeError) as error:
         raise FileNotFoundError(
             f'{url} cannot be downloaded to {target} ({error}): fetch it elsewhere and either give '
@@ -165,14 +218,24 @@ def download(url: str) -> str:
     return str(target)
 
 
-def _meta_builder(model_type: str) -> Callable:
-    def build(checkpoint: str = None) -> Sam:
-        path = checkpoint or download(CHECKPOINT_URLS[model_type])
-        return load_weights(sam_model_registry[model_type](), path, model_type).eval()
+#: Name to a function that makes the architecture with random weights, as its checkpoint has it.
+ARCHITECTURES = {
+    **{size: sam_model_registry[size] for size in ('vit_b', 'vit_l', 'vit_h')},
+    **{f'hq_{size}': partial(hq_sam, size) for size in ('vit_b', 'vit_l', 'vit_h', 'vit_tiny')},
+    **{f'sam2.1_{size}': partial(sam2_model, size) for size in SAM2_CONFIGS},
+    'mobile_sam': mobile_sam,
+}
 
-    return build
 
+def _build(model_type: str, checkpoint: str = None) -> nn.Module:
+    model = ARCHITECTURES[model_type]()  # first: a package that is missing is told before gigabytes are fetched
+    load_weights(model, checkpoint_file(model_type, checkpoint), model_type)
+    return (Sam2Images(model) if model_type.startswith('sam2.') else model).eval()
+
+
+#: The thresholds of SAM 2's own generator where they differ from Meta's first.
+SAM2_AUTOMATIC = dict(pred_iou_thresh=0.8)
 
 register_sam('tiny', build_sam_tiny, TINY_AUTOMATIC)
-for _name in CHECKPOINT_URLS:
-    register_sam(_name, _meta_builder(_name))
+for _name in ARCHITECTURES:
+    register_sam(_name, partial(_build, _name), SAM2_AUTOMATIC if _name.startswith('sam2.') else None)

@@ -1,19 +1,13 @@
-"""Mask decoders for many prompts on a batch of images: scores first, masks only where they are wanted."""
+"""SAM's mask decoder for many prompts on a batch of images: scores first, masks only where they are wanted."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
-from segment_anything.modeling import Sam
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .folding import ImageLayer, ImageProjection, ImageState, fold_images, is_foldable
-from .plain_decoder import PlainDecoder
-
-
-def build_decoder(sam: Sam, dtype: torch.dtype):
-    """A :class:`FoldedDecoder` where the mask decoder is segment_anything's own, else a :class:`PlainDecoder`."""
-    return (FoldedDecoder if is_foldable(sam.mask_decoder) else PlainDecoder)(sam, dtype)
+from .encoder import Embeddings
+from .folding import ImageLayer, ImageProjection, ImageState, fold_images
 
 
 @dataclass
@@ -28,6 +22,7 @@ class PromptState:
         values (list[Tensor]): (Q, T, H, c + 1) a layer so far, what is not zero in V: the values that each head
             spreads, and a 1 for its bias.
         blocks (list[Tensor]): (Q, H * (c + 1), T * H) a layer so far, V transposed.
+        best (Tensor): (Q,), which mask of each prompt is wanted, where a family knows that before it upscales.
     """
 
     queries: Tensor
@@ -36,10 +31,12 @@ class PromptState:
     maps: list = field(default_factory=list)
     values: list = field(default_factory=list)
     blocks: list = field(default_factory=list)
+    best: Tensor = None
 
     def __getitem__(self, rows: Tensor) -> 'PromptState':
         layers = [[x[rows] for x in parts] for parts in (self.maps, self.values, self.blocks)]
-        return PromptState(self.queries[rows], self.position[rows], self.scale[rows], *layers)
+        best = None if self.best is None else self.best[rows]
+        return PromptState(self.queries[rows], self.position[rows], self.scale[rows], *layers, best)
 
 
 @dataclass
@@ -53,6 +50,7 @@ class MaskState:
         factors (list[Tensor]): (Q, T * H, C) a layer, together V B through the first upscaling.
         kernels (Tensor): (Q, M, C / 8), what the hypernetworks make of the mask tokens.
         grid (tuple): (h, w) of the corner, n = h * w.
+        finer (tuple[Tensor]): What a family adds to the upscaled tokens, the same for all prompts.
     """
 
     upscaled: Tensor
@@ -61,10 +59,11 @@ class MaskState:
     factors: list
     kernels: Tensor
     grid: tuple
+    finer: tuple = ()
 
     def __getitem__(self, part: slice) -> 'MaskState':
         maps, factors = [x[part] for x in self.maps], [x[part] for x in self.factors]
-        return MaskState(self.upscaled, self.scale[part], maps, factors, self.kernels[part], self.grid)
+        return replace(self, scale=self.scale[part], maps=maps, factors=factors, kernels=self.kernels[part])
 
 
 class FoldedDecoder:
@@ -74,17 +73,24 @@ class FoldedDecoder:
     ``dtype``. Weights are read at each call, so training them further is seen.
 
     Args:
-        sam (Sam): Its ``mask_decoder`` must be foldable.
+        sam (nn.Module): Its ``mask_decoder`` must be foldable.
         dtype (torch.dtype): Type of all that has N columns.
     """
 
-    def __init__(self, sam: Sam, dtype: torch.dtype) -> None:
+    #: Place of the token that predicts IoU; those of the single mask and of the multimask outputs follow it.
+    iou_place = 0
+
+    def __init__(self, sam: nn.Module, dtype: torch.dtype) -> None:
         self.decoder, self.dtype = sam.mask_decoder, dtype
+
+    def output_tokens(self) -> Tensor:
+        """(t, C), the tokens that precede those of the prompt."""
+        return torch.cat([self.decoder.iou_token.weight, self.decoder.mask_tokens.weight])
 
     def bytes_per_prompt(self, tokens: int) -> int:
         """Working memory of :meth:`decode`: the maps, their product with the Gram matrix, and copies of a layer."""
         transformer = self.decoder.transformer
-        rows = transformer.num_heads * (self.decoder.num_mask_tokens + 3)
+        rows = transformer.num_heads * (len(self.output_tokens()) + 2)
         return tokens * rows * (2 * transformer.depth + 3) * self.dtype.itemsize
 
     def bytes_per_upscaling(self, tokens: int) -> int:
@@ -92,9 +98,9 @@ class FoldedDecoder:
         outputs = self.decoder.num_multimask_outputs
         return tokens * (self.decoder.transformer_dim * 7 + 16 * 2 * outputs) * self.dtype.itemsize
 
-    def prepare(self, embeddings: Tensor, dense: Tensor, position: Tensor) -> ImageState:
-        """Args: (I, C, h, w) image embeddings, (1, C, h, w) dense prompt embedding, (1, C, h, w) position encoding."""
-        return fold_images(self.decoder, embeddings + dense, position, self.dtype)
+    def prepare(self, embeddings: Embeddings, dense: Tensor, position: Tensor) -> ImageState:
+        """Args: those of I images, (1, C, h, w) dense prompt embedding, (1, C, h, w) position encoding."""
+        return fold_images(self.decoder, embeddings.image + dense, position, self.dtype)
 
     def decode(self, images: ImageState, sparse: Tensor) -> tuple:
         """Scores of all prompts, without upscaling a mask.
@@ -106,9 +112,8 @@ class FoldedDecoder:
         Returns:
             tuple[Tensor, PromptState]: Predicted IoU (Q, M) of the M multimask outputs, and what :meth:`select` needs.
         """
-        decoder, transformer = self.decoder, self.decoder.transformer
-        outputs = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
-        tokens = torch.cat([outputs.expand(len(sparse), -1, -1), sparse], 1)
+        transformer = self.decoder.transformer
+        tokens = torch.cat([self.output_tokens().expand(len(sparse), -1, -1), sparse], 1)
         prompts = PromptState(tokens, tokens)
         for layer, image in zip(transformer.layers, images.layers):
             prompts.queries = _attend_themselves(layer, prompts)
@@ -116,8 +121,9 @@ class FoldedDecoder:
             prompts.queries = layer.norm2(prompts.queries + gathered)
             prompts.queries = layer.norm3(prompts.queries + layer.mlp(prompts.queries))
             self._spread(layer, image, prompts)
-        token = self._final(images, prompts, slice(0, 1))
-        return decoder.iou_prediction_head(token[:, 0])[:, 1:], prompts
+        token = self._final(images, prompts, slice(self.iou_place, self.iou_place + 1))
+        outputs = slice(1, 1 + self.decoder.num_multimask_outputs)
+        return self.decoder.iou_prediction_head(token[:, 0])[:, outputs], prompts
 
     def select(self, image: ImageState, prompts: PromptState, rows: Tensor, corner: tuple) -> MaskState:
         """What :meth:`masks` needs of some prompts, all on one image.
@@ -129,22 +135,18 @@ class FoldedDecoder:
             corner (tuple): (h, w), at most the grid's, of the upper left image tokens that masks are wanted of; the
                 others are padding.
         """
-
-        def cropped(tokens: Tensor, dim: int) -> Tensor:
-            grid = tokens.unflatten(dim, image.grid)
-            return grid.narrow(dim, 0, corner[0]).narrow(dim + 1, 0, corner[1]).flatten(dim, dim + 1)
-
-        decoder, prompts = self.decoder, prompts[rows]
-        tokens = self._final(image, prompts, slice(2, 1 + decoder.num_mask_tokens))
-        kernels = torch.stack([mlp(tokens[:, i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps[1:])], 1)
+        prompts = prompts[rows]
+        kernels = self._kernels(image, prompts)
         factors = [
             _per_image(values, spread[None]).flatten(1, 2).to(self.dtype)
             for values, spread in zip(prompts.values, image.upscaled_spread)
         ]
-        maps = [cropped(one, 2) for one in prompts.maps]
-        return MaskState(
-            cropped(image.upscaled[0], 0), cropped(prompts.scale, 1), maps, factors, kernels.to(self.dtype), corner
+        maps = [cropped(one, 2, image.grid, corner) for one in prompts.maps]
+        upscaled, scale = (
+            cropped(image.upscaled[0], 0, image.grid, corner),
+            cropped(prompts.scale, 1, image.grid, corner),
         )
+        return MaskState(upscaled, scale, maps, factors, kernels.to(self.dtype), corner)
 
     def masks(self, image: ImageState, state: MaskState, which: Tensor) -> Tensor:
         """Mask logits.
@@ -157,19 +159,30 @@ class FoldedDecoder:
         Returns:
             Tensor: (K, 4 h, 4 w), their logits for the corner (h, w).
         """
+        logits = (state.kernels @ self._pixels(image, state).transpose(1, 2)).flatten(0, 1)[which]
+        return to_grid(logits, state.grid)
+
+    def _kernels(self, image: ImageState, prompts: PromptState) -> Tensor:
+        """(Q, M, C / 8), what the hypernetworks make of the tokens of the multimask outputs."""
+        first = self.iou_place + 2
+        tokens = self._final(image, prompts, slice(first, first + self.decoder.num_multimask_outputs))
+        mlps = self.decoder.output_hypernetworks_mlps[1:]
+        return torch.stack([mlp(tokens[:, i]) for i, mlp in enumerate(mlps)], 1)
+
+    def _pixels(self, image: ImageState, state: MaskState) -> Tensor:
+        """(Q, 16 n, C / 8), the tokens through both upscalings; the 16 pixels of a token are side by side."""
         _, norm, first_activation, second, second_activation = self.decoder.output_upscaling
         pixels = state.upscaled.repeat(len(state.scale), 1, 1)
         for maps, factors in zip(state.maps, state.factors):
             pixels.baddbmm_(maps.transpose(1, 2), factors)  # (Q, n, 4 * C / 4)
-        pixels = torch.addcmul(image.upscale_shift, state.scale[:, :, None], pixels).unflatten(-1, (4, -1))
+        shift = image.upscale_shift + state.finer[0] if state.finer else image.upscale_shift
+        pixels = torch.addcmul(shift, state.scale[:, :, None], pixels).unflatten(-1, (4, -1))
         pixels = F.layer_norm(pixels, pixels.shape[-1:], norm.weight.to(self.dtype), norm.bias.to(self.dtype), norm.eps)
         weight = second.weight.permute(2, 3, 1, 0).flatten(0, 2).to(self.dtype)  # (2 * 2 * C / 8, C / 4)
         pixels = F.linear(first_activation(pixels), weight, second.bias.repeat(4).to(self.dtype))
-        pixels = second_activation(pixels).view(len(state.scale), -1, second.out_channels)
-        logits = (state.kernels @ pixels.transpose(1, 2)).flatten(0, 1)[which]
-        height, width = state.grid  # sub-pixels of both upscalings are still side by side
-        logits = logits.view(-1, height, width, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)
-        return logits.reshape(-1, 4 * height, 4 * width)
+        if state.finer:
+            pixels += state.finer[1]
+        return second_activation(pixels).view(len(state.scale), -1, second.out_channels)
 
     def _final(self, images: ImageState, prompts: PromptState, tokens: slice) -> Tensor:
         """(Q, t, C), some of the prompt tokens after the final attention."""
@@ -229,6 +242,20 @@ class FoldedDecoder:
         if image.constant is not None:
             _per_image(narrow, image.constant, add_to=logits.mul_(prompts.scale[:, None, None]))
         return logits.softmax(over)
+
+
+def cropped(tokens: Tensor, dim: int, grid: tuple, corner: tuple) -> Tensor:
+    """The tokens of the upper left ``corner`` of a ``grid``, both (h, w), that lies flat in dimension ``dim``."""
+    tokens = tokens.unflatten(dim, grid)
+    return tokens.narrow(dim, 0, corner[0]).narrow(dim + 1, 0, corner[1]).flatten(dim, dim + 1)
+
+
+def to_grid(pixels: Tensor, grid: tuple) -> Tensor:
+    """(K, 16 n, ...), the 16 pixels of each of n = h * w tokens side by side, to (K, 4 h, 4 w, ...)."""
+    height, width = grid
+    rest = pixels.shape[2:]
+    pixels = pixels.reshape(-1, height, width, 2, 2, 2, 2, *rest)
+    return pixels.transpose(2, 3).transpose(3, 5).transpose(4, 5).reshape(-1, 4 * height, 4 * width, *rest)
 
 
 def _blocks(values: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
-"""segment_anything's image encoder at any resolution, with fused attention."""
+"""Image encoders of every family; segment_anything's at any resolution, with fused attention."""
+
+from typing import NamedTuple
 
 import torch
 from segment_anything.modeling import ImageEncoderViT
@@ -11,21 +13,42 @@ from torch.nn import functional as F
 CPU_BYTES = 8 * 2**20
 
 
+class Embeddings(NamedTuple):
+    """What an image encoder makes of I images.
+
+    Attributes:
+        image (Tensor): (I, C, h, w), the image embeddings.
+        finer (tuple[Tensor]): (I, c, H, W) each, what the mask decoder of some families takes beside them.
+    """
+
+    image: Tensor
+    finer: tuple = ()
+
+    def to(self, dtype: torch.dtype) -> 'Embeddings':
+        """The same in another type."""
+        return Embeddings(self.image.to(dtype), tuple(finer.to(dtype) for finer in self.finer))
+
+
+class EarlyImageEncoder(ImageEncoderViT):
+    """segment_anything's image encoder, whose tokens after its first global attention the mask decoder takes too.
+
+    HQ-SAM's is this one: same weights, same names.
+    """
+
+
 def takes_any_size(encoder: nn.Module) -> bool:
     """Whether :func:`encode_images` can run ``encoder`` at other sizes than its own, and with fused attention."""
-    return type(encoder) is ImageEncoderViT
+    return type(encoder) in (ImageEncoderViT, EarlyImageEncoder)
 
 
-def encode_images(encoder: nn.Module, images: Tensor) -> Tensor:
-    """Embeds padded square images.
+def encode_images(encoder: nn.Module, images: Tensor) -> Embeddings:
+    """Embeds square images.
 
     Args:
         encoder (nn.Module): An ``ImageEncoderViT`` runs with fused attention and takes images of other sizes, to which
-            its position embeddings are interpolated. Any other encoder runs as it is, at its own size.
+            its position embeddings are interpolated. Any other encoder runs as it is, at its own size: through
+            ``embed``, which returns ``Embeddings``, where it has that, or else through its ``forward``.
         images (Tensor): (I, 3, S, S), normalised.
-
-    Returns:
-        Tensor: (I, C, h, w).
 
     Raises:
         ValueError: Another encoder's own size is not S.
@@ -36,13 +59,15 @@ def encode_images(encoder: nn.Module, images: Tensor) -> Tensor:
                 f'{type(encoder).__name__} encodes images of {encoder.img_size} pixels only, found '
                 f'{images.shape[-1]}: leave resolution out'
             )
-        return encoder(images)
-    x = encoder.patch_embed(images)
+        return encoder.embed(images) if hasattr(encoder, 'embed') else Embeddings(encoder(images))
+    x, early = encoder.patch_embed(images), ()
     if encoder.pos_embed is not None:
         x = x + _position(encoder.pos_embed, tuple(x.shape[1:3]))
     for block in encoder.blocks:
         x = _run_block(block, x)
-    return encoder.neck(x.permute(0, 3, 1, 2))
+        if type(encoder) is EarlyImageEncoder and block.window_size == 0 and not early:
+            early = (x.permute(0, 3, 1, 2),)
+    return Embeddings(encoder.neck(x.permute(0, 3, 1, 2)), early)
 
 
 def _position(embedding: Tensor, size: tuple) -> Tensor:

@@ -7,17 +7,16 @@ from typing import Callable
 
 import numpy as np
 import torch
-from segment_anything.modeling import Sam
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.ops import batched_nms
 
 from mmsampriors.masks.image_masks import ImageMasks
 
 from .builders import META_AUTOMATIC
-from .decoder import build_decoder
-from .encoder import encode_images, takes_any_size
+from .decoders import build_decoder
+from .encoder import Embeddings, encode_images, takes_any_size
 from .filters import boxes_above, pack_above, stability_scores, unpack
-from .frames import LogitResizer, point_grid, resized_shape, to_encoder
+from .frames import LogitResizer, point_grid, shown_shape, stretches, to_encoder
 from .precision import computed_in
 from .prompts import embed_points
 from .transfer import to_device, to_host
@@ -52,7 +51,7 @@ class MaskEngine:
     (``folding.py``) and upscaled only where the predicted IoU passes.
 
     Args:
-        sam (Sam): In eval mode, on the device where it is to run. Weights are read at each call.
+        sam (nn.Module): In eval mode, on the device where it is to run. Weights are read at each call.
         points_per_side (int, optional): The prompts are a grid of that many points squared.
         pred_iou_thresh (float, optional): Masks must have a higher predicted IoU; 0 keeps all.
         stability_score_thresh (float, optional): Masks must have at least this stability; 0 keeps all.
@@ -74,7 +73,7 @@ class MaskEngine:
 
     def __init__(
         self,
-        sam: Sam,
+        sam: nn.Module,
         points_per_side: int = None,
         pred_iou_thresh: float = None,
         stability_score_thresh: float = None,
@@ -114,7 +113,7 @@ class MaskEngine:
         self._resizer = lru_cache(KEPT_SIZES)(LogitResizer)
         # Of nothing that holds the engine: a cycle would keep a large SAM on its device until Python looks for cycles.
         inputs = sam.prompt_encoder.input_image_size[0]
-        self.points_on = lru_cache(KEPT_SIZES)(partial(_points_on, self.grid, self.resolution, inputs))
+        self.points_on = lru_cache(KEPT_SIZES)(partial(_points_on, self.grid, self.resolution, inputs, stretches(sam)))
         self._encode, self._decode = encode_images, self.decoder.decode
         if compile:
             self._encode, self._decode = torch.compile(self._encode), torch.compile(self._decode)
@@ -129,7 +128,7 @@ class MaskEngine:
         self.decoder.dtype = dtype
 
     @classmethod
-    def fast(cls, sam: Sam, **kwargs) -> 'MaskEngine':
+    def fast(cls, sam: nn.Module, **kwargs) -> 'MaskEngine':
         """The setting for training patches: a quarter of the usual points, and half the resolution.
 
         Patches have fewer pixels than SAM's input, which shows them enlarged. The resolution is halved only where the
@@ -137,7 +136,7 @@ class MaskEngine:
         with the exact setting beside the speed.
 
         Args:
-            sam (Sam): As for the class.
+            sam (nn.Module): As for the class.
             **kwargs: Other arguments of the class; they take precedence.
         """
         side = sam.image_encoder.img_size // (2 if takes_any_size(sam.image_encoder) else 1)
@@ -176,7 +175,7 @@ class MaskEngine:
             embeddings = self._encode(self.sam.image_encoder, to_encoder(images, self.sam, self.resolution))
         state = self.image_state(embeddings)
         low = tuple(4 * n for n in state.grid)
-        resizers = [self._resizer(low, self.resolution, size, device) for size in sizes]
+        resizers = [self._resizer(low, self.resolution, size, device, stretched=stretches(self.sam)) for size in sizes]
         points = self.points_on(tuple(sizes), device)
         per_chunk = self._fitting(self.decoder.bytes_per_prompt(state.grid[0] * state.grid[1]) * len(images))
         chunks = []
@@ -184,9 +183,9 @@ class MaskEngine:
             chunks += _halving(lambda some: [self._decode_points(state, some, resizers)], some)
         return self._suppress([[part for chunk in chunks for part in chunk[i]] for i in range(len(images))], sizes)
 
-    def image_state(self, embeddings: Tensor):
-        """What the decoder keeps of image embeddings (I, C, h, w)."""
-        prompt_encoder, grid = self.sam.prompt_encoder, tuple(embeddings.shape[-2:])
+    def image_state(self, embeddings: Embeddings):
+        """What the decoder keeps of images."""
+        prompt_encoder, grid = self.sam.prompt_encoder, tuple(embeddings.image.shape[-2:])
         weight = prompt_encoder.no_mask_embed.weight
         dense = weight[:, :, None, None].expand(-1, -1, *grid)
         return self.decoder.prepare(embeddings.to(weight.dtype), dense, prompt_encoder.pe_layer(grid)[None])
@@ -291,20 +290,23 @@ class MaskEngine:
         return max(1, (self.max_bytes or default) // bytes_each)
 
 
-def _points_on(grid: Tensor, resolution: int, inputs: int, sizes: tuple, device: torch.device) -> Tensor:
+def _points_on(
+    grid: Tensor, resolution: int, inputs: int, stretched: bool, sizes: tuple, device: torch.device
+) -> Tensor:
     """A grid on images, in pixels of the prompt encoder's input.
 
     Args:
         grid (Tensor): (P, 2), float64, in the unit square.
         resolution (int): Long side in pixels at which images are encoded.
         inputs (int): Side in pixels of the prompt encoder's input.
+        stretched (bool): Whether images are stretched to a square, as SAM 2 wants them.
         sizes (tuple): (H, W) of each of I images.
         device (torch.device): Where the points are wanted.
 
     Returns:
         Tensor: (P, I, 2), float64.
     """
-    shapes = torch.tensor([resized_shape(size, resolution)[::-1] for size in sizes], dtype=torch.float64)
+    shapes = torch.tensor([shown_shape(size, resolution, stretched)[::-1] for size in sizes], dtype=torch.float64)
     # The prompt encoder adds half a pixel and divides by its own input size.
     return to_device((grid[:, None] * shapes + 0.5) * (inputs / resolution) - 0.5, device)
 

@@ -16,10 +16,10 @@ prompts and images. A linear map of X is a map of Z and of B, computed here, and
 from dataclasses import dataclass, replace
 
 import torch
-from segment_anything.modeling.common import LayerNorm2d
-from segment_anything.modeling.mask_decoder import MaskDecoder
-from segment_anything.modeling.transformer import Attention, TwoWayAttentionBlock, TwoWayTransformer
 from torch import Tensor, nn
+
+#: Their mask decoders are alike in all that is folded. Named and not imported: most are extras.
+PACKAGES = ('segment_anything', 'mobile_sam', 'segment_anything_hq', 'sam2')
 
 
 @dataclass
@@ -72,6 +72,7 @@ class ImageState:
         upscaled_spread (list[Tensor]): (H, c + 1, C), B of each layer through it.
         upscale_shift (Tensor): (C,), the constant part of the first upscaling.
         grid (tuple): (h, w) of the image tokens, N = h * w.
+        finer (tuple[Tensor]): (I, ...) each, what a family adds to the upscaled tokens.
     """
 
     layers: list
@@ -79,6 +80,7 @@ class ImageState:
     upscaled_spread: list
     upscale_shift: Tensor
     grid: tuple
+    finer: tuple = ()
 
     @property
     def num_images(self) -> int:
@@ -92,33 +94,41 @@ class ImageState:
             keys=replace(last.keys, shared=last.keys.shared[one]),
             values=replace(last.values, shared=last.values.shared[one]),
         )
-        return replace(self, layers=[last], upscaled=self.upscaled[one])
+        finer = tuple(part[one] for part in self.finer)
+        return replace(self, layers=[last], upscaled=self.upscaled[one], finer=finer)
 
 
 def is_foldable(decoder: nn.Module) -> bool:
-    """Whether ``decoder`` is segment_anything's own in every part that is folded; subclasses may compute otherwise."""
-    if type(decoder) is not MaskDecoder or type(decoder.transformer) is not TwoWayTransformer:
+    """Whether ``decoder`` is of a known package in every part that is folded; subclasses may compute otherwise."""
+    transformer = getattr(decoder, 'transformer', None)
+    if not is_from(decoder, 'MaskDecoder', 'MaskDecoderHQ') or not is_from(transformer, 'TwoWayTransformer'):
         return False
-    attentions = [decoder.transformer.final_attn_token_to_image]
-    for layer in decoder.transformer.layers:
-        if type(layer) is not TwoWayAttentionBlock:
+    attentions = [transformer.final_attn_token_to_image]
+    for layer in transformer.layers:
+        if not is_from(layer, 'TwoWayAttentionBlock'):
             return False
         attentions += [layer.cross_attn_token_to_image, layer.cross_attn_image_to_token]
     projections = [module for attention in attentions for module in attention.children()]
-    upscaling = [type(module) for module in decoder.output_upscaling]
+    upscaling = decoder.output_upscaling
     return (
-        all(type(module) is Attention for module in attentions)
+        all(is_from(module, 'Attention') for module in attentions)
         and all(type(module) is nn.Linear for module in projections)
         and len(upscaling) == 5
-        and upscaling[:2] + upscaling[3:4] == [nn.ConvTranspose2d, LayerNorm2d, nn.ConvTranspose2d]
+        and [type(upscaling[0]), type(upscaling[3])] == [nn.ConvTranspose2d] * 2
+        and is_from(upscaling[1], 'LayerNorm2d')
     )
 
 
-def fold_images(decoder: MaskDecoder, embeddings: Tensor, position: Tensor, dtype: torch.dtype) -> ImageState:
+def is_from(module: nn.Module, *names: str) -> bool:
+    """Whether the class of ``module`` has one of these names, and comes from one of :data:`PACKAGES`."""
+    return type(module).__name__ in names and type(module).__module__.split('.')[0] in PACKAGES
+
+
+def fold_images(decoder: nn.Module, embeddings: Tensor, position: Tensor, dtype: torch.dtype) -> ImageState:
     """Computes what all prompts share.
 
     Args:
-        decoder (MaskDecoder): A decoder that :func:`is_foldable`.
+        decoder (nn.Module): A decoder that :func:`is_foldable`.
         embeddings (Tensor): (I, C, h, w), image embeddings with the dense prompt embedding added.
         position (Tensor): (1, C, h, w), the position encoding of the grid.
         dtype (torch.dtype): Type of the result; the computation is in the type of ``embeddings``.
@@ -145,7 +155,7 @@ def fold_images(decoder: MaskDecoder, embeddings: Tensor, position: Tensor, dtyp
     return ImageState(layers, (z @ weight).to(dtype), [basis @ weight for basis in bases], bias.to(dtype), grid)
 
 
-def _fold_gather(attention: Attention, z, position, shift, bases: list, dtype) -> ImageLayer:
+def _fold_gather(attention: nn.Module, z, position, shift, bases: list, dtype) -> ImageLayer:
     """Keys and values of an attention from prompt tokens to the image; what adds the same to all keys cancels."""
     heads = attention.num_heads
     keys = _project(attention.k_proj, z, position, heads, bases, dtype)
@@ -165,7 +175,7 @@ def _project(linear: nn.Linear, z: Tensor, constant: Tensor, heads: int, bases: 
     return ImageProjection(shared.to(dtype), constant, [_times(weight, basis) for basis in bases])
 
 
-def _basis(attention: Attention, shift: Tensor) -> Tensor:
+def _basis(attention: nn.Module, shift: Tensor) -> Tensor:
     """Output projection a head; its bias and the shift are spread over the heads, whose weights sum to one each."""
     heads = attention.num_heads
     weight = attention.out_proj.weight.T.unflatten(0, (heads, -1))  # (H, c, C)

@@ -1,8 +1,12 @@
-"""The three frames of SAM: the image, the image resized to the encoder's long side, and its square padding."""
+"""The frames of SAM: the image, the image resized to the encoder's long side, and its square padding.
+
+SAM 2 knows two only: the image, and the image stretched to the encoder's square.
+"""
+
+from typing import Optional
 
 import torch
-from segment_anything.modeling import Sam
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .transfer import to_device
@@ -14,37 +18,57 @@ def resized_shape(size: tuple, side: int) -> tuple:
     return tuple(int(length * factor + 0.5) for length in size)
 
 
+def stretches(sam: nn.Module) -> bool:
+    """Whether ``sam`` takes images stretched to a square, as SAM 2 does, and not padded."""
+    return getattr(sam, 'stretches', False)
+
+
+def shown_shape(size: tuple, side: int, stretched: bool = False) -> tuple:
+    """(h, w) that an image of ``size`` (H, W) takes of the encoder's square of ``side`` pixels."""
+    return (side, side) if stretched else resized_shape(size, side)
+
+
 def point_grid(points_per_side: int) -> Tensor:
     """(P * P, 2), float64, x and y in [0, 1]: the centres of P by P equal cells, row by row."""
     line = (torch.arange(points_per_side, dtype=torch.float64) + 0.5) / points_per_side
     return torch.cartesian_prod(line, line).flip(1)
 
 
-def to_encoder(images: list, sam: Sam, side: int) -> Tensor:
-    """Resizes, normalises and pads. Like PIL, which stock resizes with, it rounds to 8 bits after each direction.
+def to_encoder(images: list, sam: nn.Module, side: int) -> Tensor:
+    """Resizes, normalises and pads, or stretches, where the SAM wants that.
+
+    Like PIL, which stock resizes with, padding rounds to 8 bits after each direction. SAM 2 resizes without rounding.
 
     Args:
         images (list[Tensor]): (3, H, W) each, float, RGB in [0, 255], of any sizes.
-        sam (Sam): Gives mean, standard deviation and channel order.
-        side (int): Long side that the images get.
+        sam (nn.Module): Gives mean, standard deviation and channel order.
+        side (int): Long side that the images get; both sides where they are stretched.
 
     Returns:
         Tensor: (I, 3, side, side).
     """
     out = images[0].new_zeros(len(images), 3, side, side)
-    for padded, image in zip(out, images):
-        height, width = resized_shape(image.shape[1:], side)
-        image = _resize(_resize(image, (image.shape[1], width)), (height, width))
+    for square, image in zip(out, images):
+        height, width = shown_shape(image.shape[1:], side, stretches(sam))
+        if stretches(sam):
+            image = _interpolated(image, (height, width))
+        else:
+            image = _rounded(_interpolated(_rounded(_interpolated(image, (image.shape[1], width))), (height, width)))
         image = image.flip(0) if sam.image_format == 'BGR' else image
-        padded[:, :height, :width] = (image - sam.pixel_mean) / sam.pixel_std
+        square[:, :height, :width] = (image - sam.pixel_mean) / sam.pixel_std
     return out
 
 
-def _resize(image: Tensor, size: tuple) -> Tensor:
-    """(3, H, W) in [0, 255] to another size, whole numbers."""
-    if tuple(image.shape[1:]) != size:
-        image = F.interpolate(image[None], size, mode='bilinear', align_corners=False, antialias=True)[0]
-    return (image + 0.5).floor().clamp(0, 255)  # halves up, as PIL
+def _interpolated(image: Tensor, size: tuple) -> Tensor:
+    """(3, H, W) to another size."""
+    if tuple(image.shape[1:]) == size:
+        return image
+    return F.interpolate(image[None], size, mode='bilinear', align_corners=False, antialias=True)[0]
+
+
+def _rounded(image: Tensor) -> Tensor:
+    """Whole numbers in [0, 255]; halves up, as PIL."""
+    return (image + 0.5).floor().clamp(0, 255)
 
 
 class LogitResizer:
@@ -54,6 +78,8 @@ class LogitResizer:
     in columns, so together they are one matrix a direction. Each is zero but for a band: on CPU it is multiplied in
     blocks along it, on other devices, where each block would be a kernel of its own, as it is.
 
+    Where images are stretched, as in SAM 2, logits are interpolated once, to the image.
+
     Making one takes longer than using it for a few masks: keep it.
 
     Args:
@@ -62,16 +88,20 @@ class LogitResizer:
         size (tuple): (H, W) of the image.
         device (torch.device): Where the logits are.
         dtype (torch.dtype): Type of the result.
+        stretched (bool): Whether the square shows the stretched image.
     """
 
-    def __init__(self, low: tuple, side: int, size: tuple, device, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, low: tuple, side: int, size: tuple, device, dtype: torch.dtype = torch.float32, *, stretched: bool = False
+    ) -> None:
         self.size, self.dtype, device = size, dtype, torch.device(device)
+        shown = (None, None) if stretched else resized_shape(size, side)
         self.rows, self.columns = (
             [
                 (out, used, to_device(block.to(dtype), device))
                 for out, used, block in _blocks(_interpolation(n, side, valid, length), device)
             ]
-            for n, valid, length in zip(low, resized_shape(size, side), size)
+            for n, valid, length in zip(low, shown, size)
         )
 
     @property
@@ -91,11 +121,15 @@ class LogitResizer:
         return full
 
 
-def _interpolation(low: int, side: int, valid: int, length: int) -> Tensor:
-    """(length, low), both interpolations of one direction: what they make of each unit vector."""
+def _interpolation(low: int, side: int, valid: Optional[int], length: int) -> Tensor:
+    """(length, low), the interpolations of one direction: what they make of each unit vector.
+
+    Without ``valid``, the pixels of the square that show the image, there is one: ``low`` to ``length``.
+    """
     units = torch.eye(low, dtype=torch.float64)[None]
-    square = F.interpolate(units, side, mode='linear', align_corners=False)[..., :valid]
-    return F.interpolate(square, length, mode='linear', align_corners=False)[0].T
+    if valid is not None:
+        units = F.interpolate(units, side, mode='linear', align_corners=False)[..., :valid]
+    return F.interpolate(units, length, mode='linear', align_corners=False)[0].T
 
 
 def _blocks(matrix: Tensor, device: torch.device) -> list:

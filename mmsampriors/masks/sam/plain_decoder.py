@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import torch
-from segment_anything.modeling import Sam
-from torch import Tensor
+from torch import Tensor, nn
 
+from .encoder import Embeddings
 from .precision import computed_in
 
 
@@ -35,11 +35,11 @@ class PlainDecoder:
     """Any other mask decoder, through its own ``forward`` with ``multimask_output=True``, one image at a time.
 
     Args:
-        sam (Sam): Its ``mask_decoder`` takes the arguments of segment_anything's.
+        sam (nn.Module): Its ``mask_decoder`` takes the arguments of segment_anything's.
         dtype (torch.dtype): Type that it is computed in, by autocast.
     """
 
-    def __init__(self, sam: Sam, dtype: torch.dtype) -> None:
+    def __init__(self, sam: nn.Module, dtype: torch.dtype) -> None:
         self.decoder, self.dtype = sam.mask_decoder, dtype
 
     def bytes_per_prompt(self, tokens: int) -> int:
@@ -50,9 +50,18 @@ class PlainDecoder:
         """Masks are already there: one copy of three."""
         return tokens * 16 * 3 * self.dtype.itemsize
 
-    def prepare(self, embeddings: Tensor, dense: Tensor, position: Tensor) -> PlainState:
-        """As in ``FoldedDecoder``."""
-        return PlainState(embeddings, dense, position)
+    def prepare(self, embeddings: Embeddings, dense: Tensor, position: Tensor) -> PlainState:
+        """As in ``FoldedDecoder``.
+
+        Raises:
+            ValueError: The encoder is of a family whose decoder takes more than segment_anything's.
+        """
+        if embeddings.finer:
+            raise ValueError(
+                f'{type(self.decoder).__name__} is not the mask decoder of its package as it is, and a changed one is '
+                "run only where it takes what segment_anything's takes: restore the package's own modules"
+            )
+        return PlainState(embeddings.image, dense, position)
 
     def decode(self, images: PlainState, sparse: Tensor) -> tuple:
         """As in ``FoldedDecoder``; the second result is the masks themselves."""

@@ -6,6 +6,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 from PIL import Image
@@ -93,7 +94,7 @@ class MaskCache(MaskStore):
         path = self.entry_path(image_path)
         try:
             entry = Entry(_read(path))
-        except (FileNotFoundError, CorruptEntry):
+        except (FileNotFoundError, NotADirectoryError, CorruptEntry):
             return False
         provenance = entry.provenance
         if entry.digest != self.digest:
@@ -110,16 +111,42 @@ class MaskCache(MaskStore):
             )
         return True
 
+    def check_writable(self) -> None:
+        """Makes the folder and writes to it.
+
+        Raises:
+            MaskStoreError: That cannot be done.
+        """
+        try:
+            os.makedirs(self.cache_dir, exist_ok=True)
+            with TemporaryFile(dir=self.cache_dir) as file:
+                file.write(b'masks')
+        except OSError as error:
+            raise MaskStoreError(
+                f'masks cannot be written to {self.cache_dir} ({error}): make that folder writable, or name another '
+                'cache_dir in the config'
+            ) from error
+
     def save(self, image: 'ImageFile', masks: ImageMasks) -> None:
         """Writes an entry, whole or not at all.
 
         Args:
             image (ImageFile): The very bytes that the masks were computed from.
             masks (ImageMasks): The masks of the whole image.
+
+        Raises:
+            MaskStoreError: It cannot be written: the disk is full, the folder is no folder or not writable.
         """
         provenance = dict(image=self._key(image.path), settings=self.settings, **image.fingerprint)
-        # no fsync: what a power cut leaves behind is recognised by its checksum
-        write_whole(self.entry_path(image.path), encode(RunMasks.pack(masks), self.digest, provenance))
+        path = self.entry_path(image.path)
+        try:
+            # no fsync: what a power cut leaves behind is recognised by its checksum
+            write_whole(path, encode(RunMasks.pack(masks), self.digest, provenance))
+        except OSError as error:
+            raise MaskStoreError(
+                f'the masks of {image.path} cannot be written to {path} ({error}): free space there, or name another '
+                'cache_dir in the config, and run again; what has been written is kept'
+            ) from error
 
     def sweep(self) -> None:
         """Deletes temporary files that killed processes left more than an hour ago."""
@@ -187,20 +214,6 @@ class ImageFile:
         self.path, self.data = path, Path(path).read_bytes()
         sha256 = hashlib.sha256(self.data).hexdigest()
         self.fingerprint = dict(sha256=sha256, bytes=stat.st_size, mtime_ns=stat.st_mtime_ns)
-
-
-def build_store(store: dict) -> MaskStore:
-    """A store from a config.
-
-    Args:
-        store (dict): ``type``, 'MaskCache' or 'LabelMaps', and the arguments of that class.
-    """
-    arguments = dict(store)
-    types = {kind.__name__: kind for kind in (MaskCache, LabelMaps)}
-    kind = arguments.pop('type', None)
-    if kind not in types:
-        raise ValueError(f'the type of a mask store is one of {", ".join(types)}, found {kind!r}')
-    return types[kind](**arguments)
 
 
 def _read(path) -> bytes:

@@ -28,6 +28,9 @@ class MaskSource:
     def prepare(self):
         """Raises what can be known to be wrong before any image is segmented, such as a missing checkpoint."""
 
+    def release(self):
+        """Frees the device of what segments, until images are segmented again."""
+
     def provenance(self) -> dict:
         """What the masks depend on besides the image: plain values, for the cache."""
         raise NotImplementedError

@@ -15,6 +15,7 @@ from PIL import Image
 
 from mmsampriors.engine.hooks.mask_cache_hook import MaskCacheHook
 from mmsampriors.masks import ImageMasks, MaskStoreError
+from mmsampriors.models.mask_sources.base import MaskSource
 
 torch.set_num_threads(1)
 PIPELINE = [
@@ -27,7 +28,7 @@ PIPELINE = [
 ]
 
 
-class Source:
+class Source(MaskSource):
     """A stored mask source as the model has it; counts the images that it segments."""
 
     stored, source, name = True, 'gt', 'one'

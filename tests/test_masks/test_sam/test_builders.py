@@ -1,10 +1,18 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
 import pytest
 import torch
+from family import SMALL_SAM2
 from segment_anything.modeling import Sam
 from small_sam import small_sam
 
-from mmsampriors.masks import SAM_BUILDERS, TINY_AUTOMATIC, MaskEngine, build_sam, register_sam
+from mmsampriors.files import sha256_of
+from mmsampriors.masks import SAM_BUILDERS, TINY_AUTOMATIC, MaskEngine, build_sam, checkpoint_id, register_sam
 from mmsampriors.masks.sam import builders
+from mmsampriors.masks.sam.sam2_images import sam2_model
 
 
 @pytest.fixture
@@ -98,7 +106,7 @@ def test_offline(monkeypatch, tmp_path):
     url = (tmp_path / 'nowhere' / 'sam_x_0123.pth').as_uri()
     with pytest.raises(FileNotFoundError, match='cannot be downloaded to .*either give its path as checkpoint'):
         builders.download(url)
-    assert not list((tmp_path / 'checkpoints').iterdir())
+    assert {path.suffix for path in (tmp_path / 'checkpoints').iterdir()} <= {'.lock'}
 
 
 def test_download_checks_the_digest_and_is_done_once(monkeypatch, tmp_path):
@@ -112,3 +120,43 @@ def test_download_checks_the_digest_and_is_done_once(monkeypatch, tmp_path):
     source.unlink()
     assert builders.download(source.as_uri()) == path
     assert open(path, 'rb').read() == b'hello'
+
+
+def test_one_downloads_and_the_others_wait(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    calls = []
+
+    def slowly(url, path, hash_prefix=None):
+        calls.append(hash_prefix)
+        time.sleep(0.3)
+        Path(path).write_bytes(b'weights')
+
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', slowly)
+    with ThreadPoolExecutor(3) as pool:
+        paths = list(pool.map(builders.download, ['https://somewhere.org/sam_hq_vit_b.pth'] * 3))
+    assert calls == [None], "the 'b' of a size is no digest"
+    assert set(paths) == {str(tmp_path / 'checkpoints' / 'sam_hq_vit_b.pth')}
+    assert checkpoint_id('hq_vit_b') == sha256_of(paths[0]), 'where the name has no digest the file is hashed'
+
+
+def test_official_urls_are_complete():
+    assert set(builders.CHECKPOINT_URLS) == set(builders.ARCHITECTURES) == set(SAM_BUILDERS) - {'tiny'}
+    known = {name: builders.digest_in(url) for name, url in builders.CHECKPOINT_URLS.items()}
+    assert {name for name, digest in known.items() if digest} == {'vit_b', 'vit_l', 'vit_h'}
+
+
+def test_a_checkpoint_of_sam2(monkeypatch, tmp_path):
+    """Weights lie under 'model'; what serves videos only is loaded and let go."""
+    pytest.importorskip('sam2')
+    monkeypatch.setitem(builders.ARCHITECTURES, 'sam2.1_t', partial(sam2_model, 't', **SMALL_SAM2))
+    state = {key: value + 1 for key, value in builders.ARCHITECTURES['sam2.1_t']().state_dict().items()}
+    path = str(tmp_path / 'sam2.1_hiera_tiny.pt')
+    torch.save(dict(model=state), path)
+    sam = build_sam('sam2.1_t', path)
+    assert not sam.training and sam.mask_decoder.iou_token.weight.equal(state['sam_mask_decoder.iou_token.weight'])
+    assert not any('memory' in key for key in sam.state_dict())
+    assert checkpoint_id('sam2.1_t', path) == sha256_of(path)
+    del state['no_mem_embed']
+    torch.save(dict(model=state), path)
+    with pytest.raises(ValueError, match="does not fit sam2.1_t: 1 entries .* the first is 'no_mem_embed'"):
+        build_sam('sam2.1_t', path)

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from segment_anything.modeling import MaskDecoder
 from small_sam import CHANNELS, SIDE, small_sam
 
-from mmsampriors.masks.sam.decoder import FoldedDecoder, _per_image, build_decoder
+from mmsampriors.masks.sam.decoder import FoldedDecoder, _per_image
+from mmsampriors.masks.sam.decoders import build_decoder
+from mmsampriors.masks.sam.encoder import Embeddings
 from mmsampriors.masks.sam.plain_decoder import PlainDecoder
 
 
@@ -35,7 +37,7 @@ def every(rows, scores):
 
 
 def run(decoder, embeddings, sparse, dense, position):
-    state = decoder.prepare(embeddings, dense, position)
+    state = decoder.prepare(Embeddings(embeddings), dense, position)
     scores, prompts = decoder.decode(state, sparse)
     rows = torch.arange(len(sparse)).chunk(len(embeddings))
     masks = []
@@ -88,7 +90,7 @@ def test_some_masks_of_some_prompts_of_one_image_are_upscaled_alone():
     given_inputs = inputs(sam, 2, 5, 8, 8, torch.float32)
     decoder = FoldedDecoder(sam, torch.float32)
     masks, _ = run(decoder, *given_inputs)
-    state = decoder.prepare(given_inputs[0], *given_inputs[2:])
+    state = decoder.prepare(Embeddings(given_inputs[0]), *given_inputs[2:])
     _, prompts = decoder.decode(state, given_inputs[1])
     wanted = torch.tensor([[False, True, False], [True, False, True]])
     image = state.of_image(1)

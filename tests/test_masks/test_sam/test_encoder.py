@@ -24,7 +24,7 @@ def test_is_stock_in_float64(monkeypatch, attend, rel_pos, cpu_bytes):
     for block in encoder.blocks:
         block.attn.use_rel_pos = rel_pos
     images = torch.randn(2, 3, SIDE, SIDE, dtype=torch.float64)
-    torch.testing.assert_close(encode_images(encoder, images), encoder(images), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(encode_images(encoder, images).image, encoder(images), rtol=1e-9, atol=1e-9)
 
 
 @settings(deadline=None, max_examples=20)
@@ -58,7 +58,7 @@ def test_relative_positions_are_those_that_stock_gathers(length, stored):
 
 def test_lower_resolution():
     encoder = small_sam().image_encoder
-    embedding = encode_images(encoder, torch.randn(1, 3, SIDE // 2, SIDE // 2))
+    embedding = encode_images(encoder, torch.randn(1, 3, SIDE // 2, SIDE // 2)).image
     assert embedding.shape == (1, CHANNELS, 4, 4)
     assert embedding.isfinite().all()
 
@@ -72,6 +72,6 @@ class OtherEncoder(torch.nn.Module):
 
 def test_other_encoders_run_as_they_are():
     images = torch.randn(1, 3, SIDE, SIDE)
-    assert encode_images(OtherEncoder(), images).equal(images[:, :, ::8, ::8])
+    assert encode_images(OtherEncoder(), images).image.equal(images[:, :, ::8, ::8])
     with pytest.raises(ValueError, match='OtherEncoder encodes images of 64 pixels only, found 32'):
         encode_images(OtherEncoder(), images[..., :32, :32])

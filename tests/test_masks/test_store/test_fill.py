@@ -1,11 +1,13 @@
 """Filling a cache: resumed, shared, killed."""
 
+import errno
 import multiprocessing
 import os
 import random
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from mmsampriors.masks import Filled, ImageMasks, MaskCache, MaskStoreError, fill_cache
+from mmsampriors.masks.store.batch_size import BatchSize, fitting
+from mmsampriors.masks.store.fill import read_image
 
 KILLS = 20
 
@@ -84,6 +88,92 @@ def test_shards_are_disjoint_and_complete(tmp_path):
     filled = [fill_cache(cache, paths, segment, shard=(index, 3)) for index in range(3)]
     assert filled == [(0, 4), (0, 4), (0, 3)]
     assert all(right(cache, path) for path in paths)
+
+
+def test_workers_share_a_shard_and_do_what_the_others_leave(tmp_path):
+    paths, cache = write_images(tmp_path / 'images', 11), open_cache(tmp_path)
+    assert fill_cache(cache, paths[:8], segment, worker=(1, 3)) == Filled(0, 8)
+    assert fill_cache(cache, paths, segment, worker=(0, 3)) == Filled(3, 3)
+    assert fill_cache(cache, paths, None, worker=(2, 3)) == Filled(3, 0)
+    assert all(right(cache, path) for path in paths)
+
+
+def test_a_slow_worker_does_less(tmp_path):
+    paths = write_images(tmp_path / 'images', 40)
+
+    def fill(worker, seconds):
+        def slowly(images):
+            time.sleep(seconds)
+            return segment(images)
+
+        return fill_cache(open_cache(tmp_path), paths, slowly, worker=worker)
+
+    with ThreadPoolExecutor(2) as pool:
+        fast, slow = pool.map(fill, [(0, 2), (1, 2)], [0.02, 0.2])
+    assert fast.computed > 20 > slow.computed
+    assert 40 <= fast.computed + slow.computed <= 50, 'hardly any image twice'
+    assert all(right(open_cache(tmp_path), path) for path in paths)
+
+
+def test_one_line_shows_the_progress_of_all(tmp_path, capsys):
+    paths, cache = write_images(tmp_path / 'images', 6), open_cache(tmp_path)
+
+    def and_the_other(images):  # computes one of the other's at each call
+        rest = [path for path in paths[1::2] if not cache.check(path)][:1]
+        for path in rest:
+            fill_cache(cache, [path], segment, worker=(1, 1))
+        return segment(images)
+
+    fill_cache(cache, paths, and_the_other, worker=(0, 2))
+    assert '6/6' in capsys.readouterr().err
+
+
+def test_reading_and_writing_overlap_with_the_segmenter(tmp_path, monkeypatch):
+    """Each of the three takes as long: together they take little more than one."""
+    paths, cache = write_images(tmp_path / 'images', 10), open_cache(tmp_path)
+
+    def after(seconds, function):
+        def slow(*arguments):
+            time.sleep(seconds)
+            return function(*arguments)
+
+        return slow
+
+    monkeypatch.setattr('mmsampriors.masks.store.fill.read_image', after(0.1, read_image))
+    monkeypatch.setattr(cache, 'save', after(0.1, cache.save))
+    started = time.monotonic()
+    fill_cache(cache, paths, after(0.1, segment))
+    assert time.monotonic() - started < 2.4, 'one after the other they take 3 seconds'
+
+
+@pytest.mark.parametrize('full', [True, False])
+def test_what_cannot_be_written_is_one_error(tmp_path, monkeypatch, full):
+    paths, cache = write_images(tmp_path / 'images', 9), open_cache(tmp_path)
+    fill_cache(cache, paths[:2], segment)
+    if full:
+        message = r'masks of .*\.png cannot be written to .*No space left on device.*free space there.*is kept'
+
+        def no_space(path, content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+        monkeypatch.setattr('mmsampriors.masks.store.cache.write_whole', no_space)
+        with pytest.raises(MaskStoreError, match=message):
+            fill_cache(cache, paths, segment)
+        assert all(right(cache, path) for path in paths[:2]) and not cache.check(paths[5])
+    else:
+        (tmp_path / 'file').write_text('no folder')
+        with pytest.raises(MaskStoreError, match='masks cannot be written to .*file .*make that folder writable'):
+            fill_cache(MaskCache(tmp_path / 'file', {}, data_root=tmp_path), paths, segment)
+
+
+def test_batches_by_free_memory():
+    assert fitting(1e9, 9e9) == 4
+    assert fitting(1e9, 1e9) == 1
+    assert fitting(1, 1e9) == 16
+    size = BatchSize(None, 'cpu')
+    with size.measured(1):
+        pass
+    assert size.count == 1 and BatchSize(5, 'cuda').count == 5
 
 
 def test_the_restored_image_is_segmented(tmp_path):

@@ -1,11 +1,13 @@
 """SAMMasks runs segment-anything's real Sam; SAMEncoderAnalyzer its image encoder."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from segment_anything.modeling import Sam
 from skimage import data
 
-from mmsampriors.masks import SAM_BUILDERS, register_sam
+from mmsampriors.masks import SAM_BUILDERS, register_sam, shared_sam
 from mmsampriors.masks.sam.tiny import tiny_architecture
 from mmsampriors.registry import MODELS, build_part
 
@@ -86,3 +88,35 @@ def test_encoder_analyzer_shows_the_image_and_not_its_padding(random_sam):
     features = analyzer(torch.rand(1, 3, 32, 64))
     assert features.shape[2:] == (8, 16)
     assert torch.isfinite(features).all()
+
+
+def test_the_same_weights_are_in_memory_once(random_sam, monkeypatch):
+    built = []
+    register_sam('counted_sam', lambda checkpoint=None: built.append(checkpoint) or tiny_architecture().eval())
+    sources = [build_part(MODELS, dict(type='SAMMasks', model_type='counted_sam', engine=ALL)) for _ in range(2)]
+    for source in sources:
+        source.prepare()
+    analyzer = build_part(MODELS, dict(type='SAMEncoderAnalyzer', model_type='counted_sam'))
+    assert built == [None]
+    assert analyzer.encoder is sources[0]._engine.sam.image_encoder is sources[1]._engine.sam.image_encoder
+    del sources, source
+    shared_sam('counted_sam')
+    assert built == [None], 'the analyzer holds it'
+    del analyzer
+    shared_sam('counted_sam')
+    assert built == [None, None], 'nobody held it'
+
+
+def test_a_sam_leaves_the_device_and_comes_back(random_sam, monkeypatch):
+    """The device is one that the tests have not: where the SAM says that it is."""
+    source = build_part(MODELS, dict(type='SAMMasks', model_type='random_sam', engine=ALL))
+    source.release()  # before it is built
+    source.segment(torch.rand(1, 3, 48, 64))
+    moves = []
+    fake = SimpleNamespace(device=torch.device('cuda:0'), state_dict=random_sam.state_dict, to=moves.append)
+    source._engine.sam = fake
+    monkeypatch.setattr(torch.cuda, 'empty_cache', lambda: moves.append('emptied'))
+    source.release()
+    assert moves == ['cpu', 'emptied']
+    source._engine.sam = random_sam
+    assert len(source.segment(torch.rand(1, 3, 48, 64))) == 1

@@ -1,0 +1,84 @@
+"""Masks as COCO run lengths."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mmsampriors.masks import CocoRLE, ImageFile, ImageMasks, MaskCache, MaskStoreError, build_store, export_coco
+
+pycocotools = pytest.importorskip('pycocotools.mask')
+
+
+@pytest.fixture
+def masks():
+    levels, random = torch.linspace(0.1, 0.9, 5), torch.Generator().manual_seed(0)
+    bitmaps = torch.rand(5, 13, 17, generator=random) > levels[:, None, None]
+    return ImageMasks.from_masks(bitmaps, torch.linspace(0.5, 0.9, 5), torch.linspace(0.9, 0.95, 5))
+
+
+def image_file(path, size=(13, 17)):
+    Image.fromarray(np.zeros((*size, 3), np.uint8)).save(path)
+    return path
+
+
+def test_out_and_in_again(tmp_path, masks):
+    path = image_file(tmp_path / 'a.png')
+    cache = MaskCache(tmp_path / 'cache', {}, data_root=tmp_path)
+    cache.save(ImageFile(path), masks)
+    assert export_coco(cache, [path], tmp_path / 'coco') == 1
+    found = build_store(dict(type='CocoRLE', folder=str(tmp_path / 'coco'))).load('elsewhere/a.jpg')
+    assert found.bitmaps.equal(masks.bitmaps) and found.areas.equal(masks.areas)
+    torch.testing.assert_close(found.scores, masks.scores)
+    torch.testing.assert_close(found.stability, masks.stability)
+    content = json.loads((tmp_path / 'coco' / 'a.json').read_text())
+    assert content['image'] == dict(file_name='a.png', height=13, width=17)
+    first = content['annotations'][0]
+    assert first['bbox'] == pycocotools.toBbox(first['segmentation']).tolist()
+    assert first['area'] == pycocotools.area(first['segmentation'])
+
+
+def test_files_of_segment_anything(tmp_path, masks):
+    """Its generator's runs, compressed and not, as its amg.py saves them: a list."""
+    from segment_anything.utils.amg import coco_encode_rle, mask_to_rle_pytorch
+
+    for name, form in (('list', lambda runs: runs), ('string', coco_encode_rle)):
+        annotations = [dict(segmentation=form(runs)) for runs in mask_to_rle_pytorch(masks.bitmaps)]
+        (tmp_path / f'{name}.json').write_text(json.dumps(annotations))
+        found = CocoRLE(tmp_path).load(f'{name}.jpg')
+        assert found.bitmaps.equal(masks.bitmaps) and found.scores.equal(torch.ones(5))
+
+
+def test_no_masks_at_all(tmp_path):
+    path = image_file(tmp_path / 'a.png')
+    (tmp_path / 'a.json').write_text('{"annotations": []}')
+    found = CocoRLE(tmp_path).load(path)
+    assert len(found) == 0 and found.size == (13, 17)
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (None, 'no masks of x/a.png: .*a.json is absent'),
+        ('{"annot', 'a.json cannot be read as JSON'),
+        ('{"masks": []}', 'must hold a list of annotations'),
+        ('[{"segmentation": [[1, 2, 3, 4]]}]', r'must hold annotations whose segmentation has size \[H, W\]'),
+        ('[{"area": 3}]', r'must hold annotations .*KeyError'),
+    ],
+)
+def test_wrong_files(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / 'a.json').write_text(content)
+    with pytest.raises(MaskStoreError, match=message):
+        CocoRLE(tmp_path).load('x/a.png')
+
+
+def test_two_images_of_one_name(tmp_path, masks):
+    cache = MaskCache(tmp_path / 'cache', {}, data_root=tmp_path)
+    paths = [image_file(tmp_path / name) for name in ('a.png', 'a.bmp')]
+    for path in paths:
+        cache.save(ImageFile(path), masks)
+    with pytest.raises(ValueError, match='a.bmp and .*a.png would both be written to a.json'):
+        export_coco(cache, paths, tmp_path / 'coco')
