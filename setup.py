@@ -46,6 +46,6 @@ setup(
     package_data={'mmsampriors': list_mim_files(), 'mmsampriors.masks.sam': ['*.safetensors']},
     python_requires='>=3.10,<3.13',
     install_requires=read_requirements('runtime'),
-    extras_require={name: read_requirements(name) for name in ('lite', 'tests', 'docs')},
+    extras_require={name: read_requirements(name) for name in ('lite', 'onnx', 'tests', 'docs')},
     zip_safe=False,
 )

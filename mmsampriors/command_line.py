@@ -11,8 +11,6 @@ import traceback
 import warnings
 from typing import Callable
 
-from mmengine.config import DictAction
-
 #: Libraries under mmagic that warn of their own future when they are imported.
 TALKATIVE = 'albumentations|controlnet_aux|diffusers|importlib|mmagic|mmcv|mmengine|pkg_resources|timm|transformers'
 
@@ -28,6 +26,8 @@ def add_common_options(parser: argparse.ArgumentParser):
 
 def add_cfg_options(parser: argparse.ArgumentParser):
     """``--cfg-options``, as in mmengine."""
+    from mmengine.config import DictAction  # not for those tools that have no such option
+
     parser.add_argument(
         '--cfg-options',
         nargs='+',

@@ -13,6 +13,7 @@ import sys
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
 from mmsampriors.command_line import add_cfg_options, add_debug, run_tool
+from mmsampriors.shards import shard_of
 
 
 def parse_args():
@@ -30,14 +31,6 @@ def parse_args():
     parser.add_argument('--device', help='defaults to CUDA, one device a process, or else the CPU')
     parser.add_argument('--batch-size', type=int, default=1, help='images that are segmented at once')
     return parser.parse_args()
-
-
-def shard_of(text: str) -> tuple:
-    """'I/N' as (I, N)."""
-    index, _, count = text.partition('/')
-    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
-        raise argparse.ArgumentTypeError(f'expected I/N with I from 0 to N - 1, such as 0/4; found {text!r}')
-    return int(index), int(count)
 
 
 def share_of_process(shard: tuple) -> tuple:
