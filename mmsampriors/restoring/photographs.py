@@ -192,7 +192,7 @@ def _rgb_of_cmyk(image, icc, notes):
         try:
             profiles = ImageCms.ImageCmsProfile(io.BytesIO(icc)), ImageCms.createProfile('sRGB')
             converted = ImageCms.profileToProfile(image, *profiles, outputMode='RGB')
-        except ImageCms.PyCMSError:
+        except (ImageCms.PyCMSError, OSError):
             notes.append('CMYK with a profile that cannot be used, converted to RGB without it')
         else:
             notes.append('CMYK, converted to sRGB by its profile')

@@ -181,12 +181,12 @@ def _network(student, config, checkpoint, device, amp) -> Network:
         from .onnx_network import OnnxNetwork
 
         return OnnxNetwork(student, device)
+    if student is not None and Path(student).suffix not in ('.pth', '.safetensors'):
+        raise ValueError(f'a student is a file *.pth, *.safetensors or *.onnx, found {student}')
     # Here and not above: torch and mmagic take seconds.
     from .torch_network import TorchNetwork, config_of, exported_config
 
     if student is not None:
-        if Path(student).suffix not in ('.pth', '.safetensors'):
-            raise ValueError(f'a student is a file *.pth, *.safetensors or *.onnx, found {student}')
         return TorchNetwork(exported_config(student), student, device, amp)
     return TorchNetwork(config_of(config), checkpoint, device, amp)
 

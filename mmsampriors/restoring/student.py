@@ -102,5 +102,7 @@ def build_student(model: dict, weights: Dict[str, Tensor], channel_order: str, s
         generator.load_state_dict(own)
     except RuntimeError as error:
         raise ValueError(f'the checkpoint {source} does not fit model.generator: {error}') from None
-    preprocessor = build_part(MODELS, model.get('data_preprocessor') or dict(type='DataPreprocessor', mean=None, std=None))
+    preprocessor = build_part(
+        MODELS, model.get('data_preprocessor') or dict(type='DataPreprocessor', mean=None, std=None)
+    )
     return Student(generator, preprocessor, channel_order)

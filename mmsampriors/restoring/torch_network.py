@@ -117,9 +117,14 @@ def _loaded_order(cfg, kinds):
     for kind in kinds:
         for dataset in _datasets(cfg.get(f'{kind}_dataloader')):
             for step in dataset.get('pipeline') or cfg.get(f'{kind}_pipeline') or ():
-                if step.get('type', '').split('.')[-1] == 'LoadImageFromFile' and step.get('key') in IMAGE_KEYS:
+                if _name_of(step) == 'LoadImageFromFile' and step.get('key') in IMAGE_KEYS:
                     return step.get('channel_order', 'bgr')
     return None
+
+
+def _name_of(step):
+    kind = step.get('type')
+    return kind.split('.')[-1] if isinstance(kind, str) else getattr(kind, '__name__', None)
 
 
 def _datasets(loaders):

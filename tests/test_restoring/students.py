@@ -23,3 +23,25 @@ NETWORKS = dict(
         resi_connection='1conv',
     ),
 )
+
+
+def write_test_student(name: str, path: Path):
+    """Writes a trained denoiser as ``tools/export_student.py`` does: weights, and the config beside them."""
+    from mmengine.config import Config
+    from safetensors.torch import load_file
+
+    from mmsampriors.engine.export import write_student
+    from mmsampriors.registry import MODELS
+
+    network = MODELS.build(dict(NETWORKS[name]))
+    learnt = {key: value.float() for key, value in load_file(FOLDER / f'{name}.safetensors').items()}
+    assert not network.load_state_dict(learnt, strict=False).unexpected_keys
+    pipeline = [dict(type='LoadImageFromFile', key='img', channel_order='rgb')]
+    model = dict(
+        type='BaseEditModel',
+        generator=NETWORKS[name],
+        pixel_loss=dict(type='L1Loss'),
+        data_preprocessor=dict(type='DataPreprocessor', mean=[0.0] * 3, std=[255.0] * 3),
+    )
+    cfg = Config(dict(default_scope='mmagic', model=model, test_dataloader=dict(dataset=dict(pipeline=pipeline))))
+    write_student({f'generator.{key}': value for key, value in network.state_dict().items()}, cfg, str(path))

@@ -76,5 +76,3 @@ def test_a_checkpoint_of_another_network_is_named(checkpoint):
     other = {**MODEL, 'generator': {**MODEL['generator'], 'mid_channels': 8}}
     with pytest.raises(ValueError, match=r'the checkpoint .*model\.pth does not fit model\.generator'):
         student_of(other, checkpoint[1], 'rgb')
-
-
