@@ -42,14 +42,15 @@ def add_debug(parser: argparse.ArgumentParser):
     parser.add_argument('--debug', action='store_true', help='show where in the code an error came from')
 
 
-def run_tool(main: Callable, args: argparse.Namespace):
+def run_tool(main: Callable, args: argparse.Namespace, heavy: bool = True):
     """Runs a tool: says that it is loading, and ends an error with one message and exit status 1.
 
     Args:
         main (callable): Takes ``args``. It imports what is heavy itself.
         args (Namespace): With ``debug``, which keeps the traceback.
+        heavy (bool): Whether it imports PyTorch and mmagic.
     """
-    if os.environ.get('RANK', '0') == '0':
+    if heavy and os.environ.get('RANK', '0') == '0':
         print('loading PyTorch and mmagic, 10 to 40 seconds', file=sys.stderr, flush=True)
     warnings.filterwarnings('ignore', module=f'({TALKATIVE})')
     try:

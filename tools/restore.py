@@ -12,6 +12,7 @@ import sys
 # A script in a checkout runs the checkout, whatever is installed.
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
+from mmsampriors.command_line import add_debug, run_tool
 from mmsampriors.restoring.inputs import find_photographs
 from mmsampriors.restoring.job import Job
 from mmsampriors.restoring.measures import METRICS, Measuring
@@ -42,17 +43,18 @@ def parse_args():
     parser.add_argument('--refined', action='store_true', help='write what the refiner makes too, in OUT/refined')
     parser.add_argument('--gt', help='folder of ground truths of the same names: measures against them')
     parser.add_argument('--metrics', nargs='+', choices=METRICS, help='what is measured (with --gt: PSNR SSIM)')
-    return parser, parser.parse_args()
+    add_debug(parser)
+    args = parser.parse_args()
+    if args.refined and not args.config:
+        parser.error('--refined needs --config and --checkpoint of a training: a student holds no refiner')
+    return args
 
 
 def tile_of(text):
     return text if text in ('auto', 'off') else int(text)
 
 
-def main():
-    parser, args = parse_args()
-    if args.refined and not args.config:
-        parser.error('--refined needs --config and --checkpoint of a training: a student holds no refiner')
+def main(args):
     try:
         photographs = find_photographs(args.photographs, args.out)[args.shard[0] :: args.shard[1]]
         measuring = Measuring.of(args.metrics, args.gt, photographs, args.device)
@@ -67,7 +69,9 @@ def main():
         )
         refine = refiner_of(args, restorer) if args.refined else None
     except (FileNotFoundError, ModuleNotFoundError, ValueError) as error:
-        parser.error(str(error))
+        # 1 is for photographs that could not be restored.
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
     for note in restorer.network.notes:
         print(note)
     measure, truth = (measuring.row_of, measuring.truth_of) if measuring else (None, None)
@@ -90,4 +94,9 @@ def refiner_of(args, restorer):
 
 
 if __name__ == '__main__':
-    main()
+    arguments = parse_args()
+    run_tool(
+        main,
+        arguments,
+        heavy=not (arguments.student or '').endswith('.onnx') or bool(arguments.metrics or arguments.gt),
+    )

@@ -92,4 +92,3 @@ def _below(folder, out):
 
 def _result(name):
     return name if name.suffix.lower() in FORMATS else name.with_name(f'{name.name}.png')
-

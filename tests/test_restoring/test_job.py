@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mmsampriors.restoring import restorer as module
-from mmsampriors.restoring.inputs import find_photographs, shard_of
+from mmsampriors.restoring.inputs import find_photographs
 from mmsampriors.restoring.job import Job
 from mmsampriors.restoring.photographs import read_photograph
 from mmsampriors.restoring.restorer import Restorer
@@ -123,10 +123,3 @@ def test_a_record_says_what_a_result_was_made_of(folder, job):
     job([folder / 'in'], folder / 'out')
     record = json.loads((folder / 'out' / '.restored' / 'a.png.json').read_text())
     assert set(record) == {'photograph', 'results', 'made_by'} and record['made_by']['network'] == 'halving'
-
-
-def test_shards():
-    assert shard_of('2/4') == (2, 4)
-    for text in ('4/4', '-1/4', 'a', '1'):
-        with pytest.raises(ValueError, match='expected I/N'):
-            shard_of(text)
