@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'tests' / 'test_restoring'))
 
 from students import write_test_student
-from test_photographs import EXIF_DIRECTORY, EXPOSURE, SRGB, broken_files, exif_of
+from test_photograph_files import EXIF_DIRECTORY, EXPOSURE, SRGB, broken_files, exif_of
 
 from mmsampriors.restoring.photographs import Photograph, read_photograph, write_photograph
 
