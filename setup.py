@@ -48,7 +48,7 @@ setup(
     python_requires='>=3.10,<3.13',
     install_requires=read_requirements('runtime'),
     extras_require={
-        name: read_requirements(name) for name in ('lite', 'tests', 'docs', 'hq', 'mobile', 'sam2', 'coco')
+        name: read_requirements(name) for name in ('lite', 'onnx', 'tests', 'docs', 'hq', 'mobile', 'sam2', 'coco')
     },
     zip_safe=False,
 )

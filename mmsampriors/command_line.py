@@ -5,57 +5,14 @@ Light on purpose: a wrong option is told at once, and a person sees within a sec
 
 import argparse
 import os
-import re
 import sys
 import tempfile
 import traceback
 import warnings
 from typing import Callable
 
-from mmengine.config import DictAction
-
 #: Libraries under mmagic that warn of their own future when they are imported.
 TALKATIVE = 'albumentations|controlnet_aux|diffusers|importlib|mmagic|mmcv|mmengine|pkg_resources|timm|transformers'
-
-
-class ConfigOptions(DictAction):
-    """``--cfg-options`` that keeps the white space in a value.
-
-    mmengine 0.10.7 takes every space out of a value, so that a path with one names another place. Here white space goes
-    at both ends of a value and of the elements of a list only.
-    """
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        for option in values:
-            if not re.match(r'[^=\s]+=', option):
-                parser.error(
-                    f'{option_string} takes KEY=VALUE, found {option!r}: a value with white space needs quotes, as in '
-                    '"KEY=/my photographs/rain", and there is no white space around ='
-                )
-        super().__call__(parser, namespace, values, option_string)
-
-    @staticmethod
-    def _parse_iterable(text: str):
-        """The value that a text says: ``1,2``, ``[a, b]``, ``[(1, 2), (3, 4)]``, or a single one."""
-        text = text.strip().strip('\'"').strip()
-        bracketed = text[:1] + text[-1:] in ('[]', '()')
-        parts = _split_at_commas(text[1:-1] if bracketed else text)
-        if not bracketed and parts in ([text], []):
-            return DictAction._parse_int_float_bool(text)
-        parts = map(ConfigOptions._parse_iterable, parts)
-        return tuple(parts) if text.startswith('(') and bracketed else list(parts)
-
-
-def _split_at_commas(text: str) -> list:
-    """The parts between the commas that stand in no brackets; none after a last comma."""
-    parts, depth = [''], 0
-    for letter in text:
-        depth += (letter in '([') - (letter in ')]')
-        if letter == ',' and not depth:
-            parts.append('')
-        else:
-            parts[-1] += letter
-    return parts if parts[-1].strip() else parts[:-1]
 
 
 def add_common_options(parser: argparse.ArgumentParser):
@@ -70,6 +27,8 @@ def add_common_options(parser: argparse.ArgumentParser):
 
 def add_cfg_options(parser: argparse.ArgumentParser):
     """``--cfg-options``, as in mmengine."""
+    from .config_options import ConfigOptions  # not for those tools that have no such option
+
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -93,14 +52,15 @@ def add_debug(parser: argparse.ArgumentParser):
     parser.add_argument('--debug', action='store_true', help='show where in the code an error came from')
 
 
-def run_tool(main: Callable, args: argparse.Namespace):
+def run_tool(main: Callable, args: argparse.Namespace, heavy: bool = True):
     """Runs a tool: says that it is loading, and ends an error with one message and exit status 1.
 
     Args:
         main (callable): Takes ``args``. It imports what is heavy itself.
         args (Namespace): With ``debug``, which keeps the traceback.
+        heavy (bool): Whether it imports PyTorch and mmagic.
     """
-    if os.environ.get('RANK', '0') == '0':
+    if heavy and os.environ.get('RANK', '0') == '0':
         print('loading PyTorch and mmagic, 10 to 40 seconds', file=sys.stderr, flush=True)
     warnings.filterwarnings('ignore', module=f'({TALKATIVE})')
     try:

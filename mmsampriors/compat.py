@@ -1,8 +1,11 @@
 """Repairs to upstream, applied when this module is imported and only where they are needed.
 
 Each function names what it mends, in which version, and when it can go. It does nothing on a later version of the
-package that it mends. All of them are idempotent. They must be in
-place before mmagic is imported, so every module of this package that imports mmagic imports this one first.
+package that it mends. All of them are idempotent. They must be in place before mmagic is imported: importing any
+module of this package imports this one first.
+
+Importing it imports nothing of OpenMMLab: each repair waits for the module that it mends. So ``import mmsampriors``
+stays light for those who only restore photographs.
 """
 
 import contextlib
@@ -15,19 +18,15 @@ import os.path as osp
 import sys
 import types
 
-import mmengine.config.config as mmengine_config
-import mmengine.utils
-import mmengine.utils.package_utils as package_utils
 import numpy as np
-from mmengine.config import Config
-from mmengine.config.utils import MODULE2PACKAGE
-from mmengine.fileio.backends import LocalBackend
-from mmengine.utils import digit_version
+from packaging.version import Version
 
 from .files import written_whole
 
 OWN_NAME = __package__
 OWN_FOLDER = osp.dirname(osp.abspath(__file__))
+CONFIG_MODULE = 'mmengine.config.config'
+BACKEND_MODULE = 'mmengine.fileio.backends.local_backend'
 JPEG_MODULE = 'mmagic.datasets.transforms.random_degradations'
 DATASET_MODULE = 'mmengine.dataset.base_dataset'
 LOOPS_MODULE = 'mmagic.engine.runner.multi_loops'
@@ -42,7 +41,7 @@ def _up_to(package: str, version: str):
     def gate(repair):
         @functools.wraps(repair)
         def gated():
-            if digit_version(importlib.metadata.version(package)) <= digit_version(version):
+            if Version(importlib.metadata.version(package)) <= Version(version):
                 repair()
 
         return gated
@@ -94,6 +93,8 @@ def _after_import(name, mend):
 
 def _folder_of(package: str) -> str:
     """Folder of an importable package, by its module name or by the name of its distribution."""
+    from mmengine.config.utils import MODULE2PACKAGE
+
     modules = {distribution: module for module, distribution in MODULE2PACKAGE.items()}
     spec = importlib.util.find_spec(modules.get(package, package))
     if spec is None or spec.origin is None:
@@ -108,8 +109,12 @@ def resolve_config_packages():
     needs ``pkg_resources``, which setuptools 82 dropped and a Python 3.12 environment lacks. Can go when mmengine
     resolves packages through importlib.
     """
+    import mmengine.utils
+    from mmengine.config.utils import MODULE2PACKAGE
+
+    config_module, package_utils = sys.modules[CONFIG_MODULE], sys.modules['mmengine.utils.package_utils']
     MODULE2PACKAGE[OWN_NAME] = OWN_NAME
-    if getattr(mmengine_config.get_installed_path, 'mended', False):
+    if getattr(config_module.get_installed_path, 'mended', False):
         return
     without_pkg_resources = importlib.util.find_spec('pkg_resources') is None
     upstream_path, upstream_check = package_utils.get_installed_path, package_utils.is_installed
@@ -130,7 +135,7 @@ def resolve_config_packages():
             return False
 
     get_installed_path.mended = True
-    for module in (mmengine_config, mmengine.utils, package_utils):
+    for module in (config_module, mmengine.utils, package_utils):
         module.get_installed_path, module.is_installed = get_installed_path, is_installed
 
 
@@ -153,6 +158,7 @@ def replace_parts_of_another_type():
     ``spd`` and ``model.spd`` it replaces the whole dict, in config files and on the command line. Every other key is
     merged as always. Can go when mmengine does so.
     """
+    Config = sys.modules[CONFIG_MODULE].Config
     upstream_merge = Config._merge_a_into_b
     if getattr(upstream_merge, 'mended', False):
         return
@@ -164,6 +170,11 @@ def replace_parts_of_another_type():
 
     _merge_a_into_b.mended = True
     Config._merge_a_into_b = staticmethod(_merge_a_into_b)
+
+
+def _mend_configs():
+    resolve_config_packages()
+    replace_parts_of_another_type()
 
 
 @_up_to('mmagic', '1.2.0')
@@ -387,7 +398,7 @@ def _load_plain_data():
 
     _name_safe_globals()
     module = sys.modules[CHECKPOINTS_MODULE]
-    if digit_version(torch.__version__) < digit_version('2.6') and module.torch is torch:
+    if Version(torch.__version__) < Version('2.6') and module.torch is torch:
         module.torch = _TorchForCheckpoints(torch)
 
 
@@ -403,12 +414,8 @@ def load_plain_checkpoints():
     _after_import(CHECKPOINTS_MODULE, _load_plain_data)
 
 
-@_up_to('mmengine', '0.10.7')
-def write_files_whole():
-    """mmengine 0.10.7 writes checkpoints in place: a run killed meanwhile leaves a file that is cut off.
-
-    The mended backend writes beside the target and renames. Can go when mmengine does so.
-    """
+def _write_files_whole():
+    LocalBackend = sys.modules[BACKEND_MODULE].LocalBackend
     if getattr(LocalBackend.put, 'mended', False):
         return
     upstream_put = LocalBackend.put
@@ -452,10 +459,18 @@ def name_files_that_cannot_be_loaded():
     _after_import(DATASET_MODULE, _name_files)
 
 
+@_up_to('mmengine', '0.10.7')
+def write_files_whole():
+    """mmengine 0.10.7 writes checkpoints in place: a run killed meanwhile leaves a file that is cut off.
+
+    The mended backend writes beside the target and renames. Can go when mmengine does so.
+    """
+    _after_import(BACKEND_MODULE, _write_files_whole)
+
+
 def apply():
     """Applies every repair that this environment needs; a second call changes nothing."""
-    resolve_config_packages()
-    replace_parts_of_another_type()
+    _after_import(CONFIG_MODULE, _mend_configs)
     alias_numpy_bool8()
     accept_mmcv_2_2()
     stand_in_for_mmcv_ops()

@@ -62,6 +62,29 @@ def test_import_is_light_and_bases_resolve_without_pkg_resources(tmp_path):
     )
 
 
+def test_repairs_wait_for_the_modules_that_they_mend(tmp_path):
+    """Nothing of OpenMMLab is imported for them, and ``import mmagic`` as the first import is mended all the same."""
+    check_python(
+        """
+        import sys
+        import mmsampriors
+        heavy = sorted({name.split('.')[0] for name in sys.modules} & {'torch', 'mmengine', 'mmcv', 'mmagic', 'cv2'})
+        assert not heavy, f'import mmsampriors imports {heavy}'
+        import mmagic.models
+        from mmengine.config import Config
+        from mmengine.fileio import LocalBackend
+        assert mmagic.models.NAFNet and LocalBackend.put.mended and Config._merge_a_into_b.mended
+        assert Config.fromfile('child.py', import_custom_modules=False).spd.masks.type
+        """,
+        folder=_child(tmp_path),
+    )
+
+
+def _child(folder):
+    (folder / 'child.py').write_text("_base_ = 'mmsampriors::_base_/spd.py'\n")
+    return folder
+
+
 IMPORT_MMAGIC = """
     import sys
     sys.modules['pkg_resources'] = None

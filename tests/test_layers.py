@@ -10,7 +10,7 @@ import mmsampriors
 PACKAGE = Path(mmsampriors.__file__).resolve().parent
 #: From the ground up. A module may import what stands on lower floors, and its own room.
 FLOORS = [
-    {'version', 'files', 'internals', 'command_line', 'plain_pickle'},
+    {'version', 'files', 'internals', 'command_line', 'config_options', 'plain_pickle', 'shards'},
     {'compat'},
     {'registry'},
     {'masks', 'data_preparation', 'reports'},
@@ -19,6 +19,7 @@ FLOORS = [
     {'datasets'},
     {'evaluation', 'checks'},
     {'engine'},
+    {'restoring'},
     {'quickstart'},
 ]
 #: Packages that a room must do without.

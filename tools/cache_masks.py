@@ -13,6 +13,7 @@ import sys
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
 from mmsampriors.command_line import add_cfg_options, add_debug, add_no_check, run_tool
+from mmsampriors.shards import shard_of
 
 
 def parse_args():
@@ -44,14 +45,6 @@ def parse_args():
     if args.export and (args.shard, worker()) != ((0, 1), (0, 1)):
         parser.error('--export writes the masks of all images: once all shards are done, run it in one process')
     return args
-
-
-def shard_of(text: str) -> tuple:
-    """'I/N' as (I, N)."""
-    index, _, count = text.partition('/')
-    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
-        raise argparse.ArgumentTypeError(f'expected I/N with I from 0 to N - 1, such as 0/4; found {text!r}')
-    return int(index), int(count)
 
 
 def worker() -> tuple:

@@ -7,8 +7,10 @@ from typing import Dict
 from mmengine.config import Config
 from mmengine.fileio import get_file_backend
 from mmengine.runner import save_checkpoint
+from safetensors.torch import save_file
 from torch import Tensor
 
+from mmsampriors.files import written_whole
 from mmsampriors.registry import SCOPE
 
 OWN_PARTS = ('refiner.', 'spf.', 'distill.', 'sgr.', 'first_student.')
@@ -75,7 +77,7 @@ def write_student(state_dict: Dict[str, Tensor], cfg: Config, path: str):
     Args:
         state_dict (dict[str, Tensor]): Of an SPDModel.
         cfg (Config): The config that trained it.
-        path (str): File to write, ``*.pth``.
+        path (str): File to write, ``*.pth`` or ``*.safetensors``.
 
     Raises:
         ValueError: The state dict holds no student.
@@ -85,6 +87,10 @@ def write_student(state_dict: Dict[str, Tensor], cfg: Config, path: str):
         raise ValueError(
             f'the checkpoint holds no student: none of its {len(state_dict)} entries begins with generator.'
         )
-    save_checkpoint(dict(meta=dict(), state_dict=weights), path)
+    if path.endswith('.safetensors'):
+        with written_whole(path) as part:
+            save_file({key: value.contiguous() for key, value in weights.items()}, part)
+    else:
+        save_checkpoint(dict(meta=dict(), state_dict=weights), path)
     text = student_config(cfg).pretty_text
     get_file_backend(path).put(text.encode(), osp.splitext(path)[0] + '.py')

@@ -32,7 +32,7 @@ def from_rgb(images: Tensor, preprocessor, order: str, channels: int) -> Tensor:
     """What a network sees of RGB images: the way back of :func:`to_rgb`.
 
     Args:
-        images (Tensor): (N, 3, H, W), RGB in [0, 1].
+        images (Tensor): (N, 3, H, W), RGB in [0, 1]; for a network that takes one channel also (N, 1, H, W).
         preprocessor (DataPreprocessor): Of the model.
         order (str): Of the channels that the network takes, 'rgb' or 'bgr'.
         channels (int): That the network takes, 3 or 1. For 1, colours become gray as OpenCV does it.
@@ -41,9 +41,9 @@ def from_rgb(images: Tensor, preprocessor, order: str, channels: int) -> Tensor:
         Tensor: (N, channels, H, W).
     """
     images = images * 255
-    if channels == 1:
+    if channels == 1 and images.shape[1] == 3:
         images = (images * images.new_tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True).round()
-    elif order.lower() != 'rgb':
+    elif channels == 3 and order.lower() != 'rgb':
         images = images.flip(1)
     normalization = normalization_of(preprocessor)
     if normalization:

@@ -1,17 +1,15 @@
-"""The restorer of masks of source 'restored', against mmagic's own inference."""
+"""The restorer of masks of source 'restored'."""
 
 from types import SimpleNamespace
 
-import cv2
 import pytest
 import torch
 from mmagic.models import BaseEditModel, NAFNet  # noqa: F401  (registers them)
-from mmagic.structures import DataSample
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
-from mmsampriors.engine.restorer import Restorer, restorer_of
+from mmsampriors.engine.restorer import restorer_of
 from mmsampriors.registry import MODELS
 
 MODEL = dict(
@@ -35,48 +33,6 @@ def checkpoint(tmp_path):
     return model.eval(), str(tmp_path / 'model.pth')
 
 
-@pytest.mark.parametrize('order', ['rgb', 'bgr'])
-def test_restores_as_mmagic_does(checkpoint, order):
-    model, path = checkpoint
-    images = torch.rand(2, 3, 64, 128)
-    found = Restorer({**MODEL, 'type': 'SPDModel', 'spd': {}}, path, order)(images)
-    inputs = list(images * 255 if order == 'rgb' else images.flip(1) * 255)
-    samples = [DataSample(metainfo=dict(img_channel_order=order, img_color_type='color')) for _ in inputs]
-    with torch.no_grad():
-        data = model.data_preprocessor(dict(inputs=inputs, data_samples=samples), False)
-        expected = model.data_preprocessor.destruct(model.generator(data['inputs']), data['data_samples'], 'img')
-    torch.testing.assert_close(found, expected.flip(1) / 255, rtol=0, atol=1e-5)  # destruct gives BGR
-
-
-def test_a_gray_student_restores_what_opencv_loads_as_gray(tmp_path):
-    init_default_scope('mmagic')
-    gray = {
-        **MODEL,
-        'generator': {**MODEL['generator'], 'img_channels': 1},
-        'data_preprocessor': dict(type='DataPreprocessor', mean=[10.0], std=[200.0]),
-    }
-    model = MODELS.build(gray).eval()
-    torch.save(model.state_dict(), tmp_path / 'gray.pth')
-    rgb = torch.randint(0, 256, (1, 3, 64, 64))
-    loaded = cv2.cvtColor(rgb[0].permute(1, 2, 0).byte().numpy(), cv2.COLOR_RGB2GRAY)
-    with torch.no_grad():
-        expected = model.generator((torch.from_numpy(loaded)[None, None] - 10.0) / 200) * 200 + 10
-    found = Restorer(gray, str(tmp_path / 'gray.pth'), 'bgr')(rgb / 255)
-    assert found.shape == (1, 3, 64, 64)
-    # OpenCV rounds in whole numbers: a gray value may differ by one.
-    torch.testing.assert_close(found, (expected.clamp(0, 255) / 255).expand(-1, 3, -1, -1), rtol=0, atol=2 / 255)
-
-
-def test_images_of_any_size(checkpoint):
-    assert Restorer(MODEL, checkpoint[1], 'bgr')(torch.rand(1, 3, 37, 70)).shape == (1, 3, 37, 70)
-
-
-def test_a_checkpoint_of_another_network_is_named(checkpoint):
-    other = {**MODEL, 'generator': {**MODEL['generator'], 'mid_channels': 8}}
-    with pytest.raises(ValueError, match=r'restorer checkpoint .*model\.pth does not fit model\.generator'):
-        Restorer(other, checkpoint[1], 'rgb')
-
-
 def test_the_order_of_channels_is_that_of_the_train_pipeline(checkpoint):
     dataset = SimpleNamespace(
         pipeline=Compose(
@@ -85,7 +41,10 @@ def test_the_order_of_channels_is_that_of_the_train_pipeline(checkpoint):
     )
     cfg = Config(dict(model=MODEL))
     assert restorer_of(cfg, SimpleNamespace(source='gt'), dataset) is None
-    assert restorer_of(cfg, SimpleNamespace(source='restored', restorer=checkpoint[1]), dataset).order == 'rgb'
+    restore = restorer_of(cfg, SimpleNamespace(source='restored', restorer=checkpoint[1]), dataset)
+    assert restore.__self__.order == 'rgb'
+    assert restore(torch.rand(1, 3, 37, 70)).shape == (1, 3, 37, 70)
     dataset.pipeline.transforms.pop()
     dataset.pipeline.transforms += Compose([dict(type='LoadImageFromFile', key='img')]).transforms
-    assert restorer_of(cfg, SimpleNamespace(source='restored', restorer=checkpoint[1]), dataset).order.lower() == 'bgr'
+    restore = restorer_of(cfg, SimpleNamespace(source='restored', restorer=checkpoint[1]), dataset)
+    assert restore.__self__.order == 'bgr'

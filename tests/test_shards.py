@@ -1,0 +1,12 @@
+import argparse
+
+import pytest
+
+from mmsampriors.shards import shard_of
+
+
+def test_shards():
+    assert shard_of('2/4') == (2, 4)
+    for text in ('4/4', '-1/4', 'a', '1', '1/'):
+        with pytest.raises(argparse.ArgumentTypeError, match='expected I/N'):
+            shard_of(text)

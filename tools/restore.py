@@ -1,0 +1,102 @@
+"""Restores photographs with a trained student: ``restore.py PHOTOGRAPHS ... --out FOLDER --student student.pth``.
+
+PHOTOGRAPHS are files, folders (searched to any depth; their structure is kept) and globs. Files that cannot be read are
+named and passed by, and the exit code is 1 then. What is done is not done again on the next call. An ONNX student needs
+neither torch nor mmagic and starts at once.
+"""
+
+import argparse
+import os.path as osp
+import sys
+
+# A script in a checkout runs the checkout, whatever is installed.
+sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
+
+from mmsampriors.command_line import add_debug, run_tool
+from mmsampriors.restoring.inputs import find_photographs
+from mmsampriors.restoring.job import Job
+from mmsampriors.restoring.measures import METRICS, Measuring
+from mmsampriors.restoring.restorer import OVERLAP, Restorer
+from mmsampriors.shards import shard_of
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('photographs', nargs='+', help='files, folders and globs')
+    parser.add_argument('--out', required=True, help='folder of the results')
+    parser.add_argument(
+        '--student',
+        help='student.pth or student.safetensors with student.py beside it, which is read and not run, or student.onnx',
+    )
+    parser.add_argument('--config', help='instead of --student: a config of mmagic or ours, which is run')
+    parser.add_argument('--checkpoint', help='the weights for --config, of training or exported')
+    parser.add_argument(
+        '--tile', type=tile_of, default='auto', help='side of the tiles in pixels; auto: as memory allows; off: none'
+    )
+    parser.add_argument('--overlap', type=int, default=OVERLAP, help='pixels that tiles share (%(default)s)')
+    parser.add_argument('--device', help='such as cuda:1; by default CUDA where there is one, for ONNX the CPU')
+    parser.add_argument('--amp', action='store_true', help='half precision: float16 on CUDA, bfloat16 on the CPU')
+    parser.add_argument(
+        '--shard', type=shard_of, default=(0, 1), metavar='I/N', help='every N-th from the I-th (from 0) on'
+    )
+    parser.add_argument('--compare', action='store_true', help='write panels too, in OUT/compared')
+    parser.add_argument('--refined', action='store_true', help='write what the refiner makes too, in OUT/refined')
+    parser.add_argument('--gt', help='folder of ground truths of the same names: measures against them')
+    parser.add_argument('--metrics', nargs='+', choices=METRICS, help='what is measured (with --gt: PSNR SSIM)')
+    add_debug(parser)
+    args = parser.parse_args()
+    if args.refined and not args.config:
+        parser.error('--refined needs --config and --checkpoint of a training: a student holds no refiner')
+    return args
+
+
+def tile_of(text):
+    return text if text in ('auto', 'off') else int(text)
+
+
+def main(args):
+    try:
+        photographs = find_photographs(args.photographs, args.out)[args.shard[0] :: args.shard[1]]
+        measuring = Measuring.of(args.metrics, args.gt, photographs, args.device)
+        restorer = Restorer(
+            args.student,
+            config=args.config,
+            checkpoint=args.checkpoint,
+            device=args.device,
+            tile=args.tile,
+            overlap=args.overlap,
+            amp=args.amp,
+        )
+        refine = refiner_of(args, restorer) if args.refined else None
+    except (FileNotFoundError, ModuleNotFoundError, ValueError) as error:
+        # 1 is for photographs that could not be restored.
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
+    for note in restorer.network.notes:
+        print(note)
+    measure, truth = (measuring.row_of, measuring.truth_of) if measuring else (None, None)
+    job = Job(restorer, args.out, args.compare, refine, measure, truth if args.gt else None)
+    outcome = job.run(photographs)
+    print(f'{outcome.restored} restored by {restorer.network.name}, {outcome.ready} were ready, in {args.out}')
+    if measuring:
+        print(f'\n{measuring.report(outcome.measured, args.out, args.shard)}')
+    if outcome.failed:
+        print(f'{len(outcome.failed)} of {len(photographs)} not restored; they are named above', file=sys.stderr)
+        sys.exit(1)
+
+
+def refiner_of(args, restorer):
+    # Here and not above: it imports torch and mmagic.
+    from mmsampriors.restoring.refiner import Refiner
+    from mmsampriors.restoring.torch_network import config_of
+
+    return Refiner(restorer.network, config_of(args.config), args.checkpoint).refine
+
+
+if __name__ == '__main__':
+    arguments = parse_args()
+    run_tool(
+        main,
+        arguments,
+        heavy=not (arguments.student or '').endswith('.onnx') or bool(arguments.metrics or arguments.gt),
+    )
