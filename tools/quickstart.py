@@ -25,7 +25,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    print('Trains a small network to clear rain, plainly and with SPD: about 5 minutes on two cores.', flush=True)
+    print('Trains a small network to clear rain, plainly and with SPD: minutes on two cores.', flush=True)
     # Imports PyTorch and mmagic, which takes seconds: first the line above.
     from mmsampriors.quickstart import Plan, run
 
