@@ -19,6 +19,7 @@ FLOORS = [
     {'datasets'},
     {'evaluation', 'checks'},
     {'engine'},
+    {'experiments'},
     {'quickstart'},
 ]
 #: Packages that a room must do without.
