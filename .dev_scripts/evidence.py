@@ -20,13 +20,13 @@ import mmsampriors  # noqa: F401  (before mmagic, which it mends)
 from evidence_parts.configs import MASKS, SEGMENTERS, test_sets  # noqa: E402
 from evidence_parts.photographs import Photographs, bitmaps_of, pairs_of, prepare  # noqa: E402
 from evidence_parts.presets import PRESETS, TRAINED_ON  # noqa: E402
-from evidence_parts.processes import Processes  # noqa: E402
 from evidence_parts.report import write_report  # noqa: E402
 from evidence_parts.rows import Rows  # noqa: E402
 from evidence_parts.runs import Runs  # noqa: E402
 from evidence_parts.trainings import RESTORED, STUDENTS, Training, plan  # noqa: E402
 from mmsampriors.command_line import ConfigOptions  # noqa: E402
 from mmsampriors.data_preparation.degradations import ROBUSTNESS  # noqa: E402
+from mmsampriors.experiments.processes import Processes  # noqa: E402
 
 
 def parse_args():
@@ -243,7 +243,7 @@ def main():
     args.out, trainings = args.out.resolve(), trainings_of(args)
     make_data(args, trainings)
     rows = Rows(args.out / 'results.json', args.rows)
-    processes = Processes(args.jobs or PRESETS[args.preset].jobs)
+    processes = Processes(args.jobs or PRESETS[args.preset].jobs, Path(__file__).resolve().parents[1])
     runs = Runs(args.out, processes, rows, args.test_on, args.judge, args.sam_checkpoint)
     failures = work_off(runs, trainings)
     if rows.rows:

@@ -21,6 +21,7 @@ FLOORS = [
     {'evaluation', 'checks'},
     {'engine'},
     {'restoring'},
+    {'experiments'},
     {'quickstart'},
 ]
 #: Packages that a room must do without.

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
+from mmsampriors.experiments.processes import Processes, hardware
 from mmsampriors.files import write_whole
 from mmsampriors.reports import load_results, read_scalars
 
 from .configs import test_sets, write_test, write_training
-from .processes import Processes, hardware
 from .rows import Rows
 from .trainings import RESTORED, Training
 

@@ -59,6 +59,11 @@ def problems_of(cfg: Config) -> List[str]:
 
 
 def rehearse(cfg: Config) -> str:
+    """The table of :func:`rehearsed`."""
+    return rehearsed(cfg)[0]
+
+
+def rehearsed(cfg: Config) -> Tuple[str, float]:
     """Takes a few steps of each stage, and tells what the whole will cost.
 
     Nothing is written but a picture, ``check.png`` in the work folder: stages and learning rate over the iterations.
@@ -67,7 +72,7 @@ def rehearse(cfg: Config) -> str:
         cfg (Config): One that :func:`problems_of` finds nothing wrong with.
 
     Returns:
-        str: The table, and what it rests on.
+        tuple: The table and what it rests on, and the seconds of the whole training.
     """
     with tempfile.TemporaryDirectory() as folder:
         work_dir, cfg = cfg.work_dir, Config({**cfg.to_dict(), 'work_dir': folder, 'log_level': 'WARNING'})
@@ -96,11 +101,12 @@ def rehearse(cfg: Config) -> str:
         rows.append(['masks', f'{missing} images', '', f'{each:.3f}', _clock(missing * each)])
         total += missing * each
     rows.append(['total', '', '', '', _clock(total)])
-    return (
+    text = (
         f'{text_table(["stage", "iterations", "learning rate", "seconds each", "time"], rows)}\n\n'
         f'Peak memory: {_peak_memory()}. Medians of {STEPS} steps with {MASKS} masks an image; validations are not '
         f'counted.\nIn {work_dir}: check.png'
     )
+    return text, total
 
 
 def stages_of(model, max_iters: int) -> List[Stage]:

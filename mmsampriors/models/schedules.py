@@ -4,9 +4,9 @@ A schedule of your own has ``phase`` and says in ``freezes_refiner`` whether a p
 which the model then keeps the student that the refiner was trained on.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from mmsampriors.registry import TASK_UTILS
+from mmsampriors.registry import TASK_UTILS, build_part
 
 #: Names of the stages, by the number under which they are logged.
 STAGES = ('joint', 'refiner', 'student', 'warmup')
@@ -85,3 +85,24 @@ class TwoStageSchedule:
             return Phase(student=True, refiner=False, ramp=0.0)
         first = iteration < end
         return Phase(student=not first, refiner=first, ramp=float(not first))
+
+
+@TASK_UTILS.register_module()
+class WithoutDistillation:
+    """Another schedule, in which nothing is distilled: plain training, for comparisons with that schedule [ours].
+
+    The student trains in the same iterations, and so at the same learning rates and on the same patches. A stage of the
+    refiner alone stays what it is, to no end; where both train together the student trains alone.
+
+    Args:
+        schedule (dict): Config of the other schedule.
+    """
+
+    def __init__(self, schedule: dict):
+        self.schedule = build_part(TASK_UTILS, schedule)
+        self.freezes_refiner = self.schedule.freezes_refiner
+
+    def phase(self, iteration: int, max_iters: int) -> Phase:
+        """The phase of an iteration, counted from 0."""
+        phase = self.schedule.phase(iteration, max_iters)
+        return replace(phase, refiner=phase.refiner and not phase.student, ramp=0.0)

@@ -13,8 +13,6 @@ from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 def hardware() -> str:
     """What the rows call this machine."""
@@ -28,9 +26,11 @@ class Processes:
 
     Args:
         jobs (int): Processes a device, or on the CPU.
+        root (Path): The folder that holds ``tools``.
     """
 
-    def __init__(self, jobs: int):
+    def __init__(self, jobs: int, root: Path):
+        self.root = root
         visible = os.environ.get('CUDA_VISIBLE_DEVICES') or ','.join(map(str, range(torch.cuda.device_count())))
         devices = visible.split(',') if torch.cuda.device_count() else ['']
         self.count = jobs * len(devices)
@@ -47,7 +47,7 @@ class Processes:
         """Runs a tool to its end.
 
         Args:
-            command (list[str]): Tool and arguments, below the root of the checkout.
+            command (list[str]): Tool and arguments, below ``root``.
             log (Path): File that takes what it prints.
 
         Raises:
@@ -72,7 +72,7 @@ class Processes:
         with self._lock:
             if self._stopped:
                 raise RuntimeError('stopped')
-            process = self._context.Process(target=_run_tool, args=(command, str(log), environment))
+            process = self._context.Process(target=_run_tool, args=(command, str(log), environment, str(self.root)))
             process.start()
             self._running.add(process)
         return process
@@ -88,14 +88,14 @@ class Processes:
                 process.kill()
 
 
-def _run_tool(command, log, environment):
+def _run_tool(command, log, environment, root):
     """What a process does: the tool as its main program, with a session and an output of its own."""
     os.setsid()
     with open(log, 'a') as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     os.environ.update(environment)
-    os.chdir(ROOT)
+    os.chdir(root)
     sys.argv = command
-    sys.path[0] = str((ROOT / command[0]).parent)
+    sys.path[0] = str((Path(root) / command[0]).parent)
     runpy.run_path(command[0], run_name='__main__')

@@ -1,0 +1,69 @@
+import pytest
+from mmengine.config import Config
+
+from mmsampriors.checks.config_check import check_config
+from mmsampriors.experiments import RIVALS, prepare_trial, shortened
+from mmsampriors.registry import TASK_UTILS, build_part
+
+
+@pytest.fixture
+def cfg(runner_cfg):
+    cfg = runner_cfg(max_iters=8, schedule=dict(type='TwoStageSchedule', refiner=0.5, warmup=0.25))
+    cfg['custom_hooks'].append(dict(type='mmsampriors.ExactResumeHook'))
+    return Config(cfg)
+
+
+def test_rivals_differ_in_masks_and_distillation_alone(cfg, tmp_path):
+    read = {}
+    for rival in RIVALS:
+        trial = prepare_trial(cfg, rival, 3, tmp_path, unlabeled=[tmp_path])
+        read[rival] = Config.fromfile(trial.config)
+        check_config(read[rival])
+        assert read[rival].randomness.seed == 3 and read[rival].work_dir == str(trial.work_dir)
+        assert trial.checkpoint == trial.work_dir / 'iter_8.pth' and read[rival].default_hooks.checkpoint.interval == 2
+    assert {rival: one.model.spd.masks.type for rival, one in read.items()} == dict(
+        plain='NoMasks', self='NoMasks', spd='FelzenszwalbMasks'
+    )
+    hooks = {rival: [hook.type for hook in one.custom_hooks] for rival, one in read.items()}
+    assert hooks['self'] == hooks['spd'] == [*hooks['plain'], 'mmsampriors.UnlabeledHook']
+    schedules = {rival: build_part(TASK_UTILS, one.model.spd.schedule) for rival, one in read.items()}
+    phases = {rival: [schedule.phase(index, 8) for index in range(8)] for rival, schedule in schedules.items()}
+    assert phases['self'] == phases['spd']
+    assert [phase.name for phase in phases['plain']] == 2 * ['warmup'] + 4 * ['refiner'] + 2 * ['warmup']
+    assert [phase.student for phase in phases['plain']] == [phase.student for phase in phases['spd']]
+    for one in read.values():
+        for changed in ('masks', 'schedule'):
+            one.model.spd.pop(changed)
+    assert read['plain'].model == read['self'].model == read['spd'].model
+    assert cfg.model.spd.schedule.type == 'TwoStageSchedule', 'what is given stays as it is'
+
+
+def test_what_was_begun_otherwise_is_not_gone_on_with(cfg, tmp_path):
+    prepare_trial(cfg, 'spd', 0, tmp_path)
+    prepare_trial(cfg, 'spd', 0, tmp_path)
+    cfg.model.spd.distill.loss_weight = 7
+    for _ in range(2):
+        with pytest.raises(ValueError, match='begun with other settings'):
+            prepare_trial(cfg, 'spd', 0, tmp_path)
+
+
+def test_plain_configs_and_epochs_are_refused(cfg, tmp_path):
+    plain = Config({**cfg, 'model': {**cfg.model, 'type': 'BaseEditModel'}})
+    epochs = Config({**cfg, 'train_cfg': dict(by_epoch=True, max_epochs=3)})
+    for wrong in (plain, epochs):
+        with pytest.raises(ValueError, match='must train an SPDModel by iterations'):
+            prepare_trial(wrong, 'spd', 0, tmp_path)
+
+
+def test_what_counts_iterations_is_stretched_alike(cfg):
+    cfg.param_scheduler = [
+        dict(type='LinearLR', begin=0, end=2),
+        dict(type='CosineRestartLR', begin=2, periods=[4, 2], restart_weights=[1, 0.5], eta_min=1e-6),
+    ]
+    cfg.train_dataloader.batch_sampler = dict(iters=[6, 2], batch_sizes=[2, 1])
+    short = shortened(cfg, 4)
+    assert (short.train_cfg.max_iters, short.train_cfg.val_interval) == (4, 2)
+    assert [scheduler.get('end') for scheduler in short.param_scheduler] == [1, None]
+    assert short.param_scheduler[1].periods == [2, 1] and short.param_scheduler[1].restart_weights == [1, 0.5]
+    assert short.train_dataloader.batch_sampler == dict(iters=[3, 1], batch_sizes=[2, 1])
+    assert cfg.train_cfg.max_iters == 8 and shortened(cfg, None).to_dict() == cfg.to_dict()
