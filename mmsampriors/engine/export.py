@@ -7,10 +7,10 @@ from typing import Dict
 from mmengine.config import Config
 from mmengine.fileio import get_file_backend
 from mmengine.runner import save_checkpoint
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
-from mmsampriors.files import written_whole
+from mmsampriors.files import write_whole
 from mmsampriors.registry import SCOPE
 
 OWN_PARTS = ('refiner.', 'spf.', 'distill.', 'sgr.', 'first_student.')
@@ -88,8 +88,7 @@ def write_student(state_dict: Dict[str, Tensor], cfg: Config, path: str):
             f'the checkpoint holds no student: none of its {len(state_dict)} entries begins with generator.'
         )
     if path.endswith('.safetensors'):
-        with written_whole(path) as part:
-            save_file({key: value.contiguous() for key, value in weights.items()}, part)
+        write_whole(path, save({key: value.contiguous() for key, value in weights.items()}))
     else:
         save_checkpoint(dict(meta=dict(), state_dict=weights), path)
     text = student_config(cfg).pretty_text

@@ -23,30 +23,30 @@ class Found:
     name: Path
 
 
-def find_photographs(inputs: Sequence[str], out) -> List[Found]:
+def find_photographs(inputs: Sequence[str], out=None) -> List[Found]:
     """The photographs that files, folders and globs name, in order of their names.
 
     Args:
         inputs (list[str]): Files, folders, which are searched to any depth, and globs, ``**`` among them.
-        out (str | Path): The folder of results. What it holds is not taken for input.
+        out (str | Path, optional): The folder of results. What it holds is not taken for input.
 
     Raises:
         FileNotFoundError: Nothing is there, or nothing that looks like a photograph.
         ValueError: A result would overwrite its photograph, or two results would have one name.
     """
-    out, found = Path(out).resolve(), {}
+    out, found = None if out is None else Path(out).resolve(), {}
     for text in inputs:
         for one in _expand(text, out):
             found.setdefault(one.path.resolve(), one)
     found = sorted(found.values(), key=lambda one: (str(one.name), str(one.path)))
     by_name = {}
     for one in found:
-        if (out / one.name).resolve() == one.path.resolve():
+        if out is not None and (out / one.name).resolve() == one.path.resolve():
             raise ValueError(f'{one.path} would be overwritten by its result: name another folder with --out')
         other = by_name.setdefault(str(one.name).lower(), one)
         if other is not one:
             raise ValueError(
-                f'{other.path} and {one.path} would both become {out / one.name}: restore them in two calls, with '
+                f'{other.path} and {one.path} would both become {one.name}: restore them in two calls, with '
                 'another --out each'
             )
     return found

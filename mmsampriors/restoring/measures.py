@@ -119,9 +119,11 @@ class Measuring:
 
 def _truths_of(folder, photographs):
     """The file of each photograph's ground truth: of the same name below the folder, whatever the suffix."""
-    found = find_photographs([folder], Path(folder) / '\0')
-    by_name = {found.name.with_suffix(''): found.path for found in found}
-    exact = {found.path.relative_to(folder): found.path for found in found} if Path(folder).is_dir() else {}
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f'there is no folder {folder} of ground truths')
+    found = find_photographs([str(folder)])
+    exact = {one.path.relative_to(folder): one.path for one in found}
+    by_name = {name.with_suffix(''): path for name, path in exact.items()}
     truths, missing = {}, []
     for one in photographs:
         own = one.name.with_name(one.path.name)
