@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Dict
 
-import torch
+from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
 GENERATOR = 'generator.'
@@ -12,36 +12,33 @@ GENERATOR = 'generator.'
 def load_state_dict(path) -> Dict[str, Tensor]:
     """The state dict in a file.
 
-    A ``.safetensors`` file holds no code. Any other is read with ``weights_only=True``, whatever the torch: mmengine's
-    own loader leaves that to torch's default, which is False before 2.6.
+    A ``.safetensors`` file holds no code. Any other is read as plain data: by torch's default since 2.6, and before by
+    our repair of mmengine's loader.
 
     Args:
-        path (str | Path): ``.safetensors``, or what ``torch.save`` wrote.
+        path (str | Path): ``.safetensors``, or what ``torch.save`` wrote; for the latter also a URL.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: It is cut off, no checkpoint, or would run code to be loaded.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'there is no checkpoint {path}')
+    name = str(path)
+    if '://' not in name and not Path(name).is_file():
+        raise FileNotFoundError(f'there is no checkpoint {name}')
     try:
-        if path.suffix == '.safetensors':
+        if name.endswith('.safetensors'):
             from safetensors.torch import load_file
 
-            return load_file(path)
-        # mmengine's module brings the repair that names its HistoryBuffer as safe.
-        import mmengine.runner.checkpoint  # noqa: F401
-
-        loaded = torch.load(path, map_location='cpu', weights_only=True)
+            return load_file(name)
+        loaded = CheckpointLoader.load_checkpoint(name, map_location='cpu')
     except Exception as error:
         raise ValueError(
-            f'{path} cannot be read as weights ({error}). It may be cut off, or hold objects that only their own code '
-            'can load, which is not run; training checkpoints of mmengine need torch 2.4 or later'
+            f'{name} cannot be read as weights ({error}). It may be cut off, or hold objects that only their own code '
+            'can load, which is not run'
         ) from None
     state = loaded.get('state_dict', loaded) if isinstance(loaded, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f'{path} holds no state dict of tensors')
+        raise ValueError(f'{name} holds no state dict of tensors')
     return state
 
 

@@ -2,8 +2,9 @@
 
 from copy import deepcopy
 
-from mmengine.runner import CheckpointLoader
 from torch import nn
+
+from .checkpoints import generator_weights, load_state_dict
 
 
 def frozen_copy(network: nn.Module) -> nn.Module:
@@ -44,10 +45,7 @@ def load_network(network: nn.Module, checkpoint: str, name: str, owner: str):
     Raises:
         ValueError: They do not fit.
     """
-    loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
-    weights = loaded.get('state_dict', loaded)
-    weights = {key[len('generator.') :]: value for key, value in weights.items() if key.startswith('generator.')}
     try:
-        network.load_state_dict(weights)
+        network.load_state_dict(generator_weights(load_state_dict(checkpoint)))
     except RuntimeError as error:
         raise ValueError(f'{name} {checkpoint} does not fit {owner}: {error}') from None

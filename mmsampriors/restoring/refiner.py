@@ -42,7 +42,7 @@ class Refiner:
         except RuntimeError as error:
             raise ValueError(f'the checkpoint {checkpoint} does not fit the model: {error}') from None
         self.model.test_cfg = {**(self.model.test_cfg or {}), 'refined': True}
-        self.model.prepare(network.device)
+        self.model.mask_source.prepare()
 
     @torch.no_grad()
     def refine(self, photograph: Photograph, path: Path) -> Photograph:
@@ -59,6 +59,6 @@ class Refiner:
         samples = DataSample(metainfo=dict(img_channel_order=[self.student.order], img_path=[str(path)]))
         outputs = self.model.forward_tensor(self.student.input_of(images), samples)
         refined = self.student.image_of(outputs, images.shape[-2:])[0].permute(1, 2, 0).cpu().numpy()
-        if photograph.pixels.ndim == 2:
+        if photograph.pixels.ndim == 2 or refined.shape[2] == 1:
             refined = refined.mean(axis=2)
         return photograph.with_pixels(to_type(refined, photograph.pixels.dtype))

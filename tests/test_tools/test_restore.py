@@ -36,7 +36,7 @@ def run(*arguments, script='tools/restore.py', code=0):
 
 def test_what_restores_with_onnx_imports_nothing_heavy():
     code = (
-        'import sys\nfrom mmsampriors import Restorer\n'
+        'import sys\nfrom mmsampriors import Restorer\nimport mmsampriors.command_line\n'
         'import mmsampriors.restoring.job, mmsampriors.restoring.measures, mmsampriors.restoring.onnx_network\n'
         'print(sorted({name.split(".")[0] for name in sys.modules}))'
     )
