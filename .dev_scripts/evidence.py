@@ -24,7 +24,7 @@ from evidence_parts.report import write_report  # noqa: E402
 from evidence_parts.rows import Rows  # noqa: E402
 from evidence_parts.runs import Runs  # noqa: E402
 from evidence_parts.trainings import RESTORED, STUDENTS, Training, plan  # noqa: E402
-from mmsampriors.command_line import ConfigOptions  # noqa: E402
+from mmsampriors.config_options import ConfigOptions  # noqa: E402
 from mmsampriors.data_preparation.degradations import ROBUSTNESS  # noqa: E402
 from mmsampriors.experiments.processes import Processes  # noqa: E402
 
