@@ -33,7 +33,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from clock import Clock  # noqa: E402
+from clock import Clock, CpuClock  # noqa: E402
 
 from mmsampriors.masks import MaskEngine, build_sam  # noqa: E402  (the checkout, installed or not)
 from mmsampriors.masks.sam.builders import ARCHITECTURES, load_weights  # noqa: E402
@@ -73,6 +73,9 @@ def parse_args():
     parser.add_argument('--repeats', type=int, default=3)
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument(
+        '--cpu-seconds', action='store_true', help='time by CPU seconds, on a machine that is busy; with --threads 1'
+    )
     parser.add_argument('--json', action='store_true')
     return parser.parse_args()
 
@@ -317,7 +320,7 @@ def run_setting(
     args, report: Report, sam, stock: Stock, images: list, name: str, points: int, thresholds: dict
 ) -> None:
     """All rows of one model, grid and pair of thresholds."""
-    clock = Clock(args.device)
+    clock = CpuClock() if args.cpu_seconds else Clock(args.device)
     engines = {}
     for dtype in args.dtypes:
         options = dict(dtype=getattr(torch, dtype), **thresholds)

@@ -89,7 +89,7 @@ def test_same_masks_as_the_package(name, survive):
 @pytest.mark.parametrize('name', ['hq_tiny', 'mobile'])
 def test_same_masks_as_the_package_over_tiny_vit(name, survive):
     """Of 1024 pixels only, which takes a while."""
-    assert compare(name, [(90, 131), (150, 70), (64, 64)], 6, survive) >= 10
+    assert compare(name, [(90, 131), (150, 70)], 6, survive) >= 4
 
 
 @pytest.mark.parametrize('name', ['hq_vit', 'sam2'])

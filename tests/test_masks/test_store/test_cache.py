@@ -179,7 +179,7 @@ def test_stores_are_built_from_configs(tmp_path):
     store = dict(type='MaskCache', cache_dir=str(tmp_path), settings=dict())
     assert isinstance(build_store(store), MaskCache) and store['type'] == 'MaskCache'
     assert isinstance(build_store(dict(type='LabelMaps', folder=str(tmp_path))), LabelMaps)
-    with pytest.raises(ValueError, match="one of MaskCache, LabelMaps, found 'Nonsense'"):
+    with pytest.raises(ValueError, match="one of MaskCache, LabelMaps, CocoRLE, found 'Nonsense'"):
         build_store(dict(type='Nonsense'))
 
 
