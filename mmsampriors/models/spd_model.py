@@ -54,6 +54,8 @@ class SPDModel(BaseEditModel):
         refiner_gain (Tensor, optional): By how many dB the refined images of that step beat the restored ones.
         unlabeled_weight (float): How much an image without ground truth counts in L_SPD and L_SGR; set by
             ``UnlabeledHook``.
+        unlabeled_passes (int): How often in a row an image without ground truth is restored before it is refined; set
+            by ``UnlabeledHook``.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class SPDModel(BaseEditModel):
         self.pulls: Dict[str, Tensor] = {}
         self.coverage: Optional[Tensor] = None
         self.refiner_gain: Optional[Tensor] = None
-        self.unlabeled_weight = 1.0
+        self.unlabeled_weight, self.unlabeled_passes = 1.0, 1
 
     def _build_parts(self, spd, generator):
         self.refiner = build_part(MODELS, deepcopy(spd['refiner'] or generator))
@@ -136,6 +138,7 @@ class SPDModel(BaseEditModel):
             return losses
 
         seen = self.seen_by_refiner(inputs, restored.detach(), **kwargs)
+        seen = self._restored_again(seen, with_gt.stop, **kwargs)
         if regions is None:
             regions = Regions(self.masks_of(seen, data_samples), seen)
         with torch.set_grad_enabled(self.phase.refiner):
@@ -165,6 +168,20 @@ class SPDModel(BaseEditModel):
             return restored
         with torch.no_grad():
             return self.first_student(inputs, **kwargs).float()
+
+    def _restored_again(self, seen, labelled, **kwargs):
+        """Those behind the first ``labelled`` images, restored as often as ``unlabeled_passes`` says [ours].
+
+        A degradation that is heavier than that of the pairs is not gone after one time, and a refiner that was trained
+        on the pairs takes no more of it away.
+        """
+        if labelled == len(seen) or self.unlabeled_passes == 1:
+            return seen
+        student, again = self.generator if self.first_student is None else self.first_student, seen[labelled:]
+        with torch.no_grad():
+            for _ in range(self.unlabeled_passes - 1):
+                again = student(again, **kwargs).float()
+        return torch.cat([seen[:labelled], again])
 
     def refine(self, restored: Tensor, regions: Regions) -> Tensor:
         """y2 = r(g(y1, M)), as often in a row as ``spd.spf.passes`` says.

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def call(*arguments, fails=False):
     command = [sys.executable, 'tools/analysis_tools/does_it_help.py', *map(str, arguments)]
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '-1', 'PYTHONPATH': str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800)
     assert bool(done.returncode) is fails, done.stdout[-2000:] + done.stderr[-3000:]
     return done.stdout + done.stderr
 

@@ -30,6 +30,8 @@ class UnlabeledHook(Hook):
         folders (list[str]): Folders of photographs, searched recursively, such as ``['data/my_photographs']``.
         share (float): Photographs for each pair of a batch: 0.5 adds two to a batch of four.
         weight (float): How much a photograph counts in L_SPD and L_SGR; a pair counts 1.
+        passes (int): How often in a row the first student restores a photograph before the refiner sees it. 2 is for
+            degradations that are heavier than that of the pairs.
         masks (dict, optional): Config of a stored mask source, for a model whose masks are stored:
             ``CachedMasks`` with ``source='restored'`` and the fixed first student for ``restorer``, or with
             ``source='lq'``; or ``LabelMapMasks``. Defaults to None: the empty set of masks.
@@ -47,19 +49,21 @@ class UnlabeledHook(Hook):
         folders: Sequence[str],
         share: float = 0.5,
         weight: float = 1.0,
+        passes: int = 1,
         masks: Optional[dict] = None,
         degrades: Sequence[str] = (),
         neutral: Sequence[str] = (),
         batch_size: int = 1,
     ):
-        if not (share > 0 and weight > 0):
+        if not (share > 0 and weight > 0 and passes >= 1):
             raise ValueError(
-                f'UnlabeledHook needs share and weight above 0, found share={share}, weight={weight}: for none of '
-                'these photographs leave the hook out'
+                f'UnlabeledHook needs share and weight above 0 and passes of at least 1, found share={share}, '
+                f'weight={weight}, passes={passes}: for none of these photographs leave the hook out'
             )
         if isinstance(folders, str) or not folders:
             raise ValueError(f'UnlabeledHook needs a list of folders of photographs, found folders={folders!r}')
         self.folders, self.share, self.weight, self.masks = list(folders), share, weight, masks
+        self.passes = passes
         self.degrades, self.neutral, self.batch_size = tuple(degrades), tuple(neutral), batch_size
 
     def before_train(self, runner) -> None:
@@ -77,7 +81,7 @@ class UnlabeledHook(Hook):
             share=self.share,
             wanted=lambda iteration: model.schedule.phase(iteration - iteration % window, runner.max_iters).ramp > 0,
         )
-        model.unlabeled_weight = self.weight
+        model.unlabeled_weight, model.unlabeled_passes = self.weight, self.passes
         print_log(
             f'{len(photographs)} photographs without ground truth from {", ".join(self.folders)}: '
             f'{self.share:g} for each pair of a batch wherever something is distilled',
