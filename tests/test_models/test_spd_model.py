@@ -706,6 +706,26 @@ def test_the_placeholder_of_a_ground_truth_is_never_seen(quarter_cfg):
     torch.testing.assert_close(model(inputs, samples, mode='loss'), losses)
 
 
+@pytest.mark.parametrize('schedule, phase', [('JointSchedule', JOINT), ('TwoStageSchedule', STUDENT)])
+def test_images_without_ground_truth_are_restored_several_times(quarter_cfg, schedule, phase):
+    model = build(quarter_cfg(dict(sgr=None, schedule=dict(type=schedule))))
+    if schedule == 'TwoStageSchedule':
+        model.train().enter(REFINER)  # from which it keeps the first student
+        first = copy.deepcopy(model.generator)
+        move(model.generator)
+    model.train().enter(phase)
+    model.unlabeled_passes = 3
+    inputs, samples = unlabeled_batch()
+    losses = model(inputs, samples, mode='loss')
+    student = first if schedule == 'TwoStageSchedule' else model.generator
+    seen = student(inputs)
+    again = student(student(seen[2:]))
+    seen = torch.cat([seen[:2], again])
+    refined = model.refine(seen, Regions([quarters(*SIZE)] * 3, seen))
+    expected = model.distill(model.generator(inputs), refined, samples.gt_img[:2], model.pixel_loss)
+    torch.testing.assert_close(losses['spd.loss_image'], expected)
+
+
 @pytest.mark.parametrize('labelled', [[False, True], [False, False]])
 def test_images_with_ground_truth_come_first(quarter_cfg, labelled):
     model, (inputs, samples) = build(quarter_cfg(), JOINT), batch_of()

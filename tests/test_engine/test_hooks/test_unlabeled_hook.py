@@ -146,7 +146,9 @@ def test_without_exact_resume_it_is_refused(runner_cfg, photographs):
         run(runner_cfg(schedule=TWO_STAGE, hooks=hooks(photographs)[2:]))
 
 
-@pytest.mark.parametrize('options', [dict(folders='data'), dict(folders=[]), dict(folders=['a'], share=0)])
+@pytest.mark.parametrize(
+    'options', [dict(folders='data'), dict(folders=[]), dict(folders=['a'], share=0), dict(folders=['a'], passes=0)]
+)
 def test_options_are_checked(options):
     with pytest.raises(ValueError, match='UnlabeledHook needs'):
         UnlabeledHook(**options)
