@@ -3,10 +3,11 @@
 import logging
 import os.path as osp
 
-import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import find_latest_checkpoint
+
+from mmsampriors.checkpoints import read_checkpoint
 
 from .config_check import values_by_key
 from .config_keys import plain
@@ -47,7 +48,7 @@ def check_resume(cfg: Config):
     if not cfg.get('resume') or not is_first_process(cfg.get('launcher', 'none')):
         return
     path = _checkpoint_of(cfg)
-    meta = torch.load(path, map_location='cpu', weights_only=True, mmap=True).get('meta', {})
+    meta = read_checkpoint(path).get('meta', {})
     if 'cfg' not in meta:
         _warn(f'{path} holds no config, so that nothing tells whether this run is the one that it comes from')
         return

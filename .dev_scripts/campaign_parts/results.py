@@ -1,0 +1,59 @@
+"""What a run has made, in a form that can be compared: a name to a digest of what must be equal bit by bit."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Dict
+
+import mmsampriors.compat  # noqa: F401  (lets torch read mmengine's checkpoints)
+
+# isort: split
+import mmengine.runner.checkpoint  # noqa: F401
+import torch
+
+#: Parts of a checkpoint that hold the state of the training. The others are times, paths and logs.
+STATE = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'sampler_seed')
+#: Endings of files that tell what was done and when. They are left out: no run reads them.
+TELLING = ('.log', '.part', '.csv', 'scalars.json', 'config.py', '.jpg', 'vis_data.json', 'curves.png', 'panel.png')
+
+
+def results_of(folder: Path) -> Dict[str, str]:
+    """Digests of all files that a run has made and that another run or a person goes on with."""
+    found = {}
+    for path in sorted(folder.rglob('*')):
+        name = str(path.relative_to(folder))
+        if path.is_file() and not name.endswith(TELLING) and 'vis_data' not in name:
+            found[name] = _digest(path, folder)
+    return found
+
+
+def _digest(path, folder) -> str:
+    if path.suffix == '.pth':
+        content = torch.load(path, map_location='cpu', weights_only=True)
+        return _hash({key: content[key] for key in STATE if key in content})
+    text = path.read_bytes()
+    if path.name == 'last_checkpoint':
+        return Path(text.decode()).name
+    if path.name == 'test_results.json':
+        return _hash(json.loads(text)['results'])
+    return hashlib.sha256(text.replace(str(folder).encode(), b'OUT')).hexdigest()
+
+
+def _hash(node) -> str:
+    digest = hashlib.sha256()
+    _feed(digest, node)
+    return digest.hexdigest()
+
+
+def _feed(digest, node):
+    if isinstance(node, dict):
+        for key in sorted(node, key=str):
+            digest.update(str(key).encode())
+            _feed(digest, node[key])
+    elif isinstance(node, (list, tuple)):
+        for part in node:
+            _feed(digest, part)
+    elif isinstance(node, torch.Tensor):
+        digest.update(f'{node.dtype}{tuple(node.shape)}'.encode() + node.contiguous().view(-1).numpy().tobytes())
+    else:
+        digest.update(repr(node).encode())
