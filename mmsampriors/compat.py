@@ -142,14 +142,14 @@ def resolve_config_packages():
 
 
 def _replace_other_types(ours: dict, theirs: dict):
-    """Marks the dicts that are about to be merged over None or a dict of another ``type``: they replace it."""
+    """Marks the dicts that are about to be merged over a dict of another ``type``, or over no dict: they replace it."""
     for key, value in ours.items():
         if not isinstance(value, dict) or key not in theirs:
             continue
         other = theirs[key]
-        if other is None or 'type' in value and value['type'] != other.get('type', value['type']):
+        if not isinstance(other, dict) or 'type' in value and value['type'] != other.get('type', value['type']):
             value['_delete_'] = True
-        elif isinstance(other, dict):
+        else:
             _replace_other_types(value, other)
 
 

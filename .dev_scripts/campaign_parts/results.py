@@ -13,17 +13,27 @@ import torch
 
 #: Parts of a checkpoint that hold the state of the training. The others are times, paths and logs.
 STATE = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'sampler_seed')
-#: Endings of files that tell what was done and when. They are left out: no run reads them.
-TELLING = ('.log', '.part', '.csv', 'scalars.json', 'config.py', '.jpg', 'vis_data.json', 'curves.png', 'panel.png')
+#: Files that another run or a person goes on with. The others tell what was done and when: logs, pictures, and configs
+#: that mmengine keeps, which bear the name of the trial.
+KEPT = (
+    '*.pth',
+    '*.masks',
+    'input/*.png',
+    'target/*.png',
+    'blur/*.png',
+    'sharp/*.png',
+    'student*.py',
+    'last_checkpoint',
+)
+KEPT_RECORDS = ('pairs.json', 'crops.json', 'test_results.json', 'metrics.json')
 
 
 def results_of(folder: Path) -> Dict[str, str]:
-    """Digests of all files that a run has made and that another run or a person goes on with."""
+    """Digests of the files that a run has made and that another run or a person goes on with."""
     found = {}
     for path in sorted(folder.rglob('*')):
-        name = str(path.relative_to(folder))
-        if path.is_file() and not name.endswith(TELLING) and 'vis_data' not in name:
-            found[name] = _digest(path, folder)
+        if path.is_file() and any(map(path.match, (*KEPT, *KEPT_RECORDS))):
+            found[str(path.relative_to(folder))] = _digest(path, folder)
     return found
 
 

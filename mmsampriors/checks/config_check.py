@@ -86,20 +86,27 @@ def check_training(cfg: Config):
 def _check_parts(spd):
     """Builds the small parts of ``model.spd``, so that a wrong type or argument is told with its key, before any data.
 
-    The refiner and the SPF unit, which needs the refiner, are built with the model; SAM and the analyzer on first use.
-    Of these the names of the arguments are looked at.
+    SAM, the refiner and the analyzer, of which the arguments' names are looked at, are built later. The SPF unit, which
+    is made for its refiner, is built for any.
     """
-    for key, registry in (('schedule', TASK_UTILS), ('distill', MODELS), ('sgr', MODELS), ('masks', MODELS)):
-        if spd[key] is None:
-            continue
-        try:
-            part = build_part(registry, deepcopy(spd[key]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f'model.spd.{key} = {_short(spd[key])} cannot be built: {message_of(error)}') from error
-    part.check()
     for key in ('spf', 'analyzer'):
         if spd[key]:
             _check_arguments(key, spd[key])
+    parts = {**spd, 'spf': {**spd['spf'], 'image_channels': 3, 'entry_channels': 4}}
+    for key, registry in (
+        ('spf', MODELS),
+        ('schedule', TASK_UTILS),
+        ('distill', MODELS),
+        ('sgr', MODELS),
+        ('masks', MODELS),
+    ):
+        if spd[key] is None:
+            continue
+        try:
+            part = build_part(registry, deepcopy(parts[key]))
+        except (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(f'model.spd.{key} = {_short(spd[key])} cannot be built: {message_of(error)}') from error
+    part.check()
 
 
 def _check_arguments(key, cfg):

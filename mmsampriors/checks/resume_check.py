@@ -2,6 +2,7 @@
 
 import logging
 import os.path as osp
+from typing import Optional
 
 from mmengine.config import Config
 from mmengine.logging import print_log
@@ -77,12 +78,27 @@ def changed_keys(before: Config, now: Config) -> dict:
 
 
 def _checkpoint_of(cfg) -> str:
-    path = cfg.get('load_from') or find_latest_checkpoint(cfg.work_dir)
+    path = cfg.get('load_from') or _noted_checkpoint(cfg.work_dir)
     if not path or not osp.isfile(path):
         where = f'no {path}' if path else f'no checkpoint in {osp.abspath(cfg.work_dir)}'
         raise FileNotFoundError(
             f'there is nothing to resume: {where}. For a new run leave --resume out; to go on with another one, give '
             'its --work-dir'
+        )
+    return path
+
+
+def _noted_checkpoint(work_dir) -> Optional[str]:
+    """The checkpoint that mmengine has noted as the last one of a run; None where it has noted none."""
+    note = osp.join(work_dir, 'last_checkpoint')
+    try:
+        path = find_latest_checkpoint(work_dir)
+    except UnicodeDecodeError:
+        path = ''
+    if path is not None and not osp.isfile(path):
+        raise FileNotFoundError(
+            f'{note} must hold the path of the checkpoint to resume from, and {path!r} is no file: the note is '
+            'damaged, or the checkpoint was removed or moved. Write the path of the newest iter_*.pth into it'
         )
     return path
 
