@@ -92,7 +92,8 @@ def _check_parts(spd):
     for key in ('spf', 'analyzer'):
         if spd[key]:
             _check_arguments(key, spd[key])
-    parts = {**spd, 'spf': {**spd['spf'], 'image_channels': 3, 'entry_channels': 4}}
+    made_for = dict(image_channels=3, entry_channels=4, entry=spd['spf'].get('entry') or 'any')
+    parts = {**spd, 'spf': {**spd['spf'], **made_for}}
     for key, registry in (
         ('spf', MODELS),
         ('schedule', TASK_UTILS),
