@@ -59,12 +59,14 @@ class MaskCacheHook(Hook):
 
 
 def looked_at_in_validation(runner) -> tuple:
-    """The dataset of validation, and how many of its first images hooks refine."""
+    """The first dataset of validation, and how many of its first images hooks refine."""
     loop = runner.val_loop
     if loop is None:
         return None, 0
     counts = [hook.num_images for hook in runner.hooks if hasattr(hook, 'refined_in_validation')]
-    return loop.dataloader.dataset, max(counts, default=0) * (loop.dataloader.batch_size or 1)
+    # mmagic's loop has a list, and before its first validation nothing else.
+    loader = loop.dataloaders[0] if hasattr(loop, 'dataloaders') else loop.dataloader
+    return loader.dataset, max(counts, default=0) * (loader.batch_size or 1)
 
 
 def stored_source(model):
