@@ -4,6 +4,7 @@ Light on purpose: a wrong option is told at once, and a person sees within a sec
 """
 
 import argparse
+import logging
 import os
 import sys
 import tempfile
@@ -63,6 +64,8 @@ def run_tool(main: Callable, args: argparse.Namespace, heavy: bool = True):
     if heavy and os.environ.get('RANK', '0') == '0':
         print('loading PyTorch and mmagic, 10 to 40 seconds', file=sys.stderr, flush=True)
     warnings.filterwarnings('ignore', module=f'({TALKATIVE})')
+    # A log on a full disk is not worth a traceback a line: the error that ends the run says what is full.
+    logging.raiseExceptions = False
     try:
         main(args)
     except KeyboardInterrupt:

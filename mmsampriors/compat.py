@@ -52,13 +52,14 @@ def _up_to(package: str, version: str):
 class _AroundImport(importlib.abc.MetaPathFinder):
     """Runs the body of one module inside a context when it is imported, and leaves every other import alone."""
 
-    def __init__(self, name, context):
-        self.name, self.context = name, context
+    def __init__(self, name, context, repair):
+        self.name, self.context, self.repair = name, context, repair
 
     def find_spec(self, fullname, path=None, target=None):
         if fullname != self.name:
             return None
-        others = (finder for finder in sys.meta_path if finder is not self)
+        # Those before this one, of the same module, have been asked already.
+        others = sys.meta_path[sys.meta_path.index(self) + 1 :]
         spec = next(filter(None, (finder.find_spec(fullname, path, target) for finder in others)), None)
         if spec is not None:
             run_body = spec.loader.exec_module
@@ -71,10 +72,11 @@ class _AroundImport(importlib.abc.MetaPathFinder):
         return spec
 
 
-def _around_import(name, context):
-    known = any(isinstance(finder, _AroundImport) and finder.name == name for finder in sys.meta_path)
+def _around_import(name, context, repair=None):
+    repair = repair or context
+    known = any(isinstance(finder, _AroundImport) and finder.repair is repair for finder in sys.meta_path)
     if name not in sys.modules and not known:
-        sys.meta_path.insert(0, _AroundImport(name, context))
+        sys.meta_path.insert(0, _AroundImport(name, context, repair))
 
 
 def _after_import(name, mend):
@@ -88,7 +90,7 @@ def _after_import(name, mend):
     if name in sys.modules:
         mend()
     else:
-        _around_import(name, mended_after)
+        _around_import(name, mended_after, mend)
 
 
 def _folder_of(package: str) -> str:
@@ -140,14 +142,14 @@ def resolve_config_packages():
 
 
 def _replace_other_types(ours: dict, theirs: dict):
-    """Marks the dicts that are about to be merged over None or a dict of another ``type``: they replace it."""
+    """Marks the dicts that are about to be merged over a dict of another ``type``, or over no dict: they replace it."""
     for key, value in ours.items():
         if not isinstance(value, dict) or key not in theirs:
             continue
         other = theirs[key]
-        if other is None or 'type' in value and value['type'] != other.get('type', value['type']):
+        if not isinstance(other, dict) or 'type' in value and value['type'] != other.get('type', value['type']):
             value['_delete_'] = True
-        elif isinstance(other, dict):
+        else:
             _replace_other_types(value, other)
 
 
@@ -414,6 +416,33 @@ def load_plain_checkpoints():
     _after_import(CHECKPOINTS_MODULE, _load_plain_data)
 
 
+def _check_local_checkpoints():
+    from .checkpoints import read_checkpoint
+
+    loader = sys.modules[CHECKPOINTS_MODULE].CheckpointLoader
+    loader.register_scheme('', lambda filename, map_location: read_checkpoint(filename, map_location), True)
+
+
+@_up_to('mmengine', '0.10.7')
+def check_checkpoints_when_they_are_read():
+    """mmengine 0.10.7 loads a local checkpoint in which bits have flipped, and says nothing.
+
+    Of one that is cut off, empty or refused it shows torch's error, without the file. Can go when mmengine compares
+    checksums and names the file.
+    """
+    _after_import(CHECKPOINTS_MODULE, _check_local_checkpoints)
+
+
+@contextlib.contextmanager
+def _open_whole(path, mode):
+    with written_whole(path) as part, open(part, mode) as file:
+        yield file
+
+
+def _note_last_checkpoint_whole():
+    sys.modules[CHECKPOINT_MODULE].open = _open_whole
+
+
 def _write_files_whole():
     LocalBackend = sys.modules[BACKEND_MODULE].LocalBackend
     if getattr(LocalBackend.put, 'mended', False):
@@ -463,9 +492,11 @@ def name_files_that_cannot_be_loaded():
 def write_files_whole():
     """mmengine 0.10.7 writes checkpoints in place: a run killed meanwhile leaves a file that is cut off.
 
-    The mended backend writes beside the target and renames. Can go when mmengine does so.
+    The mended backend writes beside the target and renames. The note of the last checkpoint, the only file that the
+    hook of checkpoints opens, is written so too. Can go when mmengine does so.
     """
     _after_import(BACKEND_MODULE, _write_files_whole)
+    _after_import(CHECKPOINT_MODULE, _note_last_checkpoint_whole)
 
 
 def apply():
@@ -480,6 +511,7 @@ def apply():
     validate_in_mmagics_loop()
     find_best_metric_with_prefix()
     load_plain_checkpoints()
+    check_checkpoints_when_they_are_read()
     write_files_whole()
     name_files_that_cannot_be_loaded()
 

@@ -20,6 +20,9 @@ def written_whole(path) -> Iterator[Path]:
 
     Args:
         path (str | Path): The file. Its folder is made.
+
+    Raises:
+        OSError: It cannot be written; ``filename`` says which.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,8 +30,14 @@ def written_whole(path) -> Iterator[Path]:
     try:
         yield part
         os.replace(part, path)
+    except OSError as error:
+        # Of a full disk the system does not say which file, and the other name tells a user nothing.
+        if error.errno and error.filename in (None, str(part)):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
 
 
 def write_whole(path, content):

@@ -49,7 +49,12 @@ def build_part(registry: Registry, cfg: dict):
     Args:
         registry (Registry): One of this module.
         cfg (dict): Config with ``type``. Another scope than ours and mmagic's is kept.
+
+    Raises:
+        TypeError: The config is no dict.
     """
+    if not isinstance(cfg, dict):
+        raise TypeError(f'a part is a config dict with a type, found {cfg!r}')
     scope = cfg.get('_scope_')
     return registry.build({**cfg, '_scope_': SCOPE if scope in (None, 'mmagic') else scope})
 

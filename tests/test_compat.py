@@ -286,6 +286,28 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     )
 
 
+def test_the_note_of_the_last_checkpoint_is_written_whole(tmp_path):
+    """And two repairs of one module stand side by side: this one, and that of the best metric."""
+    check_python(
+        """
+        import mmsampriors, os
+        from mmengine.hooks import checkpoint_hook
+        assert checkpoint_hook.CheckpointHook._save_best_checkpoint.mended
+        with checkpoint_hook.open('last_checkpoint', 'w') as file:
+            file.write('iter_2.pth')
+        try:
+            with checkpoint_hook.open('last_checkpoint', 'w') as file:
+                file.write('iter')
+                file.flush()
+                raise OSError('the disk is full')
+        except OSError:
+            pass
+        assert os.listdir('.') == ['last_checkpoint'] and open('last_checkpoint').read() == 'iter_2.pth'
+        """,
+        folder=tmp_path,
+    )
+
+
 def test_compiled_ops_are_used_where_they_exist(tmp_path):
     mmcv = tmp_path / 'fake' / 'mmcv'
     (mmcv / 'ops').mkdir(parents=True)

@@ -1,5 +1,8 @@
 """Files that are there whole or not at all."""
 
+import errno
+import os
+import re
 import subprocess
 import sys
 import time
@@ -39,6 +42,16 @@ with written_whole({str(tmp_path / 'file')!r}) as part:
     writer.kill()
     writer.wait()
     assert (tmp_path / 'file').read_text() == 'old' and len(list(tmp_path.glob(f'.file.*{PART}'))) == 1
+
+
+def test_an_error_names_the_file_that_was_meant(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(OSError, match=re.escape(str(tmp_path / 'file'))):
+        write_whole(tmp_path / 'file' / 'below', 'a file is no folder')
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path / 'full'}'"):
+        with written_whole(tmp_path / 'full'):
+            # As write() fails: without a name.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_sha256_of(tmp_path):

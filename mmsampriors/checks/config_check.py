@@ -86,18 +86,41 @@ def check_training(cfg: Config):
 def _check_parts(spd):
     """Builds the small parts of ``model.spd``, so that a wrong type or argument is told with its key, before any data.
 
-    The refiner and the SPF unit, which needs the refiner, are built with the model; SAM and the analyzer on first use.
+    SAM, the refiner and the analyzer, of which the arguments' names are looked at, are built later. The SPF unit, which
+    is made for its refiner, is built for any.
     """
-    for key, registry in (('schedule', TASK_UTILS), ('distill', MODELS), ('sgr', MODELS), ('masks', MODELS)):
+    for key in ('spf', 'analyzer'):
+        if spd[key]:
+            _check_arguments(key, spd[key])
+    made_for = dict(image_channels=3, entry_channels=4, entry=spd['spf'].get('entry') or 'any')
+    parts = {**spd, 'spf': {**spd['spf'], **made_for}}
+    for key, registry in (
+        ('spf', MODELS),
+        ('schedule', TASK_UTILS),
+        ('distill', MODELS),
+        ('sgr', MODELS),
+        ('masks', MODELS),
+    ):
         if spd[key] is None:
             continue
         try:
-            part = build_part(registry, deepcopy(spd[key]))
-        except (KeyError, TypeError, ValueError) as error:
+            part = build_part(registry, deepcopy(parts[key]))
+        except (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(f'model.spd.{key} = {_short(spd[key])} cannot be built: {message_of(error)}') from error
     part.check()
-    if spd['analyzer'] and MODELS.get(str(spd['analyzer'].get('type'))) is None:
-        raise ValueError(f'model.spd.analyzer.type = {spd["analyzer"].get("type")!r} is no registered analyzer')
+
+
+def _check_arguments(key, cfg):
+    """Refuses a type that is not registered, and arguments that its constructor does not take."""
+    kind = MODELS.get(str(cfg.get('type')))
+    if kind is None:
+        raise ValueError(f'model.spd.{key}.type = {cfg.get("type")!r} is not registered')
+    takes = inspect.signature(kind).parameters
+    unknown = sorted(set(cfg) - set(takes) - {'type', '_scope_'})
+    if unknown and not any(one.kind is one.VAR_KEYWORD for one in takes.values()):
+        raise ValueError(
+            f'model.spd.{key} has keys {unknown} that {kind.__name__} does not take; it takes {list(takes)}'
+        )
 
 
 def _short(cfg) -> str:

@@ -6,7 +6,7 @@ from mmsampriors import registry
 from mmsampriors.registry import SCOPE, Registry
 
 #: Keys of a config whose content finds this package's names without the prefix (``registry.build_part``).
-OWN_PARTS = ('spd', 'masks')
+OWN_PARTS = ('spd', 'masks', 'segmenter')
 
 
 def check_names(cfg: dict):

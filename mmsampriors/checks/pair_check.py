@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Iterator, Optional, Tuple
 
+import cv2
 import numpy as np
 from mmengine.config import Config
 from mmengine.logging import print_log
@@ -20,7 +21,7 @@ from mmsampriors.registry import DATASETS, MODELS, TRANSFORMS, build_part, is_a
 from .checked_files import CheckedFiles
 from .same_scene import mismatch
 
-END_OF_FILE = {'PNG': b'IEND', 'JPEG': b'\xff\xd9'}
+END_OF_FILE = {'PNG': b'\0\0\0\0IEND\xaeB`\x82', 'JPEG': b'\xff\xd9'}
 ORIENTATION = 0x0112  # of EXIF
 THREADS = 16
 #: Where a launcher writes a process's rank; the others write RANK, as torchrun does.
@@ -296,7 +297,7 @@ def image_size(path: str) -> Tuple[int, int]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no image, or is cut off.
+        ValueError: The file is no image, is cut off or damaged, or has floating point values.
     """
     if not osp.isfile(path):
         raise FileNotFoundError(
@@ -305,11 +306,37 @@ def image_size(path: str) -> Tuple[int, int]:
         )
     try:
         with Image.open(path) as image:
-            if not _ends_well(path, image.format):
+            size, mode = image.size, image.mode
+            if image.format == 'PNG':
+                image.verify()  # compares the checksums, which decoders pass over, but for that of the end
+                if not _ends_well(path, image.format) and cv2.imread(path) is None:
+                    raise OSError('its end is damaged')
+            elif not _ends_well(path, image.format):
                 image.load()
-            return image.size
-    except (UnidentifiedImageError, OSError) as error:
+    except UnidentifiedImageError as error:
+        size, mode = _size_in_opencv(path, error)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f'{path} cannot be read as an image ({error}): it may be cut off; get it again') from error
+    if mode.startswith(('F', 'float')):
+        raise ValueError(
+            f'{path} has floating point values ({mode}): save it with 8 or 16 bit integers, for mmagic would cut off '
+            'what is not from 0 to 255'
+        )
+    return size
+
+
+def _size_in_opencv(path, error) -> tuple:
+    """Width and height, and the type of the values, of an image that OpenCV alone knows, such as a TIFF of 16 bits."""
+    try:
+        image = cv2.imread(path, cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise ValueError(
+            f'{path} cannot be read as an image ({error}): it is damaged, or no image of a format that Pillow or '
+            'OpenCV know; get it again'
+        ) from error
+    return image.shape[1::-1], str(image.dtype)
 
 
 def _ends_well(path, kind):

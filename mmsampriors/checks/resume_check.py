@@ -2,11 +2,13 @@
 
 import logging
 import os.path as osp
+from typing import Optional
 
-import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import find_latest_checkpoint
+
+from mmsampriors.checkpoints import read_checkpoint
 
 from .config_check import values_by_key
 from .config_keys import plain
@@ -47,7 +49,7 @@ def check_resume(cfg: Config):
     if not cfg.get('resume') or not is_first_process(cfg.get('launcher', 'none')):
         return
     path = _checkpoint_of(cfg)
-    meta = torch.load(path, map_location='cpu', weights_only=True, mmap=True).get('meta', {})
+    meta = read_checkpoint(path).get('meta', {})
     if 'cfg' not in meta:
         _warn(f'{path} holds no config, so that nothing tells whether this run is the one that it comes from')
         return
@@ -76,12 +78,27 @@ def changed_keys(before: Config, now: Config) -> dict:
 
 
 def _checkpoint_of(cfg) -> str:
-    path = cfg.get('load_from') or find_latest_checkpoint(cfg.work_dir)
+    path = cfg.get('load_from') or _noted_checkpoint(cfg.work_dir)
     if not path or not osp.isfile(path):
         where = f'no {path}' if path else f'no checkpoint in {osp.abspath(cfg.work_dir)}'
         raise FileNotFoundError(
             f'there is nothing to resume: {where}. For a new run leave --resume out; to go on with another one, give '
             'its --work-dir'
+        )
+    return path
+
+
+def _noted_checkpoint(work_dir) -> Optional[str]:
+    """The checkpoint that mmengine has noted as the last one of a run; None where it has noted none."""
+    note = osp.join(work_dir, 'last_checkpoint')
+    try:
+        path = find_latest_checkpoint(work_dir)
+    except UnicodeDecodeError:
+        path = ''
+    if path is not None and not osp.isfile(path):
+        raise FileNotFoundError(
+            f'{note} must hold the path of the checkpoint to resume from, and {path!r} is no file: the note is '
+            'damaged, or the checkpoint was removed or moved. Write the path of the newest iter_*.pth into it'
         )
     return path
 

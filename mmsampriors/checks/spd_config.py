@@ -1,5 +1,7 @@
 """Refuses an ``spd`` config that would silently do nothing or something else than it says."""
 
+import math
+
 KEYS = ('masks', 'spf', 'refiner', 'analyzer', 'sgr', 'distill', 'schedule')
 OPTIONAL = ('refiner_from',)
 
@@ -25,6 +27,8 @@ def check_spd(spd: dict):
             raise ValueError(f'model.spd.{key} must be a config dict, found {spd[key]!r}')
     for key in ('distill', 'sgr'):
         weight = (spd[key] or {}).get('loss_weight', 0)
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight):
+            raise ValueError(f'model.spd.{key}.loss_weight must be a number, found {weight!r}')
         if weight < 0:
             raise ValueError(
                 f'model.spd.{key}.loss_weight must be at least 0, found {weight}: below 0 the student would be '

@@ -10,7 +10,7 @@ from PIL import Image
 
 from mmsampriors.files import PART, write_whole
 
-from .pairs import PairError, refuse_truncated, work_off
+from .pairs import PairError, refuse_other_settings, refuse_truncated, work_off
 
 RECORD = 'crops.json'
 
@@ -38,6 +38,7 @@ def cut_crops(
 
     Raises:
         PairError: The folder was made with other settings, or, when all others are done, images that cannot be used.
+        OSError: ``out`` cannot be written.
     """
     out = Path(out)
     _open_record(out, dict(size=size, overlap=overlap, whole_up_to=whole_up_to))
@@ -46,9 +47,12 @@ def cut_crops(
 
     def cut(name):
         try:
-            _cut_name(name, images[name], out, size, overlap, whole_up_to)
+            crops = _missing_crops(name, images[name], out, size, overlap, whole_up_to)
         except (OSError, ValueError) as error:
             return f'{name}: {error}'
+        # A disk that is full is no fault of the image.
+        for target, crop in crops.items():
+            write_whole(target, cv2.imencode('.png', crop)[1].tobytes())
 
     unusable = work_off(images, cut, workers, done=0, unit='image')
     if unusable:
@@ -71,7 +75,8 @@ def crop_starts(length: int, size: int, overlap: int) -> List[int]:
     return [*range(0, length - size, size - overlap), length - size]
 
 
-def _cut_name(name, files, out, size, overlap, whole_up_to):
+def _missing_crops(name, files, out, size, overlap, whole_up_to) -> Dict[Path, np.ndarray]:
+    """The crops of one name that are not there yet."""
     sizes = {template: _size(path) for template, path in files.items()}
     if len(set(sizes.values())) > 1:
         raise ValueError(
@@ -83,13 +88,14 @@ def _cut_name(name, files, out, size, overlap, whole_up_to):
     if size and min(width, height) >= max(size, whole_up_to + 1):
         starts = [(y, x) for y in crop_starts(height, size, overlap) for x in crop_starts(width, size, overlap)]
         places = {f'_s{number:03}': (*start, size, size) for number, start in enumerate(starts, 1)}
+    crops = {}
     for template, path in files.items():
         missing = {out / template.format(name + suffix): place for suffix, place in places.items()}
         missing = {target: place for target, place in missing.items() if not target.exists()}
         if missing:
             image = _read(path)
-            for target, (y, x, h, w) in missing.items():
-                write_whole(target, cv2.imencode('.png', image[y : y + h, x : x + w])[1].tobytes())
+            crops.update({target: image[y : y + h, x : x + w] for target, (y, x, h, w) in missing.items()})
+    return crops
 
 
 def _size(path):
@@ -106,11 +112,5 @@ def _read(path):
 
 
 def _open_record(out, made_with):
-    record = out / RECORD
-    before = json.loads(record.read_text()) if record.exists() else made_with
-    if before != made_with:
-        raise PairError(
-            f'{out} was made with other settings: {before} then, {made_with} now. Choose another folder, '
-            'or remove this one.'
-        )
-    write_whole(record, json.dumps(made_with) + '\n')
+    refuse_other_settings(out / RECORD, made_with)
+    write_whole(out / RECORD, json.dumps(made_with) + '\n')

@@ -45,6 +45,7 @@ def make_pairs(source, out, degrade, settings, *, seed: int = 0, workers: int = 
     Raises:
         PairError: No photographs, two of the same NAME, a folder that was made otherwise, or, when all others are
             done, photographs that cannot be used.
+        OSError: ``out`` cannot be written.
     """
     source, out = Path(source), Path(out)
     photographs = find_photographs(source, out)
@@ -141,9 +142,9 @@ def _open_record(out, made_with):
     """Compares ``out/pairs.json`` with what is asked for now, or writes it, and removes half-written files."""
     made_with = json.loads(json.dumps(made_with))
     record = out / RECORD
-    if record.exists():
-        _refuse_other_settings(record, made_with)
-    elif any(folder.is_dir() and any(folder.iterdir()) for folder in (out / 'input', out / 'target')):
+    refuse_other_settings(record, made_with)
+    holds_images = any(folder.is_dir() and any(folder.iterdir()) for folder in (out / 'input', out / 'target'))
+    if holds_images and not record.exists():
         raise PairError(f'{out} holds images, but no {RECORD} that says what made them. Choose another folder.')
     for folder in (out / 'input', out / 'target'):
         folder.mkdir(parents=True, exist_ok=True)
@@ -152,15 +153,26 @@ def _open_record(out, made_with):
     write_whole(record, json.dumps(made_with, indent=2) + '\n')
 
 
-def _refuse_other_settings(record, made_with):
+def refuse_other_settings(record: Path, made_with: dict):
+    """Compares the file that says what made a folder, where there is one, with what is asked for now.
+
+    Args:
+        record (Path): A file of JSON in the folder.
+        made_with (dict): What is asked for, JSON-able.
+
+    Raises:
+        PairError: The folder was made otherwise, or the file is damaged.
+    """
+    if not record.exists():
+        return
     try:
         before = dict(json.loads(record.read_text()))
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise PairError(f'{record} is damaged ({error}). Remove {record.parent} and run again.') from error
     keys = [key for key in {**before, **made_with} if before.get(key) != made_with.get(key)]
     if keys:
         raise PairError(
-            f'{record.parent} was made with other settings:\n  '
+            f'{record.parent} was made with other settings ({record.name}):\n  '
             + '\n  '.join(f'{key}: {before.get(key)} then, {made_with.get(key)} now' for key in keys)
             + '\nChoose another folder, or repeat the old settings to go on with this one.'
         )

@@ -72,7 +72,7 @@ class Processes:
         with self._lock:
             if self._stopped:
                 raise RuntimeError('stopped')
-            process = self._context.Process(target=_run_tool, args=(command, str(log), environment, str(self.root)))
+            process = self._context.Process(target=run_tool, args=(command, str(log), environment, str(self.root)))
             process.start()
             self._running.add(process)
         return process
@@ -88,7 +88,7 @@ class Processes:
                 process.kill()
 
 
-def _run_tool(command, log, environment, root):
+def run_tool(command, log, environment, root):
     """What a process does: the tool as its main program, with a session and an output of its own."""
     os.setsid()
     with open(log, 'a') as file:

@@ -4,9 +4,9 @@ import json
 import shutil
 from typing import Dict
 
-import torch
 from PIL import Image
 
+from mmsampriors.checkpoints import read_checkpoint
 from mmsampriors.engine.compare_on_pairs import compare_on_pairs, mean_metrics
 from mmsampriors.files import write_whole
 from mmsampriors.reports import draw_curves, read_scalars
@@ -35,7 +35,7 @@ def write_results(plan: Plan) -> Dict[str, Dict[str, float]]:
     Returns:
         dict[str, dict[str, float]]: Mean PSNR in dB and SSIM, on the Y channel, by the keys of :data:`TABLE`.
     """
-    states = {name: torch.load(plan.last_checkpoint(name), weights_only=True)['state_dict'] for name in TRAININGS}
+    states = {name: read_checkpoint(plan.last_checkpoint(name))['state_dict'] for name in TRAININGS}
     comparisons = compare_on_pairs(config_of(plan, 'spd').model, states, 'spd', plan.folder('data', 'test'))
     _draw_results(comparisons, plan.folder('panel.png'))
     _draw_validations(plan, plan.folder('curves.png'))

@@ -4,9 +4,13 @@ import os.path as osp
 import re
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 import skimage.data
+from damage import damaged
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mmengine.config import Config
 from PIL import Image, ImageOps
 
@@ -255,3 +259,36 @@ def test_a_run_of_its_own_inside_a_slurm_job_checks(cfg, tmp_path, monkeypatch):
     shutil.rmtree(tmp_path / 'input')
     with pytest.raises(FileNotFoundError, match='no such folder'):
         check_data(cfg)
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+def test_floating_point_is_told_as_such(tmp_path, channels):
+    pixels = np.random.default_rng(0).random((32, 40, channels), np.float32)
+    assert cv2.imwrite(str(tmp_path / 'x.tif'), pixels)
+    with pytest.raises(ValueError, match=r'x\.tif has floating point values .*: save it with 8 or 16 bit integers'):
+        image_size(str(tmp_path / 'x.tif'))
+
+
+def test_what_opencv_alone_knows_is_an_image(tmp_path):
+    assert cv2.imwrite(str(tmp_path / 'x.tif'), np.full((32, 40, 3), 40000, np.uint16))
+    assert image_size(str(tmp_path / 'x.tif')) == (40, 32)
+
+
+@pytest.fixture(scope='module')
+def png(tmp_path_factory):
+    path = tmp_path_factory.mktemp('damaged') / 'x.png'
+    photograph(path, 12, 9)
+    return path, path.read_bytes(), cv2.imread(str(path))
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.data())
+def test_a_damaged_png_has_its_pixels_or_is_refused(png, data):
+    path, content, pixels = png
+    path.write_bytes(data.draw(st.one_of(damaged(content), st.binary(max_size=100))))
+    try:
+        size = image_size(str(path))
+    except ValueError as error:
+        assert str(path) in str(error)
+    else:
+        assert size == (12, 9) and np.array_equal(cv2.imread(str(path)), pixels)

@@ -83,6 +83,13 @@ def test_other_changes_are_told(cfg, said, key, value, change):
     assert len(said) == 1 and change in said[0]
 
 
+@pytest.mark.parametrize('note', [b'', b'iter_', b'iter_7.pth', b'\xffiter_5.pth'])
+def test_a_damaged_note_of_the_last_checkpoint_is_named(cfg, tmp_path, note):
+    (tmp_path / 'run' / 'last_checkpoint').write_bytes(note)
+    with pytest.raises(FileNotFoundError, match='run/last_checkpoint must hold the path of the checkpoint'):
+        check_resume(cfg)
+
+
 def test_nothing_to_resume_is_an_error(cfg, tmp_path):
     cfg.work_dir = str(tmp_path / 'other')
     with pytest.raises(FileNotFoundError, match='nothing to resume: no checkpoint in .*other.*leave --resume out'):

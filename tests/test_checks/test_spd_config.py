@@ -30,6 +30,8 @@ def test_the_base_config_is_accepted_and_names_every_key(spd):
         (dict(distill=dict(loss_weight=0), sgr=dict(loss_weight=0.0)), 'both 0'),
         (dict(distill=dict(loss_weight=0), sgr=None), 'both 0'),
         (dict(distill=dict(loss_weight=-1)), 'distill.loss_weight must be at least 0, found -1'),
+        (dict(distill=dict(loss_weight='much')), "distill.loss_weight must be a number, found 'much'"),
+        (dict(sgr=dict(loss_weight=float('nan'))), 'sgr.loss_weight must be a number, found nan'),
         (dict(sgr=dict(loss_weight=-0.1)), 'sgr.loss_weight must be at least 0, found -0.1'),
         (dict(analyzer=None), 'model.spd.sgr needs an analyzer'),
     ],

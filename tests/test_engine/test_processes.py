@@ -64,6 +64,17 @@ class NotedMasks(FelzenszwalbMasks):
         return super().segment(images, paths)
 
 
+class KillInValidationHook(Hook):
+    """kill -9 in the middle of the validation after an iteration, whose checkpoint is there already."""
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def before_val_epoch(self, runner):
+        if runner.iter == self.iteration:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 @HOOKS.register_module(force=True)
 class ReducerHook(Hook):
     """Notes whose parameters train in each iteration, and makes sure that the reducer holds these and no others."""
@@ -227,6 +238,33 @@ def test_a_run_that_is_killed_twice_ends_with_the_same_bits(make_cfg, processes)
     ]
     assert len(logs[0]) >= 8
     assert_same(*logs)
+
+
+def test_runs_killed_while_they_validate_lose_no_best_checkpoint(make_cfg, processes):
+    """Killed in the first of two validations and in the last, after which mmengine trains no more."""
+    best = dict(type='CheckpointHook', interval=2, by_epoch=False, save_best='PSNR', rule='greater')
+    exports = dict(type='mmsampriors.ExportStudentHook')
+
+    def cfg_of(name, *hooks, **others):
+        schedule = dict(type='TwoStageSchedule', refiner=0.25, warmup=0.25)
+        cfg = make_cfg(name, schedule, max_iters=8, hooks=[exports, *hooks], validate=True, **others)
+        cfg['train_cfg']['val_interval'] = 4
+        cfg['default_hooks']['checkpoint'] = best
+        return cfg
+
+    whole = cfg_of('whole')
+    assert join(processes, ([whole],)) == [0]
+    for number, kill in enumerate((4, 8, None)):
+        hooks = [dict(type='KillInValidationHook', iteration=kill)] if kill else []
+        killed = cfg_of('killed', *hooks, resume=number > 0)
+        assert join(processes, ([killed],)) == [-signal.SIGKILL if kill else 0]
+    ours, theirs = (
+        {path.name: path for path in Path(cfg['work_dir']).iterdir() if 'best' in path.name} for cfg in (whole, killed)
+    )
+    assert ours.keys() == theirs.keys() and len([name for name in ours if name.endswith('.pth')]) == 2
+    for name in ours:
+        if name.endswith('.pth'):
+            assert_same(*(torch.load(one[name], weights_only=True)['state_dict'] for one in (ours, theirs)))
 
 
 def test_two_processes_do_what_one_does_with_twice_the_batch(make_cfg, processes, tmp_path):

@@ -93,3 +93,27 @@ def test_errors_name_the_way_out_without_a_traceback(photographs, tmp_path):
         assert done.returncode == code and words in done.stderr, done.stderr
         assert 'Traceback' not in done.stderr
     assert len(contents(tmp_path / 'out')) == 6
+
+
+def test_a_place_that_cannot_be_written_is_one_message(photographs, tmp_path):
+    (tmp_path / 'file').write_text('')
+    done = run('rain', photographs, tmp_path / 'file' / 'out')
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    assert done.stderr.startswith('error: ') and str(tmp_path / 'file' / 'out') in done.stderr
+
+
+def test_a_disk_that_fills_up_is_one_message_and_the_rest_is_done_later(photographs, tmp_path):
+    """A full disk is no fault of the photograph whose pair did not fit."""
+    assert run('rain', photographs, tmp_path / 'out').returncode == 0
+    whole = contents(tmp_path / 'out')
+    # A folder in the place of a file: replacing it fails, for root too.
+    (tmp_path / 'out' / 'input' / '001.png').unlink()
+    (tmp_path / 'out' / 'target' / '001.png').unlink()
+    (tmp_path / 'out' / 'target').rename(tmp_path / 'out' / 'elsewhere')
+    (tmp_path / 'out' / 'target').write_text('')
+    done = run('rain', photographs, tmp_path / 'out')
+    assert done.returncode == 1 and 'Traceback' not in done.stderr and 'could not be used' not in done.stderr
+    (tmp_path / 'out' / 'target').unlink()
+    (tmp_path / 'out' / 'elsewhere').rename(tmp_path / 'out' / 'target')
+    assert run('rain', photographs, tmp_path / 'out').returncode == 0
+    assert contents(tmp_path / 'out') == whole

@@ -14,7 +14,7 @@ def prepare(images, out, **settings):
     """Cuts the images and says how many there were; ends the process with a message where that does not work."""
     try:
         count = cut_crops(images, out, workers=os.cpu_count(), **settings)
-    except PairError as error:
+    except (PairError, OSError) as error:
         sys.exit(f'error: {error}')
     except KeyboardInterrupt:
         sys.exit('interrupted: the same command goes on from here')

@@ -30,7 +30,7 @@ def main():
             try:
                 out = Path(args.out) / name
                 make_pairs(args.source, out, degrade, settings, seed=args.seed, workers=os.cpu_count())
-            except PairError as error:
+            except (PairError, OSError) as error:
                 sys.exit(f'error: {error}')
             except KeyboardInterrupt:
                 sys.exit('interrupted: the same command goes on from here')

@@ -28,7 +28,7 @@ def main(degrade, settings_type):
         parser.error(str(error))
     try:
         count = make_pairs(source, out, degrade, settings, seed=seed, workers=workers)
-    except PairError as error:
+    except (PairError, OSError) as error:
         sys.exit(f'error: {error}')
     except KeyboardInterrupt:
         sys.exit('interrupted: the same command goes on from here')

@@ -19,7 +19,8 @@ class ExactResumeHook(Hook):
     Nothing random depends on the past, so there is no random state to keep. The order of the samples is the sampler's,
     a function of its seed. What transforms draw is a function of (seed, position of the sample in that order). What
     the model draws, such as dropout, is a function of (seed, rank, iteration). The seed goes into each checkpoint. A
-    resumed run counts what came before its first iteration, and loads none of it.
+    resumed run counts what came before its first iteration, and loads none of it. A validation that was due when the
+    run was killed is made up for: what is best, and what is exported, hangs on it.
 
     Guaranteed, for iteration-based training with mmengine's samplers or ProgressiveBatchSampler: a run that goes on
     from a checkpoint has, on the same machine's CPU, the parameters of the run that was not interrupted, bit by bit, at
@@ -37,6 +38,10 @@ class ExactResumeHook(Hook):
 
     def __init__(self):
         self.seed = self.extra = None
+
+    def before_run(self, runner):
+        if not any(isinstance(hook, MissedValidationHook) for hook in runner.hooks):
+            runner.register_hook(MissedValidationHook())
 
     def before_train(self, runner):
         """Lets the loop draw from a loader that starts where the run does."""
@@ -79,6 +84,30 @@ class ExactResumeHook(Hook):
     def after_load_checkpoint(self, runner, checkpoint):
         if is_resumed(runner):
             self.seed = checkpoint.get('sampler_seed')
+
+
+class MissedValidationHook(Hook):
+    """Validates before a resumed run goes on, where its checkpoint was written just before a validation.
+
+    mmengine's loop validates after an iteration, never before one. A run that was killed between a checkpoint and the
+    end of the validation of the same iteration would lose it, and with it the best checkpoint. Where the validation had
+    been through, it gives the same once more.
+    """
+
+    # After all others, which make the run ready.
+    priority = 'LOWEST'
+
+    def before_train(self, runner):
+        if not is_resumed(runner) or not runner.iter or runner.val_loop is None:
+            return
+        loop = runner.train_loop
+        # Training by epochs has no such thing to offer: its intervals are epochs.
+        by_iterations = hasattr(loop, 'dataloader_iterator')
+        if not by_iterations or runner.iter < loop.val_begin:
+            return
+        if runner.iter % loop.val_interval == 0 or runner.iter == runner.max_iters:
+            runner.logger.info(f'Validating after iteration {runner.iter}, which the checkpoint was written before')
+            runner.val_loop.run()
 
 
 def _caution_about_windows(runner):

@@ -1,7 +1,5 @@
 """Building a SAM: those whose checkpoints people have, and any that a user registers."""
 
-import os
-import pickle
 import re
 from functools import partial
 from pathlib import Path
@@ -13,6 +11,7 @@ from filelock import FileLock
 from segment_anything import sam_model_registry
 from torch import nn
 
+from mmsampriors.checkpoints import read_checkpoint
 from mmsampriors.files import sha256_of, written_whole
 
 from .relatives import hq_sam, mobile_sam
@@ -120,18 +119,11 @@ def load_weights(sam: nn.Module, checkpoint: str, name: str) -> nn.Module:
             'or leave checkpoint out to download it'
         )
     try:
-        state = torch.load(checkpoint, map_location='cpu', weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        size = os.path.getsize(checkpoint)
-        raise ValueError(
-            f'SAM checkpoint {checkpoint} ({size} bytes) cannot be read, it may be cut off or not a '
-            f'PyTorch file of plain tensors: copy or download it again ({error})'
-        ) from error
+        state = read_checkpoint(checkpoint)
+    except ValueError as error:
+        raise ValueError(f'SAM checkpoint {checkpoint} cannot be read: {error}') from error
     expected = sam.state_dict()
-    if isinstance(state, dict) and isinstance(state.get('model'), dict):
-        state = state['model']
-    if not isinstance(state, dict):
-        raise ValueError(f'SAM checkpoint {checkpoint} must hold a state dict, found {type(state).__name__}')
+    state = state['model'] if isinstance(state.get('model'), dict) else state
     shapes = {key: tuple(getattr(value, 'shape', ())) for key, value in state.items()}
     wrong = [key for key, value in expected.items() if shapes.get(key) != tuple(value.shape)]
     wrong += [key for key in shapes if key not in expected]

@@ -3,9 +3,10 @@
 import os.path as osp
 from typing import Callable, Dict
 
-import torch
 from mmengine.logging import print_log
 from torch import Tensor
+
+from mmsampriors.checkpoints import read_checkpoint
 
 RANDOM = 'random'
 
@@ -24,12 +25,10 @@ def load_weights_file(path: str, key: str) -> Dict[str, Tensor]:
     if not osp.isfile(path):
         raise FileNotFoundError(f'{key} names {path}, and there is no such file')
     try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:
-        raise ValueError(
-            f'{key} names {path}, which cannot be read as weights ({error}): it may be cut off; get it again'
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        state = read_checkpoint(path)
+    except ValueError as error:
+        raise ValueError(f'{key} names {path}, which cannot be read as weights: {error}') from error
+    if not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f'{key} names {path}, which is not a state dict of tensors')
     return state
 

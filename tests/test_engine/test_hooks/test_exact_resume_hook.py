@@ -7,6 +7,7 @@ from mmengine.hooks import CheckpointHook
 from torch.utils.data import DataLoader
 
 from mmsampriors.engine import ExactResumeHook
+from mmsampriors.engine.hooks.exact_resume_hook import MissedValidationHook
 
 
 def runner_of(loop, hooks=(), window=2, iteration=0):
@@ -47,3 +48,29 @@ def test_training_by_epochs_is_told_what_it_misses():
     runner = runner_of(SimpleNamespace(dataloader=loader_of(range(6))))
     ExactResumeHook().before_train(runner)
     assert 'IterBasedTrainLoop' in runner.warnings[0]
+
+
+@pytest.mark.parametrize(
+    'iteration, resumed, due',
+    [(4, True, True), (4, False, False), (0, True, False), (5, True, False), (7, True, True), (2, True, False)],
+)
+def test_a_validation_that_was_due_is_made_up_for(iteration, resumed, due):
+    validated = []
+    runner = SimpleNamespace(
+        _resume=resumed,
+        iter=iteration,
+        max_iters=7,
+        logger=SimpleNamespace(info=lambda text: None),
+        val_loop=SimpleNamespace(run=lambda: validated.append(iteration)),
+        train_loop=SimpleNamespace(val_interval=2, val_begin=3, dataloader_iterator=None),
+    )
+    MissedValidationHook().before_train(runner)
+    assert bool(validated) == due
+
+
+def test_training_by_epochs_and_runs_without_validation_have_none_to_make_up_for():
+    loop = SimpleNamespace(val_interval=2, val_begin=1)
+    runner = SimpleNamespace(_resume=True, iter=4, max_iters=4, val_loop=object(), train_loop=loop)
+    MissedValidationHook().before_train(runner)
+    runner.train_loop.dataloader_iterator, runner.val_loop = None, None
+    MissedValidationHook().before_train(runner)

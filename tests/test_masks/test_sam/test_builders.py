@@ -71,13 +71,13 @@ def test_cut_off_file(small, tmp_path, share):
     torch.save(small_sam().state_dict(), tmp_path / 'whole.pth')
     content = (tmp_path / 'whole.pth').read_bytes()
     (tmp_path / 'cut.pth').write_bytes(content[: int(share * len(content))])
-    with pytest.raises(ValueError, match=r'cut.pth \(\d+ bytes\) cannot be read, it may be cut off'):
+    with pytest.raises(ValueError, match=r'cut.pth (\(\d+ bytes\) is damaged or cut off|is empty)'):
         build_sam('small', str(tmp_path / 'cut.pth'))
 
 
 def test_code_in_a_checkpoint_is_not_run(small, tmp_path):
     torch.save(small_sam(), tmp_path / 'module.pth')
-    with pytest.raises(ValueError, match='not a PyTorch file of plain tensors'):
+    with pytest.raises(ValueError, match='loading that could run code, so it is refused'):
         build_sam('small', str(tmp_path / 'module.pth'))
 
 
@@ -97,7 +97,7 @@ def test_other_architecture(small, tmp_path, change, first):
 
 def test_no_state_dict(small, tmp_path):
     torch.save(torch.zeros(3), tmp_path / 'tensor.pth')
-    with pytest.raises(ValueError, match='must hold a state dict, found Tensor'):
+    with pytest.raises(ValueError, match='holds a Tensor; expected a dict'):
         build_sam('small', str(tmp_path / 'tensor.pth'))
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from damage import damaged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -63,3 +64,16 @@ def test_any_changed_byte_and_any_truncation_is_recognised(entry, data):
     for bad in (bytes(changed), entry[:at], entry + b'\0'):
         with pytest.raises(CorruptEntry):
             Entry(bad)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.data())
+def test_other_bytes_are_never_other_masks(entry, data):
+    found = data.draw(
+        st.one_of(damaged(entry), st.binary(max_size=200), st.binary(max_size=200).map(entry[:4].__add__))
+    )
+    try:
+        masks = RunMasks(Entry(found))
+    except CorruptEntry:
+        return
+    assert found == entry and len(masks) == 5
