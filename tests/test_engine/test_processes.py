@@ -64,6 +64,7 @@ class NotedMasks(FelzenszwalbMasks):
         return super().segment(images, paths)
 
 
+@HOOKS.register_module(force=True)
 class KillInValidationHook(Hook):
     """kill -9 in the middle of the validation after an iteration, whose checkpoint is there already."""
 
