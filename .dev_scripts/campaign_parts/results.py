@@ -11,6 +11,8 @@ import mmsampriors.compat  # noqa: F401  (lets torch read mmengine's checkpoints
 import mmengine.runner.checkpoint  # noqa: F401
 import torch
 
+from mmsampriors.masks.store.codec import Entry
+
 #: Parts of a checkpoint that hold the state of the training. The others are times, paths and logs.
 STATE = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'sampler_seed')
 #: Files that another run or a person goes on with. The others tell what was done and when: logs, pictures, and configs
@@ -33,7 +35,9 @@ def results_of(folder: Path) -> Dict[str, str]:
     found = {}
     for path in sorted(folder.rglob('*')):
         if path.is_file() and any(map(path.match, (*KEPT, *KEPT_RECORDS))):
-            found[str(path.relative_to(folder))] = _digest(path, folder)
+            # Caches of validation are named by the place of their photographs.
+            name = str(path.relative_to(folder)).replace(str(folder).strip('/').replace('/', '_'), 'OUT')
+            found[name] = _digest(path, folder)
     return found
 
 
@@ -42,11 +46,19 @@ def _digest(path, folder) -> str:
         content = torch.load(path, map_location='cpu', weights_only=True)
         return _hash({key: content[key] for key in STATE if key in content})
     text = path.read_bytes()
+    if path.suffix == '.masks':
+        entry = Entry(text)
+        # Where the photograph was, and when it was written, is another thing in another folder.
+        return _hash([entry.size, entry.digest, entry.provenance['sha256'], [*map(_bytes, entry.unpacked()[1:])]])
     if path.name == 'last_checkpoint':
         return Path(text.decode()).name
     if path.name == 'test_results.json':
         return _hash(json.loads(text)['results'])
     return hashlib.sha256(text.replace(str(folder).encode(), b'OUT')).hexdigest()
+
+
+def _bytes(array) -> bytes:
+    return array.tobytes()
 
 
 def _hash(node) -> str:

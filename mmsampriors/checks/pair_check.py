@@ -308,7 +308,7 @@ def image_size(path: str) -> Tuple[int, int]:
         with Image.open(path) as image:
             size, mode = image.size, image.mode
             if image.format == 'PNG':
-                image.verify()  # compares the checksums, which decoders pass over, but for that of the end
+                image.verify()  # compares all checksums but that of the end, without decoding
                 if not _ends_well(path, image.format) and cv2.imread(path) is None:
                     raise OSError('its end is damaged')
             elif not _ends_well(path, image.format):

@@ -54,6 +54,14 @@ def test_pairs_are_cut_at_the_same_places_and_a_second_run_keeps_them(pair, tmp_
         cut_crops(dict(a=files), tmp_path / 'out', size=41, overlap=10)
 
 
+@pytest.mark.parametrize('content', ['', '{"size": 40', '[1]', '"text"'])
+def test_a_damaged_record_is_named(pair, tmp_path, content):
+    cut_crops(dict(a=pair[1]), tmp_path / 'out', size=40, overlap=10)
+    (tmp_path / 'out' / 'crops.json').write_text(content)
+    with pytest.raises(PairError, match=r'crops\.json is damaged'):
+        cut_crops(dict(a=pair[1]), tmp_path / 'out', size=40, overlap=10)
+
+
 @pytest.mark.parametrize('settings', [dict(size=0), dict(size=51), dict(size=40, whole_up_to=50)])
 def test_small_images_stay_whole(pair, tmp_path, settings):
     image, files = pair
