@@ -1,11 +1,17 @@
 """Writes docs/errors.md: the text of each error that this package raises, and where in the code it is raised."""
 
+import argparse
 import ast
 import re
+import sys
 from pathlib import Path
 from typing import Iterator, List, Tuple
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from mmsampriors.files import write_whole
+
 PAGE = ROOT / 'docs' / 'errors.md'
 KINDS = (
     *('ValueError', 'FileNotFoundError', 'RuntimeError', 'KeyError', 'TypeError', 'OSError', 'ModuleNotFoundError'),
@@ -72,4 +78,5 @@ def _cell(text) -> str:
 
 
 if __name__ == '__main__':
-    PAGE.write_text(page())
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    write_whole(PAGE, page())

@@ -17,7 +17,7 @@ RESOLVE = """
 import mmsampriors
 from mmengine.config import Config
 config = Config.fromfile('child.py', import_custom_modules=False)
-assert config.spd.masks.type and 'SPDScheduleHook' in [hook.type for hook in config.spd_hooks]
+assert config.spd.masks.type and 'mmsampriors.SPDScheduleHook' in [hook.type for hook in config.spd_hooks]
 print(mmsampriors.__file__)
 """
 
