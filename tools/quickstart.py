@@ -13,6 +13,8 @@ import sys
 ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
+from mmsampriors.command_line import add_debug, run_tool
+
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -20,11 +22,11 @@ def parse_args():
     parser.add_argument('--first', type=int, default=400, help='updates of the plain training that both start from')
     parser.add_argument('--refiner', type=int, default=300, help='updates of the refiner over that student')
     parser.add_argument('--then', type=int, default=300, help="the student's further updates, plainly and with SPD")
+    add_debug(parser)
     return parser.parse_args()
 
 
-def main():
-    args = parse_args()
+def main(args):
     print('Trains a small network to clear rain, plainly and with SPD: minutes on two cores.', flush=True)
     # Imports PyTorch and mmagic, which takes seconds: first the line above.
     from mmsampriors.quickstart import Plan, run
@@ -34,4 +36,4 @@ def main():
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main, parse_args(), heavy=False)
