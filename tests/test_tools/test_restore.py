@@ -191,7 +191,7 @@ def test_refined_photographs_of_a_training_checkpoint(pairs, tmp_path, runner_cf
 
     from mmsampriors.registry import MODELS
 
-    cfg = Config(runner_cfg(tmp_path / 'work'))
+    cfg = Config(runner_cfg(work_dir=tmp_path / 'work'))
     model = MODELS.build(cfg.model)
     for parameter in model.refiner.parameters():
         parameter.data += 0.02 * torch.randn_like(parameter)
