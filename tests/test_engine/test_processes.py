@@ -342,6 +342,7 @@ def test_two_processes_do_what_one_does_with_twice_the_batch(make_cfg, processes
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_eight_processes_one_of_which_is_killed_do_what_one_does(make_cfg, processes, tmp_path):
     """What a lost process costs: the iterations since the last checkpoint, and no masks."""
     settings = dict(

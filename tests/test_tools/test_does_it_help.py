@@ -40,6 +40,7 @@ default_hooks = dict(logger=dict(interval=1), checkpoint=dict(save_best=None))
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_it_says_whether_it_helps_and_goes_on_where_it_was(config, pairs, tmp_path):
     command = [config, '--seeds', 1, '--iters', 8, '--work-dir', tmp_path / 'out', '--unlabeled', pairs / 'input']
     options = ['--cfg-options', f'model.spd.masks.cache_dir={tmp_path / "masks"}', 'model.spd.sgr=None']

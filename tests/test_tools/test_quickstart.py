@@ -17,7 +17,7 @@ from mmsampriors.quickstart.trainings import PlainTraining
 
 ROOT = Path(__file__).resolve().parents[2]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def start(out):
