@@ -47,7 +47,7 @@ def train(plan: Plan, name: str, report):
     Args:
         plan (Plan): Of the quickstart.
         name (str): ``first``, ``plain`` or ``spd``.
-        report (callable): Gets the cost of what was done after each update; see :mod:`.progress`.
+        report (callable): Gets the cost of what was done after each update; see :mod:`mmsampriors.quickstart.progress`.
     """
     torch.set_num_threads(1)  # small tensors: a second thread gains little on a free core, and costs on a busy one
     keep_freed_memory()
