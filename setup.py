@@ -44,7 +44,11 @@ setup(
     description='SAM-prior distillation for mmagic restoration networks',
     license='Apache-2.0',
     packages=find_packages(include=['mmsampriors', 'mmsampriors.*']),
-    package_data={'mmsampriors': list_mim_files(), 'mmsampriors.masks.sam': ['*.safetensors']},
+    package_data={
+        'mmsampriors': list_mim_files(),
+        'mmsampriors.masks.sam': ['*.safetensors'],
+        'mmsampriors.restoring.students': ['*.safetensors', '*.md'],
+    },
     python_requires='>=3.10,<3.13',
     install_requires=read_requirements('runtime'),
     extras_require={

@@ -1,10 +1,11 @@
-"""Reading files of ``torch.save``, with every byte checked and no code run."""
+"""Reading checkpoints and weights, with every byte checked and no code run."""
 
 import os
 import pickle
 import re
 import zipfile
 from os import path as osp
+from typing import Dict
 
 import torch
 from packaging.version import Version
@@ -49,6 +50,48 @@ def read_checkpoint(path, map_location='cpu') -> dict:
             "has it under 'state_dict'"
         )
     return checkpoint
+
+
+def read_weights(path) -> Dict[str, torch.Tensor]:
+    """Reads the state dict of a file.
+
+    Args:
+        path (str | Path): ``*.safetensors``, or what ``torch.save`` wrote, which may hold the state dict under
+            ``state_dict``; for the latter also a URL.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: As for :func:`read_checkpoint`, or it holds other values than tensors.
+    """
+    name = os.fspath(path)
+    if '://' in name:
+        from mmengine.runner import CheckpointLoader
+
+        loaded = CheckpointLoader.load_checkpoint(name, map_location='cpu')
+    else:
+        loaded = _read_safetensors(name) if name.endswith('.safetensors') else read_checkpoint(name)
+    weights = loaded.get('state_dict', loaded)
+    values = list(weights.values()) if isinstance(weights, dict) else []
+    if not values or not all(isinstance(value, torch.Tensor) for value in values):
+        raise ValueError(
+            f'the checkpoint {name} holds no state dict: expected a dict of tensors, or one that has it under '
+            "'state_dict'"
+        )
+    return weights
+
+
+def _read_safetensors(path):
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not osp.isfile(path):
+        raise FileNotFoundError(f'there are no weights {path} (looked in {os.getcwd()})')
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(
+            f'the weights {path} ({osp.getsize(path)} bytes) are damaged or cut off: copy the file again ({error})'
+        ) from None
 
 
 def _load(path, map_location):

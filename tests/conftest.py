@@ -15,6 +15,8 @@ import skimage.data
 import torch
 from mmengine.registry import init_default_scope
 
+from mmsampriors.registry import MODELS
+
 torch.set_num_threads(1)
 cv2.setNumThreads(1)
 
@@ -43,6 +45,29 @@ def pairs(tmp_path_factory):
             (root / folder).mkdir(exist_ok=True)
             assert cv2.imwrite(str(root / folder / f'{name}.png'), image[..., ::-1])
     return root
+
+
+@pytest.fixture
+def stock_model():
+    """The config of mmagic's model around a small NAFNet that is not at home in [0, 1]."""
+    return dict(
+        type='BaseEditModel',
+        generator={**NAFNET, 'enc_blk_nums': [1, 1], 'dec_blk_nums': [1, 1]},
+        pixel_loss=dict(type='L1Loss'),
+        data_preprocessor=dict(type='DataPreprocessor', mean=[10.0, 20.0, 30.0], std=[255.0, 200.0, 100.0]),
+    )
+
+
+@pytest.fixture
+def stock_checkpoint(stock_model, tmp_path):
+    """That model with weights that do something, and the path of its checkpoint, in which a refiner is too."""
+    import mmagic.models  # noqa: F401  (registers it)
+
+    model = MODELS.build(stock_model)
+    for parameter in model.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    torch.save(dict(state_dict={**model.state_dict(), 'refiner.x': torch.zeros(1)}), tmp_path / 'model.pth')
+    return model.eval(), str(tmp_path / 'model.pth')
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def main(args):
     from mmsampriors.checks.pair_check import check_data
     from mmsampriors.datasets.stored_masks import carry_masks, export_masks, fill_masks, stored_source_of
     from mmsampriors.engine.launch import override, read_config
-    from mmsampriors.engine.restorer import restorer_of
+    from mmsampriors.engine.mask_restorer import restorer_of
     from mmsampriors.registry import DATASETS, is_a
 
     cfg = read_config(args.config)

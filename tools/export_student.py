@@ -54,14 +54,14 @@ def export_onnx(args, cfg):
 def main(args):
     from mmengine.registry import init_default_scope
 
+    from mmsampriors.checkpoints import read_weights
     from mmsampriors.engine.export import stock_model, write_student
     from mmsampriors.engine.launch import read_config
     from mmsampriors.engine.pretrained import refuse_misfit, weights_of
-    from mmsampriors.models.checkpoints import load_state_dict
     from mmsampriors.registry import MODELS, build_part
 
     cfg = read_config(args.config)
-    state_dict = load_state_dict(args.checkpoint)
+    state_dict = read_weights(args.checkpoint)
     if not args.allow_partial:
         init_default_scope(cfg.get('default_scope', 'mmagic'))
         student = build_part(MODELS, stock_model(cfg.model))

@@ -1,8 +1,9 @@
 """Restores photographs with a trained student: ``restore.py PHOTOGRAPHS ... --out FOLDER --student student.pth``.
 
-PHOTOGRAPHS are files, folders (searched to any depth; their structure is kept) and globs. Files that cannot be read are
-named and passed by, and the exit code is 1 then. What is done is not done again on the next call. An ONNX student needs
-neither torch nor mmagic and starts at once.
+``--student rain`` takes a small student that travels with the package. PHOTOGRAPHS are files, folders (searched to any
+depth; their structure is kept) and globs. Files that cannot be read are named and passed by, and the exit code is 1
+then. What is done is not done again on the next call. An ONNX student needs neither torch nor mmagic and starts at
+once.
 """
 
 import argparse
@@ -26,7 +27,8 @@ def parse_args():
     parser.add_argument('--out', required=True, help='folder of the results')
     parser.add_argument(
         '--student',
-        help='student.pth or student.safetensors with student.py beside it, which is read and not run, or student.onnx',
+        help='blur, noise or rain (they travel with the package), student.pth or student.safetensors with student.py '
+        'beside it, which is read and not run, or student.onnx',
     )
     parser.add_argument('--config', help='instead of --student: a config of mmagic or ours, which is run')
     parser.add_argument('--checkpoint', help='the weights for --config, of training or exported')

@@ -9,7 +9,7 @@ from typing import Iterator, NamedTuple, Optional, Set
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmsampriors.internals import base_files
+from mmsampriors.upstream_internals import base_files
 
 #: Top-level keys that are read from a config when it is used. Others are names that config files themselves use.
 USED_KEYS = {

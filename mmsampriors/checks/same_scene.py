@@ -2,7 +2,7 @@
 
 Both are brought to 32 by 32 gray values, which takes noise and rain out and leaves the light and dark of the scene, and
 are correlated. PSNR cannot tell: noise of sigma 200 leaves 7 dB, and a photograph that is turned over is at 10.
-``.dev_scripts/benchmarks/pair_check.py`` measures what degradations leave and what wrong pairs have.
+``.dev_scripts/benchmarks/same_scene.py`` measures what degradations leave and what wrong pairs have.
 """
 
 from typing import Optional

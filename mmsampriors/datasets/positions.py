@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from mmsampriors.internals import restart_order
+from mmsampriors.upstream_internals import restart_order
 
 from .samplers.progressive import SampleIndex
 

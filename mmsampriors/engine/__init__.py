@@ -2,33 +2,7 @@
 
 from mmsampriors.engine.optim.cpu_autocast import CPUAmpOptimWrapper
 
-from .hooks import (
-    CheckpointActivationsHook,
-    CompileHook,
-    ExactResumeHook,
-    ExportStudentHook,
-    FiniteLossHook,
-    MaskCacheHook,
-    MaskCoverageHook,
-    RefinedPSNRHook,
-    RefinerGainHook,
-    SPDScheduleHook,
-    SPDVisualizationHook,
-    TimeLeftHook,
-)
+from . import hooks
+from .hooks import *  # noqa: F403
 
-__all__ = [
-    'CPUAmpOptimWrapper',
-    'CheckpointActivationsHook',
-    'CompileHook',
-    'ExactResumeHook',
-    'ExportStudentHook',
-    'FiniteLossHook',
-    'MaskCacheHook',
-    'MaskCoverageHook',
-    'RefinedPSNRHook',
-    'RefinerGainHook',
-    'SPDScheduleHook',
-    'SPDVisualizationHook',
-    'TimeLeftHook',
-]
+__all__ = ['CPUAmpOptimWrapper', *hooks.__all__]

@@ -6,7 +6,7 @@ At the root is what travels: the masks of an image, as tensors and as runs. ``sa
 from .drawing import RunBatch, send_runs
 from .image_masks import ImageMasks, boxes_of
 from .iou import pairwise_iou
-from .run_masks import RunMasks
+from .run_length_masks import RunMasks
 from .sam import (
     META_AUTOMATIC,
     SAM_AUTOMATIC,

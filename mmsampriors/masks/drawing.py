@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class RunBatch(NamedTuple):
-    """The runs of N images, see :mod:`mmsampriors.masks.runs`.
+    """The runs of N images, see :mod:`mmsampriors.masks.run_lengths`.
 
     Attributes:
         numbers (Tensor): (2 R + 5 N,), int32: the cells of all R runs, their lengths, and for each image where its

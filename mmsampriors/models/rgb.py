@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from mmsampriors.internals import normalization_of
+from mmsampriors.upstream_internals import normalization_of
 
 LUMA = (0.299, 0.587, 0.114)  # of R, G and B: how OpenCV loads a colour file as gray
 

@@ -8,20 +8,22 @@ from mmagic.models import BaseEditModel
 from mmagic.structures import DataSample
 from torch import Tensor, nn
 
+from mmsampriors.checkpoints import read_weights
 from mmsampriors.checks.spd_config import check_spd
 from mmsampriors.masks import ImageMasks
 from mmsampriors.registry import MODELS, TASK_UTILS, build_part
 
+from .device_transfer import send_without_waiting
 from .feature_entry import FeatureEntry
-from .frozen_copy import frozen_copy, load_network, same_architecture
-from .labelled import labelled_count
+from .frozen_copy import frozen_copy, same_architecture
+from .generator_weights import load_generator
+from .ground_truth import labelled_count
 from .mask_sources.base import MaskSource
 from .network_probe import probe_network
 from .on_demand import OnDemand
 from .regions import Regions
 from .rgb import to_rgb
 from .schedules import Phase
-from .sending import send_without_waiting
 
 
 @MODELS.register_module()
@@ -268,7 +270,8 @@ class SPDModel(BaseEditModel):
         """As in BaseEditModel; then the refiner takes the weights of ``spd.refiner_from``."""
         super().init_weights()
         if self.refiner_from:
-            load_network(self.refiner, self.refiner_from, 'the checkpoint model.spd.refiner_from,', 'the refiner')
+            weights = read_weights(self.refiner_from)
+            load_generator(self.refiner, weights, f'model.spd.refiner_from, {self.refiner_from},', 'the refiner')
 
     def start_refiner(self):
         """Gives a refiner of the student's architecture the student's weights: a better start than random [ours].

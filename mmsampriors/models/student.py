@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmsampriors.models.checkpoints import generator_weights
+from mmsampriors.models.generator_weights import load_generator
 from mmsampriors.models.network_probe import probe_network
 from mmsampriors.models.rgb import from_rgb, to_rgb
 from mmsampriors.registry import MODELS, build_part
@@ -92,16 +92,7 @@ def build_student(model: dict, weights: Dict[str, Tensor], channel_order: str, s
         ValueError: The weights do not fit the network.
     """
     generator = build_part(MODELS, model['generator'])
-    own = generator_weights(weights)
-    if not own:
-        raise ValueError(
-            f'{source} holds no student: none of its {len(weights)} entries begins with generator.; the first is '
-            f'{next(iter(weights), "missing")}'
-        )
-    try:
-        generator.load_state_dict(own)
-    except RuntimeError as error:
-        raise ValueError(f'the checkpoint {source} does not fit model.generator: {error}') from None
+    load_generator(generator, weights, f'the checkpoint {source}', 'model.generator')
     preprocessor = build_part(
         MODELS, model.get('data_preprocessor') or dict(type='DataPreprocessor', mean=None, std=None)
     )

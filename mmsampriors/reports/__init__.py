@@ -2,7 +2,7 @@
 
 from .plots import draw_curves, draw_differences, draw_validations, save_figure
 from .results import Results, by_set, load_results, save_results, sets_of, table_of
-from .runs import Cell, Level, Run, compare_runs, gather, read_tested
+from .run_comparison import Cell, Level, Run, compare_runs, gather, read_tested
 from .scalars import Measure, read_scalars, read_validated
 from .statistics import Interval, bootstrap, paired_t
 from .tables import csv_text, markdown_table, show_value, text_table

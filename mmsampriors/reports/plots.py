@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from mmsampriors.files import written_whole
 
-from .runs import Cell, Level
+from .run_comparison import Cell, Level
 from .scalars import Measure
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from mmagic.structures import DataSample
 
-from mmsampriors.models.checkpoints import load_state_dict
+from mmsampriors.checkpoints import read_weights
 from mmsampriors.registry import MODELS
 
 from .photographs import Photograph
@@ -32,7 +32,7 @@ class Refiner:
     def __init__(self, network: TorchNetwork, cfg, checkpoint: str):
         if 'spd' not in cfg.model:
             raise ValueError(f'refining needs the config of an SPDModel; this one has {cfg.model.type}')
-        weights = load_state_dict(checkpoint)
+        weights = read_weights(checkpoint)
         if not any(key.startswith('refiner.') for key in weights):
             raise ValueError(f'refining needs a training checkpoint; {checkpoint} holds no refiner')
         self.network, self.student = network, network.student

@@ -9,6 +9,7 @@ from PIL import Image
 from .memory import is_out_of_memory, tile_for
 from .network import Network
 from .photographs import Photograph, photograph_of, read_photograph
+from .students import packaged_students, weights_of_packaged
 from .tiles import SMALLEST_TILE, halved, run_in_tiles, to_type, to_unit
 
 OVERLAP = 32
@@ -20,7 +21,8 @@ class Restorer:
 
     Args:
         student (str | Path, optional): ``student.pth`` or ``student.safetensors`` with ``student.py`` beside it, which
-            is read and not run, or ``student.onnx``, for which neither torch nor mmagic is imported.
+            is read and not run, or ``student.onnx``, for which neither torch nor mmagic is imported, or the name of a
+            student of the package: 'blur', 'noise' or 'rain'.
         config (str | Path, optional): Instead of ``student``, a config of mmagic or of this package. It is run.
         checkpoint (str | Path, optional): Its weights, of training or exported.
         device (str, optional): Such as 'cuda:1'. Defaults to CUDA where there is one, or else the CPU; for ONNX to the
@@ -181,8 +183,13 @@ def _network(student, config, checkpoint, device, amp) -> Network:
         from .onnx_network import OnnxNetwork
 
         return OnnxNetwork(student, device)
+    if student in packaged_students():
+        student = weights_of_packaged(student)
     if student is not None and Path(student).suffix not in ('.pth', '.safetensors'):
-        raise ValueError(f'a student is a file *.pth, *.safetensors or *.onnx, found {student}')
+        raise ValueError(
+            f'a student is a file *.pth, *.safetensors or *.onnx, or one of the package: '
+            f'{", ".join(packaged_students())}; found {student}'
+        )
     # Here and not above: torch and mmagic take seconds.
     from .torch_network import TorchNetwork, config_of, exported_config
 

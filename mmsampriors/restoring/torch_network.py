@@ -14,13 +14,13 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from mmsampriors.checkpoints import read_weights
 from mmsampriors.files import sha256_of
-from mmsampriors.models.checkpoints import load_state_dict
 from mmsampriors.models.student import build_student
 
-from .live_bytes import bytes_per_pixel
 from .memory import MOST_ON_CPU, free_on_cpu
 from .network import Network
+from .peak_memory import bytes_per_pixel
 from .plain_config import read_plain_config
 
 IMAGE_KEYS = ('img', 'lq')  # of the degraded image in pipelines
@@ -50,7 +50,7 @@ class TorchNetwork(Network):
         self.amp = torch.float16 if self.device.type == 'cuda' else torch.bfloat16
         self.amp = self.amp if amp else None
         order, self.notes = channel_order_of(cfg)
-        weights = load_state_dict(checkpoint)
+        weights = read_weights(checkpoint)
         self.student = build_student(cfg['model'], weights, order, str(checkpoint)).to(self.device)
         kind = type(self.student.generator).__name__
         self.name = f'{Path(checkpoint).name} ({kind})'

@@ -8,7 +8,7 @@ from mmengine.dataset import ConcatDataset
 import mmsampriors.datasets.transforms  # noqa: F401
 from mmsampriors.datasets.samplers import SampleIndex
 from mmsampriors.datasets.unlabeled import UnlabeledPhotographs, WithUnlabeled, photographs_in
-from mmsampriors.models.labelled import labelled_count
+from mmsampriors.models.ground_truth import labelled_count
 from mmsampriors.registry import DATASETS
 
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from networks import NAFNET, RESTORMER, SWINIR
 from torch import nn
 
 import mmsampriors.models  # noqa: F401
@@ -7,31 +8,7 @@ from mmsampriors.masks import ImageMasks, RunMasks
 from mmsampriors.models import Regions, SPFUnit
 from mmsampriors.registry import MODELS, build_part
 
-NETWORKS = dict(
-    nafnet=dict(
-        type='NAFNet', img_channels=3, mid_channels=4, enc_blk_nums=[1, 1], middle_blk_num=1, dec_blk_nums=[1, 1]
-    ),
-    restormer=dict(
-        type='Restormer',
-        dim=8,
-        num_blocks=[1, 1, 1, 1],
-        num_refinement_blocks=1,
-        heads=[1, 1, 1, 1],
-        ffn_expansion_factor=1.0,
-    ),
-    swinir=dict(
-        type='SwinIRNet',
-        upscale=1,
-        img_size=16,
-        window_size=8,
-        depths=[1],
-        embed_dim=8,
-        num_heads=[2],
-        mlp_ratio=1,
-        upsampler='',
-        drop_path_rate=0.0,
-    ),
-)
+NETWORKS = dict(nafnet=NAFNET, restormer=RESTORMER, swinir={**SWINIR, 'drop_path_rate': 0.0})
 ENTRIES = dict(nafnet='intro', restormer='patch_embed.proj', swinir='conv_first')
 
 

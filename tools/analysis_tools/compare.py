@@ -24,7 +24,7 @@ from mmsampriors.reports import (  # noqa: E402
     read_validated,
     show_value,
 )
-from mmsampriors.reports.runs import name_of  # noqa: E402
+from mmsampriors.reports.run_comparison import name_of  # noqa: E402
 
 
 def parse_args():

@@ -8,8 +8,8 @@ from mmengine.dist import get_dist_info
 from mmengine.hooks import CheckpointHook, Hook
 
 from mmsampriors.datasets.positions import ExtraSamples, positioned_loader, seeds_of
-from mmsampriors.internals import accumulated_iterations, is_resumed, stop_workers
 from mmsampriors.registry import HOOKS
+from mmsampriors.upstream_internals import accumulated_iterations, is_resumed, stop_workers
 
 
 @HOOKS.register_module()

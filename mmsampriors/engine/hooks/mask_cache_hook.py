@@ -6,11 +6,11 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 
 from mmsampriors.datasets.stored_masks import carry_masks, fill_masks
-from mmsampriors.engine.restorer import restorer_of
-from mmsampriors.engine.waiting import all_through
-from mmsampriors.internals import restart_order, stop_workers
+from mmsampriors.engine.mask_restorer import restorer_of
+from mmsampriors.engine.waiting_for_ranks import all_through
 from mmsampriors.models.unwrapped import unwrapped
 from mmsampriors.registry import HOOKS
+from mmsampriors.upstream_internals import restart_order, stop_workers
 
 from .exact_resume_hook import ExactResumeHook
 

@@ -11,11 +11,11 @@ from mmengine.model import is_model_wrapper
 from mmsampriors.checks.config_check import check_config
 from mmsampriors.checks.length_check import refuse_empty_stages
 from mmsampriors.engine.optim.clipping import ClipByOwner
-from mmsampriors.internals import accumulated_iterations, is_resumed
 from mmsampriors.models import SPDModel
 from mmsampriors.models.schedules import STAGES
 from mmsampriors.models.unwrapped import unwrapped
 from mmsampriors.registry import HOOKS
+from mmsampriors.upstream_internals import accumulated_iterations, is_resumed
 
 from ..pretrained import fit_to_model
 from .refiner_validation import GAIN, validated_gain

@@ -8,12 +8,12 @@ from mmengine.logging import print_log
 from torch.utils.data import DataLoader
 
 from mmsampriors.datasets.unlabeled import UnlabeledPhotographs, WithUnlabeled, photographs_in
-from mmsampriors.engine.restorer import restorer_of
-from mmsampriors.internals import accumulated_iterations
+from mmsampriors.engine.mask_restorer import restorer_of
 from mmsampriors.masks import MaskCache, build_store, fill_cache
 from mmsampriors.models import SPDModel
 from mmsampriors.models.unwrapped import unwrapped
 from mmsampriors.registry import HOOKS, MODELS, build_part
+from mmsampriors.upstream_internals import accumulated_iterations
 
 from .exact_resume_hook import ExactResumeHook
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mmsampriors.files import PART, sha256_of, write_whole
 from mmsampriors.masks.image_masks import ImageMasks
-from mmsampriors.masks.run_masks import RunMasks
+from mmsampriors.masks.run_length_masks import RunMasks
 
 from .codec import CorruptEntry, Entry, encode
 

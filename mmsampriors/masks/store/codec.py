@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 
-from mmsampriors.masks.run_masks import RunMasks, Runs
+from mmsampriors.masks.run_length_masks import RunMasks, Runs
 
 # magic, checksum, digest of the settings, H, W, K, cells, bytes a cell's bits, runs, bytes a run's cell, deflated bytes
 HEADER = struct.Struct('<4sI16sIIIIIIII')

@@ -6,7 +6,7 @@ from typing import Callable, Dict
 from mmengine.logging import print_log
 from torch import Tensor
 
-from mmsampriors.checkpoints import read_checkpoint
+from mmsampriors.checkpoints import read_weights
 
 RANDOM = 'random'
 
@@ -15,7 +15,7 @@ def load_weights_file(path: str, key: str) -> Dict[str, Tensor]:
     """Reads a state dict.
 
     Args:
-        path (str): File written by ``torch.save``.
+        path (str): ``*.safetensors``, or a file written by ``torch.save``.
         key (str): Config key that names the file, for the error.
 
     Raises:
@@ -25,12 +25,9 @@ def load_weights_file(path: str, key: str) -> Dict[str, Tensor]:
     if not osp.isfile(path):
         raise FileNotFoundError(f'{key} names {path}, and there is no such file')
     try:
-        state = read_checkpoint(path)
+        return read_weights(path)
     except ValueError as error:
         raise ValueError(f'{key} names {path}, which cannot be read as weights: {error}') from error
-    if not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f'{key} names {path}, which is not a state dict of tensors')
-    return state
 
 
 def warn_random(name: str):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from mmagic.registry import MODELS
 from mmagic.structures import DataSample
+from networks import NAFNET, RESTORMER, SWINIR
 from torch import nn
 
 import mmsampriors.models  # noqa: F401
@@ -14,29 +15,9 @@ from mmsampriors.engine.hooks.checkpoint_activations_hook import blocks_of
 from mmsampriors.models import Phase
 
 NETWORKS = dict(
-    nafnet=dict(
-        type='NAFNet', img_channels=3, mid_channels=4, enc_blk_nums=[2, 1], middle_blk_num=1, dec_blk_nums=[1, 1]
-    ),
-    restormer=dict(
-        type='Restormer',
-        dim=8,
-        num_blocks=[1, 1, 1, 1],
-        num_refinement_blocks=1,
-        heads=[1, 1, 1, 1],
-        ffn_expansion_factor=1.0,
-    ),
-    swinir=dict(
-        type='SwinIRNet',
-        upscale=1,
-        img_size=16,
-        window_size=8,
-        depths=[2, 2],
-        embed_dim=8,
-        num_heads=[2, 2],
-        mlp_ratio=1,
-        upsampler='',
-        drop_path_rate=0.5,
-    ),
+    nafnet={**NAFNET, 'enc_blk_nums': [2, 1]},
+    restormer=RESTORMER,
+    swinir={**SWINIR, 'depths': [2, 2], 'num_heads': [2, 2], 'drop_path_rate': 0.5},
 )
 BLOCKS = dict(nafnet=('NAFBlock', 6), restormer=('TransformerBlock', 8), swinir=('RSTB', 2))
 

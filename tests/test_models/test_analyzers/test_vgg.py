@@ -76,7 +76,7 @@ def test_a_truncated_file_is_named(weights_file, tmp_path):
 @pytest.mark.parametrize(
     'content, message',
     [
-        (dict(state_dict=dict()), 'is not a state dict of tensors'),
+        (dict(state_dict=dict()), 'holds no state dict'),
         ([1, 2], 'holds a list; expected a dict of tensors'),
         ({'conv.weight': torch.zeros(2)}, "no state dict of torchvision's vgg19: it lacks"),
         (

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmsampriors.reports import Run, compare_runs, gather, paired_t, read_validated
-from mmsampriors.reports.runs import name_of
+from mmsampriors.reports.run_comparison import name_of
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from .drawing import bits_of, send_runs
 from .image_masks import ImageMasks, boxes_of
-from .runs import by_area, crop_runs, narrow, runs_of_map, runs_of_masks
+from .run_lengths import by_area, crop_runs, narrow, runs_of_map, runs_of_masks
 
 
 class Runs(NamedTuple):
-    """The masks of a whole image, see :mod:`mmsampriors.masks.runs`.
+    """The masks of a whole image, see :mod:`mmsampriors.masks.run_lengths`.
 
     Attributes:
         size (tuple): (H, W) in pixels.

@@ -11,7 +11,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader, TensorDataset
 
-from mmsampriors.internals import (
+from mmsampriors.upstream_internals import (
     accumulated_iterations,
     base_files,
     default_store,

@@ -6,7 +6,7 @@ from mmengine.model import BaseDataPreprocessor
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from mmsampriors.internals import let_transfers_run
+from mmsampriors.upstream_internals import let_transfers_run
 
 
 def send_without_waiting(preprocessor: BaseDataPreprocessor):

@@ -9,7 +9,7 @@ from typing import Iterator, List
 from mmengine.dist import get_dist_info
 from mmengine.logging import print_log
 
-from mmsampriors.internals import default_store
+from mmsampriors.upstream_internals import default_store
 
 #: How often a process looks whether the others are through, and how often it says that it is alive.
 POLL, BEAT = 1.0, 10.0

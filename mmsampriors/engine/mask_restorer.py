@@ -1,7 +1,7 @@
 """A trained restoration network that restores whole images, for masks of source 'restored'."""
 
+from mmsampriors.checkpoints import read_weights
 from mmsampriors.datasets.stored_masks import datasets_with_pipeline
-from mmsampriors.models.checkpoints import load_state_dict
 from mmsampriors.models.student import build_student
 
 
@@ -22,4 +22,4 @@ def restorer_of(cfg, source, dataset):
     orders = {step.key: step.channel_order for step in steps if hasattr(step, 'channel_order')}
     # Noise that is drawn at random is put on a copy of the ground truth.
     order = orders['img'] if 'img' in orders else orders['gt']
-    return build_student(cfg.model, load_state_dict(source.restorer), order, source.restorer).restore
+    return build_student(cfg.model, read_weights(source.restorer), order, source.restorer).restore

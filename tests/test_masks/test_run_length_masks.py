@@ -127,7 +127,7 @@ def test_what_a_worker_has_cut_is_neither_cut_nor_measured_again(monkeypatch):
     sent = pickle.dumps(masks.cut())
     drawn = masks.bitmaps
     for name in ('crop_runs', 'by_area'):
-        monkeypatch.setattr(f'mmsampriors.masks.run_masks.{name}', None)
+        monkeypatch.setattr(f'mmsampriors.masks.run_length_masks.{name}', None)
     for masks in (pickle.loads(sent), copy.deepcopy(pickle.loads(sent)), pickle.loads(sent).to('cpu')):
         assert len(masks) == len(drawn) and torch.equal(masks.bitmaps, drawn)
 
