@@ -138,7 +138,7 @@ def test_mmagic_imports_where_upstream_refuses(tmp_path):
     )
 
 
-@pytest.mark.parametrize('order', ['compat first', 'mmengine.runner first'])
+@pytest.mark.parametrize('order', ['compat first', pytest.param('mmengine.runner first', marks=pytest.mark.slow)])
 def test_mmengine_checkpoints_load_and_others_do_not(tmp_path, order):
     """``HistoryBuffer`` passes ``weights_only=True``; ``getattr`` serves HistoryBuffer's own statistics only."""
     first, second = 'import mmsampriors.compat', 'import mmengine.runner'
@@ -193,7 +193,7 @@ def test_mmengine_checkpoints_load_and_others_do_not(tmp_path, order):
     )
 
 
-@pytest.mark.parametrize('order', ['compat first', 'mmengine.runner first'])
+@pytest.mark.parametrize('order', ['compat first', pytest.param('mmengine.runner first', marks=pytest.mark.slow)])
 def test_older_torch_loads_plain_checkpoints_only(tmp_path, order):
     """Below torch 2.6 ``torch.load`` runs what a checkpoint names unless told not to, and mmengine does not tell it."""
     first, second = 'import mmsampriors.compat', 'import mmengine.runner'

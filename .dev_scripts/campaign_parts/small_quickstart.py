@@ -15,4 +15,4 @@ if __name__ == '__main__':
     photographs.SIZE = (96, 80)
     # Two updates teach nothing.
     sys.modules['mmsampriors.quickstart.run'].GAIN = -100.0
-    quickstart.main()
+    quickstart.main(quickstart.parse_args())

@@ -105,6 +105,7 @@ print(dist.is_initialized(), threads() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path('/proc/self/task').is_dir(), reason='counts threads in /proc, Linux only')
 def test_no_thread_of_a_process_group_outlives_it():
     with socket.socket() as probe:

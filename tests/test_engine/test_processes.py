@@ -195,6 +195,7 @@ def assert_same(one, other, path=''):
         assert one == other, path
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_twice_ends_with_the_same_bits(make_cfg, processes):
     """A warmup and two stages, masks dropped at random, averaged weights, workers: whatever has a state."""
     settings = dict(

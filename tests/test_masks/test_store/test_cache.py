@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -181,9 +179,3 @@ def test_stores_are_built_from_configs(tmp_path):
     assert isinstance(build_store(dict(type='LabelMaps', folder=str(tmp_path))), LabelMaps)
     with pytest.raises(ValueError, match="one of MaskCache, LabelMaps, CocoRLE, found 'Nonsense'"):
         build_store(dict(type='Nonsense'))
-
-
-def test_masks_need_no_mmagic():
-    code = "import sys; sys.modules['mmagic'] = None; import mmsampriors.masks as m; m.RunMasks.empty(4, 5)"
-    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
