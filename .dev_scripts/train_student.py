@@ -36,7 +36,7 @@ from mmsampriors.engine.export import write_student  # noqa: E402
 from mmsampriors.engine.optim.cpu_memory import keep_freed_memory  # noqa: E402
 from mmsampriors.restoring.students import weights_of_packaged  # noqa: E402
 
-SIDE = 512  # of the photographs that are trained on, the longer one, in pixels
+SIDE = 360  # of the photographs that are trained on, the longer one, in pixels
 
 
 def parse_args():
@@ -48,9 +48,9 @@ def parse_args():
         '--updates',
         type=int,
         nargs=3,
-        default=(5000, 600, 800),
+        default=(4000, 500, 700),
         metavar=('ALONE', 'REFINER', 'UNDER'),
-        help='of the student alone, of the refiner, of the student under it (5000 600 800)',
+        help='of the student alone, of the refiner, of the student under it (4000 500 700)',
     )
     parser.add_argument('--kodak', type=Path, help='folder of the 24 Kodak photographs, to measure on them too')
     parser.add_argument('--export', type=Path, help='file to write instead of the one in the package, *.safetensors')

@@ -6,10 +6,11 @@ import pytest
 import torch
 from test_engine import photographs
 
-from mmsampriors.masks import MaskEngine
+from mmsampriors.masks import SAM_BUILDERS, MaskEngine, register_sam
 from mmsampriors.masks.sam.decoder import FoldedDecoder
 from mmsampriors.masks.sam.encoder import encode_images
 from mmsampriors.masks.sam.frames import resized_shape, to_encoder
+from mmsampriors.registry import MODELS, build_part
 
 PACKAGES = dict(hq_vit='segment_anything_hq', hq_tiny='segment_anything_hq', mobile='mobile_sam', sam2='sam2')
 
@@ -102,6 +103,26 @@ def test_the_plain_forward_of_an_encoder_gives_the_embeddings(name):
     assert embeddings.finer
     encoder(images).sum().backward()
     assert images.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    'name', ['hq_vit', 'sam2', *(pytest.param(name, marks=pytest.mark.slow) for name in ('hq_tiny', 'mobile'))]
+)
+def test_the_analyzer_sees_what_the_engine_sees(name, monkeypatch):
+    """On images of the encoder's own side, which nobody resizes; and on others it shows the image alone."""
+    monkeypatch.setattr('mmsampriors.masks.sam.builders.SAM_BUILDERS', dict(SAM_BUILDERS))
+    sam = built(name)[0]
+    register_sam('of_a_family', lambda checkpoint=None: sam)
+    analyzer = build_part(MODELS, dict(type='SAMEncoderAnalyzer', model_type='of_a_family'))
+    side = sam.image_encoder.img_size
+    image = (torch.randint(0, 256, (1, 3, side, side)) / 255).requires_grad_()
+    features = analyzer(image)
+    seen = encode_images(sam.image_encoder, to_encoder(list(255 * image.detach()), sam, side)).image
+    torch.testing.assert_close(features, seen, rtol=1e-3, atol=1e-4)
+    features.sum().backward()
+    assert image.grad.abs().sum() > 0
+    *_, rows, columns = analyzer(torch.rand(1, 3, side // 2, side)).shape
+    assert (rows, columns) == (features.shape[2] // (1 if name == 'sam2' else 2), features.shape[3])
 
 
 def test_a_changed_decoder_of_another_family_is_refused():
