@@ -120,8 +120,21 @@ def _check_folders(dataset, data_help):
                 f'the config takes {key!r} images from {folder} (dataset.data_root and data_prefix), and there is no '
                 f'such folder in {os.getcwd()}.\n{data_help}\n'
                 'To make pairs from your own photographs: python tools/dataset_converters/make_rain.py PHOTOS OUT '
-                "(make_noise.py, make_blur.py), then data_root=OUT, data_prefix=dict(img='input', gt='target')"
+                "(make_noise.py, make_blur.py), then data_root=OUT, data_prefix=dict(img='input', gt='target'), "
+                "ann_file=''"
             )
+    _check_list(dataset)
+
+
+def _check_list(dataset):
+    """Refuses a data set whose list of images (``ann_file``) is not there."""
+    ann_file = dataset.get('ann_file')
+    path = osp.join(dataset.get('data_root') or '', ann_file or '')
+    if ann_file and '://' not in path and not osp.isfile(path):
+        raise FileNotFoundError(
+            f'the config takes the images that are listed in {path} (dataset.ann_file), and there is no such file in '
+            f"{os.getcwd()}. To take all images of a folder, such as your own photographs: dataset.ann_file=''"
+        )
 
 
 @dataclass

@@ -60,6 +60,17 @@ def test_missing_folder_says_where_and_how(cfg, tmp_path):
         check_data(cfg)
 
 
+def test_a_missing_list_of_images_says_how_to_do_without(cfg, tmp_path):
+    cfg.train_dataloader.dataset.ann_file = 'meta_info.txt'
+    with pytest.raises(FileNotFoundError, match=r"meta_info\.txt .*your own photographs: dataset\.ann_file=''"):
+        check_data(cfg)
+    cfg.train_dataloader.dataset.ann_file = ''
+    check_data(cfg)
+    (tmp_path / 'meta_info.txt').write_text('a.png\n')
+    cfg.train_dataloader.dataset.ann_file = 'meta_info.txt'
+    check_data(cfg)
+
+
 def test_empty_folder(cfg, tmp_path):
     for kind in ('input', 'target'):
         for name in ('a', 'b'):
