@@ -215,3 +215,40 @@ def test_two_processes_count_each_of_three_images_once(folder, trained):
     for name in ('PSNR', 'refined/PSNR', 'refined/gain'):
         assert two[name] == pytest.approx(one[name], abs=1e-3)
     assert two['refined/gain'] == pytest.approx(two['refined/PSNR'] - two['PSNR'], abs=1e-3)
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A function that mounts a small disk of its own, and gives its folder."""
+    mounted = []
+
+    def mount(options):
+        folder = tmp_path / 'a disk'
+        folder.mkdir(exist_ok=True)
+        command = ['mount', '-t', 'tmpfs', '-o', options, 'tmpfs', folder]
+        if shutil.which('mount') is None or subprocess.run(command).returncode:
+            pytest.skip('this user may mount no disk')
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(['umount', folder], check=True)
+
+
+@pytest.mark.parametrize(
+    'options, message', [('ro,size=1m', 'Read-only file system'), ('size=1m,nr_inodes=3', 'No space left on device')]
+)
+def test_a_disk_that_takes_no_masks_is_named(folder, disk, options, message):
+    """One that is read-only, and one that is full after the first masks."""
+    cache = disk(options)
+    (folder / 'cached.py').write_text(f"_base_ = 'config.py'\n{cached_masks(cache)}")
+    printed = refused(folder, 'cache_masks.py', 'cached.py')
+    assert message in printed and str(cache) in printed and 'cache_dir' in printed
+    assert 'Traceback' not in printed
+
+
+def cached_masks(cache):
+    """The lines of a config that keep masks in a folder."""
+    segmenter = "dict(type='FelzenszwalbMasks', min_size=20)"
+    return f"model = dict(spd=dict(masks=dict(type='CachedMasks', segmenter={segmenter}, cache_dir={str(cache)!r})))\n"
