@@ -15,6 +15,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from mmsampriors.datasets.unlabeled import photographs_in
 from mmsampriors.masks import LabelMaps, MaskStoreError, build_store
 from mmsampriors.registry import DATASETS, MODELS, TRANSFORMS, build_part, is_a
 
@@ -56,6 +57,7 @@ def check_data(cfg: Config, training: bool = True, images: bool = True):
     sets = [(name, dataset) for name in names for dataset in _data_sets(cfg.get(name))]
     for _, dataset in sets:
         _check_folders(dataset, cfg.get('data_help', ''))
+    unlabeled = _unlabeled_files(cfg) if training else []
     if not images:
         return
     init_default_scope(cfg.get('default_scope', 'mmagic'))
@@ -63,6 +65,11 @@ def check_data(cfg: Config, training: bool = True, images: bool = True):
     problems = {}
     for name, dataset in sets:
         problems.update(_check_images(dataset, record, _label_maps(cfg, name), MASKS_OF.get(name)))
+    if unlabeled:
+        pipeline = sets[0][1].get('pipeline', [])  # that of the pairs, which they go through
+        loaders, patch = dict(list(_loaders(pipeline).items())[:1]), _patch_size(pipeline)
+        samples = [Sample({key: str(path) for key in loaders}, loaders, patch, None, '') for path in unlabeled]
+        problems.update(_problems_of(samples, record, 'photographs without ground truth'))
     record.save()
     _refuse(problems)
 
@@ -248,14 +255,24 @@ def _check_images(dataset, record: CheckedFiles, store, masks_key) -> dict:
     infos = built.load_data_list()
     if not infos:
         raise FileNotFoundError(f'the data set at {dataset.get("data_root")} is empty: no image is in its folders')
-    samples = list(_samples(dataset, infos, store, masks_key))
     _say_unused(built, infos)
+    return _problems_of(list(_samples(dataset, infos, store, masks_key)), record, dataset.get('data_root', ''))
+
+
+def _problems_of(samples, record, name) -> dict:
+    """What is wrong with samples, looked at side by side: messages to the kind of their error."""
     problems = {}
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         checked = pool.map(lambda sample: sample.check(record), samples)
-        for found in tqdm(checked, f'checking {dataset.get("data_root", "")}', len(samples), unit='pair', leave=False):
+        for found in tqdm(checked, f'checking {name}', len(samples), unit='image', leave=False):
             problems.update(found)
     return problems
+
+
+def _unlabeled_files(cfg) -> list:
+    """The photographs without ground truth that a config's UnlabeledHook takes."""
+    hooks = [hook for hook in cfg.get('custom_hooks') or [] if is_a(hook, 'UnlabeledHook')]
+    return [path for hook in hooks for path in photographs_in(hook['folders'])]
 
 
 def _samples(dataset, infos, store, masks_key) -> Iterator[Sample]:

@@ -26,6 +26,8 @@ from mmsampriors.models import Phase
 from mmsampriors.models.unwrapped import unwrapped
 from mmsampriors.reports import save_figure, text_table
 
+from .hooks import UnlabeledHook
+
 STEPS = 10  # that are timed, of each stage
 MASKS = 64  # an image, in these steps
 SEGMENTED = 2  # images, to time the segmenter
@@ -81,8 +83,9 @@ def rehearsed(cfg: Config) -> Tuple[str, float]:
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         stages = stages_of(model, runner.max_iters)
         rates = learning_rates(runner)
+        unlabeled = next((hook for hook in runner.hooks if isinstance(hook, UnlabeledHook)), None)
         batches = itertools.chain.from_iterable(itertools.repeat(loop.dataloader))
-        seconds = {stage.name: _seconds_a_step(runner, batches, model, stage) for stage in stages}
+        seconds = {stage.name: _seconds_a_step(runner, batches, model, stage, unlabeled) for stage in stages}
         masks = _cost_of_masks(model, loop.dataloader.dataset)
     _draw(stages, rates, osp.join(work_dir, 'check.png'))
     rows = [
@@ -135,7 +138,7 @@ def learning_rates(runner: Runner) -> List[float]:
     return rates
 
 
-def _seconds_a_step(runner, batches, model, stage) -> float:
+def _seconds_a_step(runner, batches, model, stage, unlabeled) -> float:
     """Median seconds of a step; the optimizer takes steps of no size."""
     for group in runner.optim_wrapper.param_groups:
         group['lr'] = 0.0
@@ -146,6 +149,9 @@ def _seconds_a_step(runner, batches, model, stage) -> float:
     taken = []
     for _ in range(STEPS + 1):
         batch = next(batches)
+        if unlabeled is not None and stage.phase.ramp > 0:
+            model.unlabeled_weight, model.unlabeled_passes = unlabeled.weight, unlabeled.passes
+            batch = _with_unlabeled(batch, round(unlabeled.share * len(batch['inputs'])))
         for sample, image in zip(batch['data_samples'], batch['inputs']):
             if stage.phase is not None and 'masks' not in sample:
                 sample.set_field(_boxes(*image.shape[-2:]), 'masks')
@@ -155,6 +161,18 @@ def _seconds_a_step(runner, batches, model, stage) -> float:
             torch.cuda.synchronize()
         taken.append(time.perf_counter() - begin)
     return statistics.median(taken[1:])
+
+
+def _with_unlabeled(batch: dict, count: int) -> dict:
+    """A batch with ``count`` more images that have no ground truth; they are copies of its own."""
+    inputs, samples = list(batch['inputs']), list(batch['data_samples'])
+    copies = [number % len(inputs) for number in range(count)]
+    more = [samples[number].new() for number in copies]
+    for sample in samples:
+        sample.set_metainfo(dict(labelled=True))
+    for sample in more:
+        sample.set_metainfo(dict(labelled=False))
+    return dict(batch, inputs=[*inputs, *(inputs[number] for number in copies)], data_samples=[*samples, *more])
 
 
 def _boxes(height: int, width: int) -> ImageMasks:

@@ -63,9 +63,8 @@ def prepare_trial(cfg: Config, rival: str, seed: int, out: Path, unlabeled: Sequ
         spd.masks = dict(type='NoMasks')
     if rival == 'plain':
         spd.schedule = dict(type='WithoutDistillation', schedule=spd.schedule)
-    elif unlabeled:
-        hook = dict(type='mmsampriors.UnlabeledHook', folders=[str(Path(folder).resolve()) for folder in unlabeled])
-        cfg.custom_hooks = [*cfg.custom_hooks, hook]
+    else:
+        cfg = with_unlabeled(cfg, unlabeled)
     cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': seed}
     cfg.default_hooks.checkpoint.update(by_epoch=False, interval=max(1, iters // 4), save_last=True)
     trial = Trial(rival, seed, out / 'configs' / f'{name}.py', out / 'runs' / name, iters)
@@ -80,6 +79,20 @@ def prepare_trial(cfg: Config, rival: str, seed: int, out: Path, unlabeled: Sequ
             '--work-dir, or remove that one'
         )
     return trial
+
+
+def with_unlabeled(cfg: Config, folders: Sequence[str]) -> Config:
+    """A config that learns from photographs without ground truth too.
+
+    Args:
+        cfg (Config): Left as it is.
+        folders (Sequence[str]): Of the photographs; none of them: the same config.
+    """
+    cfg = deepcopy(cfg)
+    if folders:
+        hook = dict(type='mmsampriors.UnlabeledHook', folders=[str(Path(folder).resolve()) for folder in folders])
+        cfg.custom_hooks = [*cfg.custom_hooks, hook]
+    return cfg
 
 
 def shortened(cfg: Config, iters: Optional[int]) -> Config:

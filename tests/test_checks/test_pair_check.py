@@ -71,6 +71,18 @@ def test_a_missing_list_of_images_says_how_to_do_without(cfg, tmp_path):
     check_data(cfg)
 
 
+def test_photographs_without_ground_truth_are_checked_too(cfg, tmp_path):
+    cfg.custom_hooks = [dict(type='mmsampriors.UnlabeledHook', folders=[str(tmp_path / 'unlabeled')])]
+    with pytest.raises(ValueError, match='unlabeled, found no such folder'):
+        check_data(cfg)
+    photograph(tmp_path / 'unlabeled' / 'whole.png')
+    check_data(cfg)
+    photograph(tmp_path / 'unlabeled' / 'small.png', width=20)
+    (tmp_path / 'unlabeled' / 'broken.jpg').write_bytes(b'no image')
+    with pytest.raises(ValueError, match='(?s)2 images or pairs.*broken.jpg cannot be read.*small.png is 20x32'):
+        check_data(cfg)
+
+
 def test_empty_folder(cfg, tmp_path):
     for kind in ('input', 'target'):
         for name in ('a', 'b'):

@@ -13,7 +13,7 @@ from PIL import Image
 
 import mmsampriors
 from mmsampriors.engine.rehearsal import learning_rates, problems_of, rehearse, stages_of
-from mmsampriors.models import JointSchedule, TwoStageSchedule
+from mmsampriors.models import JointSchedule, SPDModel, TwoStageSchedule
 
 ROOT = Path(mmsampriors.__file__).resolve().parents[1]
 TWO_STAGES = dict(type='TwoStageSchedule', warmup=0.25, refiner=0.5)
@@ -60,6 +60,24 @@ def test_the_table_names_stages_masks_and_total(runner_cfg, tmp_path):
     with Image.open(Path(cfg.work_dir) / 'check.png') as picture:
         assert picture.size[0] > 400
     assert not (tmp_path / 'cache').exists() or not list((tmp_path / 'cache').rglob('*.masks'))
+
+
+@pytest.mark.slow
+def test_photographs_without_ground_truth_ride_in_the_steps_that_distil(runner_cfg, pairs, monkeypatch):
+    cfg = Config(runner_cfg(max_iters=8, schedule=TWO_STAGES))
+    cfg.custom_hooks += [dict(type='mmsampriors.UnlabeledHook', folders=[str(pairs / 'input')], share=1.0, passes=2)]
+    batches, upstream = {}, SPDModel.train_step
+    monkeypatch.setattr(
+        SPDModel,
+        'train_step',
+        lambda model, data, optim_wrapper: (
+            batches.setdefault(model.phase.name, (len(data['inputs']), model.unlabeled_passes)),
+            upstream(model, data, optim_wrapper),
+        )[1],
+    )
+    rehearse(cfg)
+    count = cfg.train_dataloader.batch_size
+    assert batches == dict(warmup=(count, 1), refiner=(count, 1), student=(2 * count, 2))
 
 
 def test_all_problems_are_listed(runner_cfg, tmp_path):

@@ -40,7 +40,7 @@ def main(args):
     from mmengine.config import Config
 
     from mmsampriors.engine.rehearsal import problems_of, rehearsed
-    from mmsampriors.experiments import RIVALS, Processes, judge, prepare_trial, shortened
+    from mmsampriors.experiments import RIVALS, Processes, judge, prepare_trial, shortened, with_unlabeled
     from mmsampriors.experiments.course import run_trials
     from mmsampriors.reports import sets_of
 
@@ -50,14 +50,16 @@ def main(args):
     name = osp.splitext(osp.basename(args.config))[0]
     out = Path(args.work_dir or osp.join('work_dirs', 'does_it_help', name)).resolve()
     cfg.work_dir = str(out)
-    problems = problems_of(cfg)
+    # The dearest of the three; what it meets, the others meet too.
+    spd = with_unlabeled(cfg, args.unlabeled)
+    problems = problems_of(spd)
     if problems:
         sys.exit('\n\n'.join(f'{number}. {text}' for number, text in enumerate(problems, 1)))
     sets_of(cfg)  # what cannot be tested is known now
     trials = [prepare_trial(cfg, rival, seed, out, args.unlabeled) for seed in range(args.seeds) for rival in RIVALS]
     processes = Processes(args.jobs, Path(__file__).resolve().parents[2])
     if not all(trial.checkpoint.is_file() for trial in trials):
-        table, seconds = rehearsed(cfg)
+        table, seconds = rehearsed(spd)
         hours = seconds * len(trials) / processes.count / 3600
         print(f'{table}\n\n{len(trials)} such trainings, {processes.count} side by side: at most {hours:.1f} hours')
         if hours > args.hours:
