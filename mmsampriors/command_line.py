@@ -10,7 +10,7 @@ import sys
 import tempfile
 import traceback
 import warnings
-from typing import Callable
+from typing import Callable, Optional
 
 #: Libraries under mmagic that warn of their own future when they are imported.
 TALKATIVE = 'albumentations|controlnet_aux|diffusers|importlib|mmagic|mmcv|mmengine|pkg_resources|timm|transformers'
@@ -78,10 +78,22 @@ def run_tool(main: Callable, args: argparse.Namespace, heavy: bool = True):
 
 def message_of(error: BaseException) -> str:
     """What an error says; with its kind where the message alone would not be a sentence."""
+    if isinstance(error, OSError) and error.errno and error.filename is None:
+        file = _file_in(error.__traceback__)
+        return f'{error}: {file!r}' if file else str(error)
     # KeyError shows the representation of its argument.
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     ours = (FileNotFoundError, ValueError, RuntimeError, KeyError, OSError)
     return text if text and isinstance(error, ours) else f'{type(error).__name__}: {text}'
+
+
+def _file_in(frames) -> Optional[str]:
+    """What the innermost of the frames calls its file: of a full disk the system does not say which file it was."""
+    for frame, _ in reversed(list(traceback.walk_tb(frames))):
+        for name in ('filepath', 'file', 'filename', 'path'):
+            if isinstance(frame.f_locals.get(name), (str, os.PathLike)):
+                return os.fspath(frame.f_locals[name])
+    return None
 
 
 def _keep_traceback() -> str:

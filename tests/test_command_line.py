@@ -55,6 +55,21 @@ def test_message_of(error, text):
     assert message_of(error) == text
 
 
+def test_a_full_disk_is_named_where_the_system_does_not():
+    """As mmengine's ``Config.dump(file)`` ends."""
+
+    def dump(file):
+        f = open('/dev/full', 'w')
+        f.write('text')
+        f.close()
+
+    with pytest.raises(OSError) as ended:
+        dump('work/config.py')
+    assert ended.value.filename is None
+    assert message_of(ended.value) == "[Errno 28] No space left on device: 'work/config.py'"
+    assert message_of(OSError(28, 'No space left on device')) == '[Errno 28] No space left on device'
+
+
 @pytest.mark.parametrize('tool', ['train.py', 'test.py', 'cache_masks.py', 'export_student.py'])
 def test_options_are_read_before_anything_heavy_is_imported(tool):
     """So that a wrong option is told at once. Imports at the top of a tool are light."""
