@@ -4,6 +4,7 @@ import argparse
 import ast
 import re
 import sys
+import textwrap
 from pathlib import Path
 from typing import Iterator, List, Tuple
 
@@ -34,10 +35,7 @@ def page() -> str:
         for path in sorted((ROOT / folder).rglob('*.py')):
             found = list(errors_in(path.read_text()))
             if found and '.mim' not in path.parts:
-                lines = [f'| {kind} | {_cell(text)} |' for kind, text in found]
-                parts.append(
-                    '\n'.join([f'## {path.relative_to(ROOT)}\n', '| kind | text |', '| --- | --- |', *lines, ''])
-                )
+                parts.append('\n'.join([f'## {path.relative_to(ROOT)}\n', *(_item(*one) for one in found), '']))
     return '\n'.join(parts)
 
 
@@ -72,9 +70,10 @@ def _text(node) -> str:
     return '…'
 
 
-def _cell(text) -> str:
-    """A text as a cell of a table: in one line, and with nothing that Markdown would read."""
-    return re.sub(r'\s+', ' ', text).strip().translate({ord(letter): f'\\{letter}' for letter in '|*_<>`[]'})
+def _item(kind, text) -> str:
+    """An error as an item of a list, with nothing in it that Markdown would read."""
+    text = re.sub(r'\s+', ' ', text).strip().translate({ord(letter): f'\\{letter}' for letter in '|*_<>`[]'})
+    return '\n'.join(textwrap.wrap(f'- {kind}: {text}', 120, subsequent_indent='  ', break_on_hyphens=False))
 
 
 if __name__ == '__main__':
