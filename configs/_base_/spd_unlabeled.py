@@ -11,7 +11,7 @@ spd_unlabeled_hooks = [
         # Photographs for each pair of a batch, and how much each counts in L_SPD and L_SGR.
         share=0.5,
         weight=1.0,
-        # How often the first student restores a photograph before the refiner sees it: heavier rain is not gone at once.
+        # How often the first student restores a photograph before the refiner sees it: heavy rain is not gone at once.
         passes=2,
         # Their masks: of the restored image of the fixed first student, such as
         #   dict(type='CachedMasks', segmenter=dict(type='SAMMasks', model_type='vit_h'), source='restored',

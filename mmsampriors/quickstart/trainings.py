@@ -9,6 +9,7 @@ import torch
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from mmsampriors.command_line import message_of
 from mmsampriors.datasets.stored_masks import fill_masks
 from mmsampriors.engine.optim.cpu_memory import keep_freed_memory
 from mmsampriors.registry import DATASETS, MODELS, build_part
@@ -82,7 +83,7 @@ class PlainTraining:
         """Takes the reports; raises what :meth:`wait` raises where the process has failed."""
         try:
             while self.reports.poll():
-                self.reports.recv()
+                self._take()
         except EOFError:
             self.wait()
 
@@ -94,13 +95,17 @@ class PlainTraining:
         """
         try:
             while True:
-                self.reports.recv()
+                self._take()
         except EOFError:
             self.process.join()
         if self.process.exitcode:
-            raise RuntimeError(
-                f'the plain training ended with status {self.process.exitcode}; the reason is at the end of {self.log}'
-            )
+            raise RuntimeError(f'the plain training ended with status {self.process.exitcode}; its log is {self.log}')
+
+    def _take(self):
+        """Takes a report: what an update cost, or why the training failed."""
+        report = self.reports.recv()
+        if isinstance(report, str):
+            raise RuntimeError(f'the plain training failed: {report}; its log is {self.log}')
 
 
 def _train_plain(plan, log, reports):
@@ -108,6 +113,8 @@ def _train_plain(plan, log, reports):
     with chatter_to(log):
         try:
             train(plan, 'plain', reports.send)
-        except BaseException:
-            traceback.print_exc()
+        except Exception as error:
+            with contextlib.suppress(OSError):  # the log may be what found the disk full
+                traceback.print_exc()
+            reports.send(message_of(error))
             sys.exit(1)
