@@ -7,7 +7,7 @@ import psutil
 
 from .tiles import GRID, SMALLEST_TILE
 
-#: A network on the CPU is not faster with larger tiles, so it is given no more than this [ours]: tiles of 320 pixels for
+#: A network on the CPU is not faster with larger tiles, so it gets no more than this [ours]: tiles of 320 pixels for
 #: a NAFNet of width 32. The measurement is in docs/restoring.md.
 MOST_ON_CPU = 128 * 2**20
 #: Of the free memory, the share that a tile may take: others take some, too, and estimates are no promises. [ours]
