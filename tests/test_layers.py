@@ -10,7 +10,7 @@ import mmsampriors
 PACKAGE = Path(mmsampriors.__file__).resolve().parent
 #: From the ground up. A module may import what stands on lower floors, and its own room.
 FLOORS = [
-    {'version', 'files', 'upstream_internals', 'config_options', 'plain_pickle', 'shards'},
+    {'version', 'files', 'upstream_internals', 'config_options', 'plain_pickle', 'shards', 'image_metrics'},
     {'command_line', 'checkpoints'},
     {'compat'},
     {'registry'},

@@ -19,6 +19,12 @@ def parse_args():
     )
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the total batch')
     parser.add_argument(
+        '--accumulate',
+        type=int,
+        metavar='N',
+        help='gradients of N batches make an update, and the training is N times as long: 8 for one GPU in place of 8',
+    )
+    parser.add_argument(
         '--check',
         action='store_true',
         help='do not train: list all that training would refuse, time ten steps of each stage, draw the schedule',
@@ -31,6 +37,7 @@ def main(args):
     from mmsampriors.checks.config_check import check_config, check_training
     from mmsampriors.checks.pair_check import check_data
     from mmsampriors.checks.resume_check import check_resume
+    from mmsampriors.engine.accumulation import accumulate
     from mmsampriors.engine.console import ConsoleRunner
     from mmsampriors.engine.launch import enable_amp, enable_auto_scale_lr, load_config, process_group
     from mmsampriors.engine.optim.cpu_memory import keep_freed_memory
@@ -40,6 +47,8 @@ def main(args):
         enable_amp(cfg)
     if args.auto_scale_lr:
         enable_auto_scale_lr(cfg)
+    if args.accumulate is not None:
+        accumulate(cfg, args.accumulate)
     cfg.resume = cfg.get('resume', False) or args.resume
     if args.check:
         return rehearse_training(cfg)

@@ -22,6 +22,7 @@ FIXED = (
     'model.spd.schedule',
     'optim_wrapper.optimizer',
     'optim_wrapper.paramwise_cfg',
+    'optim_wrapper.accumulative_counts',
     'param_scheduler',
 )
 #: What else decides over a training: a change is taken, and told.

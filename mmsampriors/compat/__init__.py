@@ -27,6 +27,7 @@ from .mmagic_parts import (
     take_y_channel_for_one_channel,
     validate_in_mmagics_loop,
 )
+from .trackers import follow_mlflow
 
 
 def apply():
@@ -44,6 +45,7 @@ def apply():
     check_checkpoints_when_they_are_read()
     write_files_whole()
     name_files_that_cannot_be_loaded()
+    follow_mlflow()
 
 
 apply()

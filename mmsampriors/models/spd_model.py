@@ -286,13 +286,17 @@ class SPDModel(BaseEditModel):
         if getattr(self.sgr, 'scale', None) is not None:
             self.sgr.scale.reset()
 
-    def scale_relations(self):
-        """Lets L_SGR pull λ2 times as hard as L_recon1 in the next step, by the gradients of the step that is done."""
+    def scale_relations(self, part: float = 1.0):
+        """Lets L_SGR pull λ2 times as hard as L_recon1 in the next step, by the gradients of the step that is done.
+
+        Args:
+            part (float): Of a step that is done, in (0, 1]: see :meth:`.PullScale.update`.
+        """
         scale, ramp = getattr(self.sgr, 'scale', None), self.phase.ramp
         if scale is not None and self.phase.student and ramp and self.sgr.loss_weight:
             student = self.pulls['student']
             # L_recon1 does not pull at images without ground truth: those with one are compared.
-            scale.update(self.pulls['sgr'] * (student > 0), student, ramp * self.sgr.loss_weight)
+            scale.update(self.pulls['sgr'] * (student > 0), student, ramp * self.sgr.loss_weight, part)
 
     def train(self, mode: bool = True) -> 'SPDModel':
         """As ``nn.Module.train``, but what is frozen stays in eval mode."""

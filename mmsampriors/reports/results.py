@@ -7,6 +7,7 @@ from typing import Dict, List, NamedTuple
 from mmengine.config import Config
 
 from mmsampriors.files import write_whole
+from mmsampriors.image_metrics import kept_apart
 
 from .tables import csv_text, show_value, text_table
 
@@ -101,10 +102,31 @@ def by_set(metrics: Dict[str, float], sets: List[SetOfTest]) -> Dict[str, Dict[s
 
 
 def table_of(results: Results) -> str:
-    """The table that ``tools/test.py`` prints: a line a test set, and a column a metric."""
+    """The table that ``tools/test.py`` prints: a line a test set, and a column a metric.
+
+    Metrics without reference have a table of their own below it.
+    """
+    against, without = kept_apart(_rows(results)[0])
+    tables = [_table('test set', _only(against, results))] if against or not without else []
+    return '\n\n'.join(tables + ([_table('without reference', _only(without, results))] if without else []))
+
+
+def _only(metrics, results) -> Results:
+    """The results of some metrics, without sets that have none of them."""
+    kept = {
+        image: {
+            name: {metric: value for metric, value in values.items() if metric in metrics}
+            for name, values in sets.items()
+        }
+        for image, sets in results.items()
+    }
+    return {image: {name: values for name, values in sets.items() if values} for image, sets in kept.items()}
+
+
+def _table(title, results) -> str:
     names, rows = _rows(results)
     alone = len(results) == 1
-    header = ['test set', *([] if alone else ['image']), *names]
+    header = [title, *([] if alone else ['image']), *names]
     return text_table(
         header,
         [[test_set, *([] if alone else [image]), *map(show_value, names, values)] for test_set, image, *values in rows],

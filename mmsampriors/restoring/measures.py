@@ -10,12 +10,11 @@ from typing import Dict, List, Optional, Sequence
 import numpy as np
 
 from mmsampriors.files import write_whole
+from mmsampriors.image_metrics import FULL_REFERENCE, NO_REFERENCE, kept_apart
 
 from .inputs import Found, find_photographs
 from .photographs import Photograph, PhotographError, read_photograph
 
-FULL_REFERENCE = ('PSNR', 'SSIM', 'PSNR-Y', 'SSIM-Y', 'LPIPS', 'DISTS')
-NO_REFERENCE = ('NIQE',)
 METRICS = FULL_REFERENCE + NO_REFERENCE
 BETTER = dict(PSNR='higher', SSIM='higher', LPIPS='lower', DISTS='lower', NIQE='lower')
 DEFAULT = ('PSNR', 'SSIM')
@@ -102,8 +101,7 @@ class Measuring:
         write_whole(Path(out) / name, json.dumps(rows, indent=1))
         kinds = [kind for kind in rows[0] if kind != 'name']
         parts = []
-        for title, group in (('against ground truth', FULL_REFERENCE), ('without reference', NO_REFERENCE)):
-            metrics = [metric for metric in self.metrics if metric in group]
+        for title, metrics in zip(('against ground truth', 'without reference'), kept_apart(self.metrics)):
             if not metrics:
                 continue
             header = [title, *(f'{metric} ({BETTER[metric.removesuffix("-Y")]} is better)' for metric in metrics)]

@@ -7,8 +7,9 @@ import psutil
 
 from .tiles import GRID, SMALLEST_TILE
 
-#: A network on the CPU is not faster with larger tiles, so it is given no more than this. [ours]
-MOST_ON_CPU = 256 * 2**20
+#: A network on the CPU is not faster with larger tiles, so it gets no more than this [ours]: tiles of 320 pixels for
+#: a NAFNet of width 32. The measurement is in docs/restoring.md.
+MOST_ON_CPU = 128 * 2**20
 #: Of the free memory, the share that a tile may take: others take some, too, and estimates are no promises. [ours]
 SHARE = 0.5
 LARGEST_TILE = 4096  # in pixels a side

@@ -57,6 +57,8 @@ def test_the_same_run_is_resumed_without_a_word(cfg, said):
         ),
         ('optim_wrapper.optimizer.lr', 1e-4, 'optim_wrapper.optimizer.lr was 0.001 and is 0.0001'),
         ('param_scheduler.T_max', 20, 'param_scheduler.T_max was 10 and is 20'),
+        # --accumulate was not given before, and is now.
+        ('optim_wrapper.accumulative_counts', 8, 'accumulative_counts was .absent. and is 8'),
         ('model.spd.refiner', dict(type='NAFNet'), "refiner.type was .absent. and is 'NAFNet'"),
     ],
 )

@@ -104,7 +104,10 @@ def test_the_real_command(tmp_path):
             folder.mkdir(parents=True)
             pixels = np.random.default_rng(0).integers(0, 255, (80, 80, 3), np.uint8)
             Image.fromarray(pixels).save(folder / f'{name}.png')
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([*command, '--accumulate', '2'], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert 'warmup' in done.stdout and 'student' in done.stdout and 'Peak memory' in done.stdout
+    assert 'Peak memory' in done.stdout
+    # 400 updates
+    stages = re.findall(r'^(warmup|refiner|student) +(\d+)', done.stdout, re.MULTILINE)
+    assert stages == [('warmup', '100'), ('refiner', '400'), ('student', '300')]
     assert [path.name for path in tmp_path.rglob('*') if path.suffix in ('.pth', '.png') and 'data' not in path.parts]

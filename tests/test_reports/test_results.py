@@ -75,6 +75,14 @@ def test_table_and_files_hold_every_set_and_image(tmp_path):
     assert sorted(path.name for path in (tmp_path / 'new').iterdir()) == ['test_results.csv', 'test_results.json']
 
 
+def test_metrics_without_reference_have_a_table_of_their_own():
+    results = dict(student={'Rain': dict(PSNR=30.0, NIQE=4.0), 'Snow': {'a/NIQE': 5.0, 'a/PSNR': 20.0}})
+    against, without = table_of(results).split('\n\n')
+    assert 'PSNR' in against and 'NIQE' not in against and 'NIQE' in without and 'PSNR' not in without
+    assert without.startswith('without reference') and '4' in without.splitlines()[2]
+    assert table_of(dict(student=dict(Rain=dict(NIQE=4.0)))).startswith('without reference')
+
+
 def test_runs_without_or_with_damaged_results_say_what_to_do(tmp_path):
     with pytest.raises(FileNotFoundError, match='holds no test_results.json: test the run with python tools/test.py'):
         load_results(str(tmp_path))

@@ -40,6 +40,14 @@ def validated(run, *psnr):
     )
 
 
+def test_metrics_without_reference_have_a_table_of_their_own(compare):
+    for run in ('plain_seed0', 'spd_seed0'):
+        save_test(run, 30, 20, NIQE=4.0)
+    against, without = compare('plain_seed0', 'spd_seed0').split('Without reference:')
+    assert '| Snow | NIQE |' in without and 'NIQE' not in against and 'PSNR' not in without
+    assert '| test set | metric |' in against and '| test set | metric |' in without
+
+
 def test_tests_of_seeds_are_compared(compare):
     for run, values in (
         ('plain_seed0', (30, 20)),

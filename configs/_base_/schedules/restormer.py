@@ -8,8 +8,9 @@
 
 # batch_sizes of train_dataloader.batch_sampler are images a GPU, published for 8 GPUs. On another number of GPUs they
 # stay as they are, so the total batch is 8, 5, 4, 2, 1, 1 times that number: one GPU sees an eighth of the images, at
-# the published learning rate. There, --auto-scale-lr scales the learning rate by the total batch of the first stage;
-# with memory to spare raise batch_sizes (and batch_size, which is its first).
+# the published learning rate. There, --accumulate 8 restores the published batches and updates. --auto-scale-lr scales
+# the learning rate by the total batch of the first stage instead; with memory to spare raise batch_sizes (and
+# batch_size, which is its first).
 auto_scale_lr = dict(enable=False, base_batch_size=64)
 
 # One seed for all ranks makes the order of the data depend on it alone; workers draw differently on every rank.

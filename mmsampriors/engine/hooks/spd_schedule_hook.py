@@ -84,7 +84,7 @@ class SPDScheduleHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         model, log = unwrapped(runner.model), runner.message_hub.update_scalar
-        model.scale_relations()
+        model.scale_relations(1 / accumulated_iterations(runner.optim_wrapper))
         log('train/spd.lambda1', model.phase.ramp * model.distill.loss_weight)
         log('train/spd.lambda2', model.phase.ramp * model.sgr.loss_weight if model.sgr else 0.0)
         log('train/spd.stage', STAGES.index(model.phase.name))

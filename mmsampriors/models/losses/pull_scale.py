@@ -40,7 +40,7 @@ class PullScale(nn.Module):
         self.sums.zero_()
 
     @torch.no_grad()
-    def update(self, pulls: Tensor, students: Tensor, weight: float):
+    def update(self, pulls: Tensor, students: Tensor, weight: float, part: float = 1.0):
         """Notes what a step has measured. In a distributed run all ranks call it.
 
         Args:
@@ -48,9 +48,11 @@ class PullScale(nn.Module):
                 ``weight`` and the factor of now.
             students (Tensor): (N,), likewise of the student's own loss.
             weight (float): Above 0.
+            part (float): Of a step that was measured, in (0, 1]: gradient accumulation makes a step of several parts.
         """
+        momentum = self.momentum * part
         totals = torch.stack([pulls.sum(), (students * (pulls > 0)).sum()]).to(self.sums)
         all_reduce(totals)
         ratio = totals[0] / totals[1] / (weight * self()).square()
-        added = self.momentum * torch.stack([ratio, torch.ones_like(ratio)])
-        self.sums.copy_(torch.where(ratio.isfinite() & (ratio > 0), (1 - self.momentum) * self.sums + added, self.sums))
+        added = momentum * torch.stack([ratio, torch.ones_like(ratio)])
+        self.sums.copy_(torch.where(ratio.isfinite() & (ratio > 0), (1 - momentum) * self.sums + added, self.sums))

@@ -72,3 +72,13 @@ def test_a_copy_goes_on_from_the_saved_state():
     assert torch.equal(other(), scale())
     other.reset()
     assert torch.equal(other(), PullScale()())
+
+
+def test_the_parts_of_a_step_weigh_as_much_as_the_step():
+    scales = {parts: PullScale() for parts in (1, 8)}
+    for pull in [10.0] * 60 + [20.0] * 20:
+        for parts, scale in scales.items():
+            for _ in range(parts):
+                scale.update(*pulls_of(scale, 1.0, [pull]), weight=1.0, part=1 / parts)
+    assert 1 / 20 < scales[1]() < 1 / 10
+    torch.testing.assert_close(scales[8](), scales[1](), rtol=0.01, atol=0)
