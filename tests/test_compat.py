@@ -357,3 +357,18 @@ def test_a_pipeline_that_fails_names_its_files():
         with pytest.raises(ValueError, match='no luck'):
             Compose([fail])(known)
     assert Compose([lambda data: data])(data) is data
+
+
+def test_files_are_listed_in_the_order_of_their_names(tmp_path, monkeypatch):
+    """Whatever the order of the file system: the same seed gives the same batches on another disk."""
+    import mmengine.fileio.backends.local_backend as backend
+
+    for name in ('b.png', 'a.png', 'c.png'):
+        (tmp_path / name).touch()
+    entries = sorted(os.scandir(tmp_path), key=lambda entry: entry.name, reverse=True)
+    monkeypatch.setattr(backend.os, 'scandir', lambda path: entries)
+    assert list(backend.LocalBackend().list_dir_or_file(tmp_path, list_dir=False, suffix='.png')) == [
+        'a.png',
+        'b.png',
+        'c.png',
+    ]

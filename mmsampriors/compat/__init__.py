@@ -11,6 +11,7 @@ stays light for those who only restore photographs.
 from .config_files import mend_configs
 from .file_reading import (
     check_checkpoints_when_they_are_read,
+    list_files_in_the_order_of_their_names,
     load_plain_checkpoints,
     name_files_that_cannot_be_loaded,
 )
@@ -45,6 +46,7 @@ def apply():
     check_checkpoints_when_they_are_read()
     write_files_whole()
     name_files_that_cannot_be_loaded()
+    list_files_in_the_order_of_their_names()
     follow_mlflow()
 
 

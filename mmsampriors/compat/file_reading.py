@@ -8,6 +8,7 @@ from packaging.version import Version
 
 from .applying import after_import, up_to
 
+BACKEND_MODULE = 'mmengine.fileio.backends.local_backend'
 DATASET_MODULE = 'mmengine.dataset.base_dataset'
 CHECKPOINTS_MODULE = 'mmengine.runner.checkpoint'
 
@@ -110,3 +111,25 @@ def name_files_that_cannot_be_loaded():
     Can go when mmengine does.
     """
     after_import(DATASET_MODULE, _name_files)
+
+
+def _list_in_order():
+    LocalBackend = sys.modules[BACKEND_MODULE].LocalBackend
+    upstream_list = LocalBackend.list_dir_or_file
+    if getattr(upstream_list, 'mended', False):
+        return
+
+    def list_dir_or_file(self, *args, **kwargs):
+        return iter(sorted(upstream_list(self, *args, **kwargs)))
+
+    list_dir_or_file.mended = True
+    LocalBackend.list_dir_or_file = list_dir_or_file
+
+
+@up_to('mmengine', '0.10.7')
+def list_files_in_the_order_of_their_names():
+    """mmengine 0.10.7 lists a folder in the order of the file system, and mmagic's data sets keep it.
+
+    The same seed then gives other batches on another disk. Can go when mmengine sorts.
+    """
+    after_import(BACKEND_MODULE, _list_in_order)
