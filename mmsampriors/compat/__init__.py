@@ -18,6 +18,7 @@ from .file_writing import write_files_whole
 from .mmagic_imports import (
     accept_mmcv_2_2,
     alias_numpy_bool8,
+    import_diffusers_without_cached_download,
     import_inferencers_without_mediapipe_solutions,
     stand_in_for_mmcv_ops,
 )
@@ -37,6 +38,7 @@ def apply():
     accept_mmcv_2_2()
     stand_in_for_mmcv_ops()
     import_inferencers_without_mediapipe_solutions()
+    import_diffusers_without_cached_download()
     read_color_type_of_jpeg_compression()
     take_y_channel_for_one_channel()
     validate_in_mmagics_loop()
