@@ -37,10 +37,10 @@ def describe(kind: str, severity: int) -> str:
     """The damage in words."""
     settings = settings_of(kind, severity)
     if kind == 'rain':
-        return f'rain whose streaks cover {100 * settings["density"]:.0f} % of the area'
+        return f'Rain whose streaks cover {100 * settings["density"]:.0f} % of the area'
     if kind == 'noise':
-        return f'noise of σ {settings["sigma"]:.0f} (of 255)'
-    return f'camera shake over {settings["length"]:.0f} pixels'
+        return f'Noise of σ {settings["sigma"]:.0f} (of 255)'
+    return f'Camera shake over {settings["length"]:.0f} pixels'
 
 
 def damaged(clean: np.ndarray, kind: str, severity: int) -> np.ndarray:

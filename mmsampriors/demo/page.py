@@ -81,9 +81,9 @@ class Page:
         gr.HTML(words.HEADER, elem_id='header')
         with gr.Row():
             with gr.Column(scale=2, min_width=290):
-                self.upload = gr.File(label='Your photograph', height=120, elem_id='upload')
+                self.upload = gr.File(label='Your photograph', height=96, elem_id='upload')
                 self.samples = gr.Gallery(
-                    label='Or a sample', columns=len(SAMPLES), allow_preview=False, buttons=[], elem_id='samples'
+                    label='Samples', show_label=False, allow_preview=False, buttons=[], elem_id='samples'
                 )
                 self.kind = gr.Radio([NONE, *KINDS], value=NONE, label='Damage that is added', elem_id='kind')
                 self.severity = gr.Slider(
@@ -97,26 +97,26 @@ class Page:
                     label='Damaged | restored: pull the line',
                     interactive=False,
                     buttons=['fullscreen'],
-                    max_height=430,
+                    max_height=345,
                     elem_id='slider',
                 )
                 self.numbers = gr.HTML(elem_id='numbers')
         with gr.Row(elem_id='sam'):
             gr.HTML('<h2>What SAM sees</h2>')
             self.everything = gr.Button('Show all masks', size='sm', elem_id='everything')
-            self.clear = gr.Button('Show none', size='sm', elem_id='clear')
+            self.clear = gr.Button('Hide masks', size='sm', elem_id='clear')
+        self.caption = gr.HTML(words.hint(), elem_id='caption')
         with gr.Row():
             self.pictures = {
                 name: gr.Image(
                     label=f'In the {name} photograph',
                     interactive=False,
                     buttons=['fullscreen'],
-                    height=340,
+                    height=310,
                     elem_id=name,
                 )
                 for name in (DAMAGED, RESTORED)
             }
-        self.caption = gr.HTML(words.hint(), elem_id='caption')
 
     def _connect(self, blocks):
         settings = [self.kind, self.severity, self.student]
@@ -125,17 +125,17 @@ class Page:
         # Handlers give what the front end takes (postprocess=False), with pictures inside: gradio would write files.
         # What computes waits for others of its kind (concurrency_id): two at once would only slow each other down.
         common = dict(postprocess=False, api_visibility='private')
-        restoring = dict(common, outputs=shown, concurrency_id='restore', show_progress_on=self.slider)
-        segmenting = dict(common, outputs=masks, concurrency_id='segment', show_progress_on=[*self.pictures.values()])
-        blocks.load(self.first, outputs=[*shown, self.samples], **{**restoring, 'outputs': [*shown, self.samples]})
-        self.upload.upload(self.opened, [self.upload, *settings], **restoring)
-        self.samples.select(self.picked, settings, **restoring)
+        restoring = dict(common, concurrency_id='restore', show_progress_on=self.slider)
+        segmenting = dict(common, concurrency_id='segment', show_progress_on=[*self.pictures.values()])
+        blocks.load(self.first, None, [*shown, self.samples], **restoring)
+        self.upload.upload(self.opened, [self.upload, *settings], shown, **restoring)
+        self.samples.select(self.picked, settings, shown, **restoring)
         for event in (self.kind.input, self.severity.release, self.student.input):
-            event(self.changed, [self.scene, *settings], **restoring)
+            event(self.changed, [self.scene, *settings], shown, **restoring)
         for picture in self.pictures.values():
-            picture.select(self.clicked, self.scene, **segmenting)
-        self.everything.click(self.all_masks, self.scene, **segmenting)
-        self.clear.click(self.no_masks, self.scene, **segmenting)
+            picture.select(self.clicked, self.scene, masks, **segmenting)
+        self.everything.click(self.all_masks, self.scene, masks, **segmenting)
+        self.clear.click(self.no_masks, self.scene, masks, **segmenting)
 
     # ------------------------------------------------------------------------------------------------- what people do
 

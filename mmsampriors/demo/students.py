@@ -4,11 +4,9 @@ from pathlib import Path
 from typing import Dict, Optional
 
 from mmsampriors.restoring import Restorer
+from mmsampriors.restoring.students import packaged_students
 
 from .damage import KINDS
-
-#: Names of students that come with the package. Each removes the damage of its name.
-PACKAGED = KINDS
 
 
 def find_students(student: Optional[str], device: Optional[str] = None) -> Dict[str, Restorer]:
@@ -22,18 +20,12 @@ def find_students(student: Optional[str], device: Optional[str] = None) -> Dict[
         dict[str, Restorer]: Empty where none was named and none comes with the package.
 
     Raises:
-        FileNotFoundError: A file of the student that was named is missing.
-        ValueError: It cannot be read.
+        FileNotFoundError: A file of a student is missing.
+        ValueError: A student cannot be read.
     """
     if student is not None:
         return {_title(student): Restorer(student, device=device)}
-    found = {}
-    for name in PACKAGED:
-        try:
-            found[name] = Restorer(name, device=device)
-        except (FileNotFoundError, ValueError):  # this package comes without it
-            pass
-    return found
+    return {name: Restorer(name, device=device) for name in packaged_students()}
 
 
 def _title(student):
@@ -42,7 +34,7 @@ def _title(student):
 
 
 def suited(students: Dict[str, Restorer], kind: str) -> Optional[str]:
-    """The student that removes a kind of damage by its name, or None."""
+    """The student that removes a kind of damage by its name, as those of the package do, or None."""
     return kind if kind in students else None
 
 

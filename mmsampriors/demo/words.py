@@ -15,8 +15,7 @@ from .segmenter import Drawn
 QUALITY = 92  # of the JPEGs that the page shows
 HEADER = """
 <h1>mmsampriors</h1>
-<p>A small network restores your photograph. Below you see what the Segment Anything Model (SAM) makes of it, before and
-after. Everything stays on this machine.</p>
+<p>A small network restores a photograph, and the Segment Anything Model (SAM) looks at it before and after.</p>
 """
 NO_STUDENT = """
 <h1>mmsampriors</h1>
@@ -25,7 +24,7 @@ End it, and start it again with one:</p>
 <pre>python tools/demo.py --student student.pth</pre>
 <p>Each training exports one, and so does the quickstart, as <code>work_dirs/quickstart/student.pth</code>.</p>
 """
-HINT = 'Click a thing in either picture: SAM shows the mask under your click in both.'
+HINT = "Click a thing in either picture, and see SAM's mask of it in both."
 
 
 def inline(pixels: np.ndarray) -> dict:
@@ -42,11 +41,11 @@ def inline(pixels: np.ndarray) -> dict:
 def tell_scene(scene: Scene) -> str:
     """The line under the slider."""
     height, width = scene.given.shape[:2]
-    work = f'{width} by {height} pixels, restored by {html.escape(scene.student)} in {scene.seconds:.1f} s'
+    work = f'{width} by {height} pixels, restored by {html.escape(scene.student)} in {scene.seconds:.1f} s.'
     if scene.psnr is None:
         return _line(
             _cell('restored', 'done'),
-            f'{work}. PSNR compares with a clean original, and here is none: pick a sample, or add damage to a clean '
+            f'{work} PSNR compares with a clean original, and here is none: pick a sample, or add damage to a clean '
             'photograph.',
         )
     before, after = scene.psnr
@@ -55,40 +54,42 @@ def tell_scene(scene: Scene) -> str:
         _cell('PSNR, restored', _decibel(after)),
         _cell('gain', f'{after - before:+.2f} dB', 'good' if after > before else 'bad'),
     ]
-    return _line(*cells, f'{describe(*scene.damage)}, {work}.')
+    return _line(*cells, f'{describe(*scene.damage)}. {work}')
 
 
 def tell_click(drawn: Drawn) -> str:
-    """The line under the pictures after a click."""
+    """The line over the pictures after a click."""
     before, after = (drawn.numbers[name] for name in (DAMAGED, RESTORED))
     if before['iou'] is None:
         cells = [
-            _cell('mask, damaged', f'{100 * before["area"]:.1f} % of the picture'),
-            _cell('mask, restored', f'{100 * after["area"]:.1f} % of the picture'),
+            _cell('damaged', f'{100 * before["area"]:.1f} %'),
+            _cell('restored', f'{100 * after["area"]:.1f} %'),
         ]
-        return _line(*cells, 'The mask under your click. ' + HINT)
+        return _line(*cells, "How much of the picture SAM's mask under your click covers.")
     cells = [
-        _cell('as in the clean photograph, damaged', f'{100 * before["iou"]:.0f} %'),
-        _cell('as in the clean photograph, restored', f'{100 * after["iou"]:.0f} %', _better(before, after, 'iou')),
+        _cell('damaged', f'{100 * before["iou"]:.0f} %'),
+        _cell('restored', f'{100 * after["iou"]:.0f} %', _better(before, after, 'iou')),
     ]
-    return _line(*cells, 'How much of the mask under your click is the same as on the clean photograph (IoU).')
+    return _line(*cells, "How well SAM's mask under your click agrees with its mask on the clean photograph (IoU).")
 
 
 def tell_everything(drawn: Drawn) -> str:
-    """The line under the pictures with all masks."""
+    """The line over the pictures with all masks."""
     before, after = (drawn.numbers[name] for name in (DAMAGED, RESTORED))
     if before['found'] is None:
-        cells = [_cell('masks, damaged', before['masks']), _cell('masks, restored', after['masks'])]
-        return _line(*cells, 'One thing has one colour in both pictures. White: in the damaged one only.')
+        cells = [_cell('damaged', f'{before["masks"]} masks'), _cell('restored', f'{after["masks"]} masks')]
+        return _line(*cells, 'A mask that is in both pictures has one colour. White: in the damaged one only.')
     cells = [
-        _cell('found again, damaged', f'{before["found"]} of {before["wanted"]}'),
-        _cell('found again, restored', f'{after["found"]} of {after["wanted"]}', _better(before, after, 'found')),
+        _cell('damaged', f'{before["found"]} of {before["wanted"]}'),
+        _cell('restored', f'{after["found"]} of {after["wanted"]}', _better(before, after, 'found')),
     ]
-    return _line(*cells, 'Masks of the clean photograph that are found here too. White: masks that it has not.')
+    return _line(
+        *cells, "How many of the clean photograph's masks SAM finds again. White: masks that it has not."
+    )
 
 
 def hint() -> str:
-    """The line under the pictures before anybody clicks."""
+    """The line over the pictures before anybody clicks."""
     return _line(HINT)
 
 

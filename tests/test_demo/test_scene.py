@@ -103,7 +103,7 @@ def test_clicks_without_a_clean_photograph(segmenter):
     for images in (scene.images, scene.views):
         images.pop('clean', None)
     drawn = segmenter.click(scene, 80, 80)
-    assert drawn.numbers['restored']['iou'] is None and '% of the picture' in tell_click(drawn)
+    assert drawn.numbers['restored']['iou'] is None and 'How much of the picture' in tell_click(drawn)
 
 
 def test_all_masks_are_coloured_as_on_the_clean_photograph(segmenter):

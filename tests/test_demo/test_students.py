@@ -28,10 +28,11 @@ def test_the_one_that_was_named():
 
 
 def test_those_of_the_package(monkeypatch):
+    monkeypatch.setattr(students, 'packaged_students', lambda: ['rain', 'blur'])
     found = find_students(None)
     assert list(found) == ['rain', 'blur']
     assert suited(found, 'blur') == 'blur' and suited(found, 'noise') is None
-    monkeypatch.setattr(students, 'PACKAGED', ())
+    monkeypatch.setattr(students, 'packaged_students', list)
     assert find_students(None) == {}
 
 
