@@ -112,6 +112,38 @@ IMPORT_MMAGIC = """
 """
 
 
+def test_diffusers_imports_without_cached_download(tmp_path):
+    check_python(
+        """
+        import huggingface_hub
+        found = huggingface_hub.__getattr__
+
+        def without_it(name):  # as in huggingface_hub 0.26 and later
+            if name == 'cached_download':
+                raise AttributeError(name)
+            return found(name)
+
+        huggingface_hub.__getattr__ = without_it
+        try:
+            import diffusers.utils.dynamic_modules_utils
+        except ImportError as error:
+            assert 'cached_download' in str(error)
+        else:
+            raise AssertionError('upstream imports without it: the repair can go')
+
+        import mmsampriors
+        from diffusers.utils.dynamic_modules_utils import cached_download
+        try:
+            cached_download('a pipeline')
+        except RuntimeError as error:
+            assert 'install huggingface_hub 0.25' in str(error)
+        else:
+            raise AssertionError('nothing was raised')
+        """,
+        folder=tmp_path,
+    )
+
+
 def test_mmagic_imports_where_upstream_refuses(tmp_path):
     """mmcv 2.2, numpy 2, no compiled ops and no pkg_resources at once; and what the stand-ins leave behind."""
     check_python(

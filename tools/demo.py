@@ -51,7 +51,7 @@ def main(args):
             device=args.device,
             host=args.host,
             port=args.port,
-            most_bytes=int(args.max_megabytes * 1e6),
+            most_bytes=int(args.max_megabytes * 2**20),
             most_pixels=int(args.max_megapixels * 1e6),
             debug=args.debug,
         )

@@ -44,7 +44,7 @@ def told(handler):
         except Exception as error:
             if self.debug:
                 traceback.print_exc(file=sys.stderr)
-            raise gr.Error(html.escape(message_of(error)), title='This did not work', print_exception=False) from None
+            raise gr.Error(html.escape(message_of(error)), print_exception=False) from None
 
     return spoken
 
@@ -130,8 +130,8 @@ class Page:
         blocks.load(self.first, None, [*shown, self.samples], **restoring)
         self.upload.upload(self.opened, [self.upload, *settings], shown, **restoring)
         self.samples.select(self.picked, settings, shown, **restoring)
-        for event in (self.kind.input, self.severity.release, self.student.input):
-            event(self.changed, [self.scene, *settings], shown, **restoring)
+        for setting in settings:  # pulled on, while the work is going on: only where it ends counts
+            setting.input(self.changed, [self.scene, *settings], shown, trigger_mode='always_last', **restoring)
         for picture in self.pictures.values():
             picture.select(self.clicked, self.scene, masks, **segmenting)
         self.everything.click(self.all_masks, self.scene, masks, **segmenting)
@@ -159,8 +159,7 @@ class Page:
         try:
             given = open_photograph(path, self.most_pixels)
         except PhotographError as error:
-            name = html.escape(Path(path).name)
-            gr.Warning(f'{name} {html.escape(str(error))}', title='This file cannot be used')
+            gr.Warning(html.escape(f'{Path(path).name} {error}'))
             return {self.upload: None}
         return self._show(given, NONE, severity, student, progress)
 

@@ -83,9 +83,7 @@ def tell_everything(drawn: Drawn) -> str:
         _cell('damaged', f'{before["found"]} of {before["wanted"]}'),
         _cell('restored', f'{after["found"]} of {after["wanted"]}', _better(before, after, 'found')),
     ]
-    return _line(
-        *cells, "How many of the clean photograph's masks SAM finds again. White: masks that it has not."
-    )
+    return _line(*cells, "How many of the clean photograph's masks SAM finds again. White: masks that it has not.")
 
 
 def hint() -> str:

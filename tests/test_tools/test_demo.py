@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -224,20 +226,28 @@ def test_a_photograph_of_ones_own_is_restored_as_it_is(visit, tmp_path):
     assert len(psnr_in(line)) == 2
 
 
+def upload_of(content, url):
+    head = b'--line\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+    headers = {'Content-Type': 'multipart/form-data; boundary=line'}
+    return urllib.request.Request(f'{url}/gradio_api/upload', head + content + b'\r\n--line--', headers)
+
+
 def test_bad_files_are_told_and_the_page_goes_on(visit, tmp_path, demo):
     before = visit.page.inner_text('#numbers')
     (tmp_path / 'notes <b>.png').write_text('no picture at all')
     visit.drop(tmp_path / 'notes <b>.png')
-    assert 'is no image that Pillow knows' in visit.see('[data-testid=toast-body]', 'This file cannot be used')
+    visit.see('[data-testid=toast-body]', '.png is no image that Pillow knows')
     cut = photograph(tmp_path, 'cut.png', (9, 9, 9), (400, 300))
     cut.write_bytes(cut.read_bytes()[:300])
     visit.drop(cut)
     visit.see('[data-testid=toast-body]', 'cut off or damaged')
     visit.drop(photograph(tmp_path, 'wide.png', (9, 9, 9), (2000, 1000)))
     visit.see('[data-testid=toast-body]', 'has 2000 by 1000 pixels. This page takes 1 million at most')
-    (tmp_path / 'heavy.png').write_bytes(os.urandom(2_100_000))
+    (tmp_path / 'heavy.png').write_bytes(os.urandom(2_200_000))
     visit.drop(tmp_path / 'heavy.png')
-    visit.see('[data-testid=toast-body]', 'size')
+    visit.see('[data-testid=toast-body]', 'exceed the maximum allowed size of 2 Mb')
+    with pytest.raises(urllib.error.HTTPError, match='413'):  # whoever passes the page by
+        urllib.request.urlopen(upload_of((tmp_path / 'heavy.png').read_bytes(), demo.url))
     assert visit.page.inner_text('#numbers') == before
     assert 'Traceback' not in visit.page.content() and 'Traceback' not in demo.errors.read_text()
     visit.drop(photograph(tmp_path, 'small.png', (90, 90, 90), (12, 12)))
@@ -258,8 +268,12 @@ def test_two_people_at_once(browser, demo, tmp_path):
         person.click_at('#restored', 0.34, 0.5)
     for name, person in people.items():
         person.see('#caption .line', 'covers')
-        shown = person.pixels('#restored')
-        assert np.abs(shown[-10:, -10:].reshape(-1, 3).mean(0) - colours[name]).max() < 25, name
+        corner = person.pixels('#slider')[-10:, -10:].reshape(-1, 3).mean(0)
+        assert np.abs(corner - colours[name]).max() < 25, name
+        person.page.click('#clear')
+        person.see('#caption .line', 'Click a thing')
+        corner = person.pixels('#restored')[-10:, -10:].reshape(-1, 3).mean(0)
+        assert np.abs(corner - colours[name]).max() < 25, name
         person.close()
 
 

@@ -1,5 +1,7 @@
 """The mask under a click against segment_anything's predictor, and the other families' own."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -49,13 +51,15 @@ def test_other_families_give_a_mask_of_the_image(name):
     side = 4
     engine = MaskEngine(sam, points_per_side=side, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.0)
     everything, seen = engine.generate([image])[0], see(engine, image)
-    for row in range(side):
+    compared = 0
+    for row, column in itertools.product(range(side), repeat=2):
         # the grid's point in pixels of the image
-        x, y = 131 * (row + 0.5) / side, 90 * 1.5 / side
-        mask, score = mask_at(engine, seen, x, y)
+        mask, score = mask_at(engine, seen, 131 * (column + 0.5) / side, 90 * (row + 0.5) / side)
         if mask.any():
+            compared += 1
             same = (everything.bitmaps == mask).flatten(1).float().mean(1) > 0.999
             assert (everything.scores[same] - score).abs().min() < 1e-3
+    assert compared > side
 
 
 def test_a_click_outside_is_refused():
