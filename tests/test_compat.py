@@ -144,6 +144,21 @@ def test_diffusers_imports_without_cached_download(tmp_path):
     )
 
 
+def test_onnxruntime_tells_nobody_that_it_was_used(tmp_path):
+    """Of what it does for that, one thing can be seen without a network: the file of its session."""
+    use = """
+        import os
+        os.environ.pop('ORT_DISABLE_TELEMETRY', None)
+        os.environ['TMPDIR'] = os.getcwd()
+        {first}
+        import onnxruntime
+        assert os.path.exists('.ses') == {expected}, 'upstream is silent by itself: the repair can go'
+    """
+    check_python(use.format(first='', expected=True), folder=tmp_path)
+    (tmp_path / '.ses').unlink()
+    check_python(use.format(first='import mmsampriors', expected=False), folder=tmp_path)
+
+
 def test_mmagic_imports_where_upstream_refuses(tmp_path):
     """mmcv 2.2, numpy 2, no compiled ops and no pkg_resources at once; and what the stand-ins leave behind."""
     check_python(

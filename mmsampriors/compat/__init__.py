@@ -29,11 +29,13 @@ from .mmagic_parts import (
     validate_in_mmagics_loop,
 )
 from .trackers import follow_mlflow
+from .silence import keep_onnxruntime_silent
 
 
 def apply():
     """Applies every repair that this environment needs; a second call changes nothing."""
     mend_configs()
+    keep_onnxruntime_silent()
     alias_numpy_bool8()
     accept_mmcv_2_2()
     stand_in_for_mmcv_ops()

@@ -68,6 +68,7 @@ def listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen()  # who asks before the page is ready waits
     except OSError as error:
         listening.close()
         raise ValueError(

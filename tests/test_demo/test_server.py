@@ -47,7 +47,6 @@ def test_the_folder_is_swept_meanwhile_and_gone_at_the_end(monkeypatch):
 
 def test_a_port_that_is_taken_is_told():
     with listen('127.0.0.1', 0) as listening:
-        listening.listen()
         port = listening.getsockname()[1]
         with pytest.raises(ValueError, match=f'cannot listen on 127.0.0.1:{port} .*name a --port that is free'):
             listen('127.0.0.1', port)
