@@ -12,7 +12,6 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 from mmsampriors.files import write_whole
 
@@ -22,6 +21,8 @@ MOST_BYTES = 300_000
 
 def photograph(url: str, click: tuple) -> bytes:
     """A PNG of the page, after a click on the damaged picture at shares of its width and height."""
+    from playwright.sync_api import sync_playwright  # here: the tests of the pages ask this script for its options
+
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which('chromium'), args=['--no-sandbox'])
         page = browser.new_page(viewport=SIZE)

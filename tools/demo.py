@@ -55,7 +55,7 @@ def main(args):
             most_pixels=int(args.max_megapixels * 1e6),
             debug=args.debug,
         )
-    except (FileNotFoundError, ModuleNotFoundError, ValueError) as error:
+    except (FileNotFoundError, ImportError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2)
 

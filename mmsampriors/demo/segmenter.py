@@ -6,8 +6,9 @@ from typing import Dict, NamedTuple, Optional
 import numpy as np
 import torch
 
-from mmsampriors.masks import ImageMasks, MaskEngine, pairwise_iou, shared_sam
+from mmsampriors.masks import SAM_BUILDERS, ImageMasks, MaskEngine, pairwise_iou, shared_sam
 from mmsampriors.masks.sam.clicks import mask_at, see
+from mmsampriors.masks.sam.extras import check_extra
 from mmsampriors.masks.sam.precision import fastest_exact_enough
 from mmsampriors.visualization import draw_masks
 
@@ -37,9 +38,16 @@ class Segmenter:
         model_type (str): A key of ``SAM_BUILDERS``.
         checkpoint (str, optional): As for ``build_sam``.
         device (str, optional): Of torch. Defaults to CUDA where there is one, or else the CPU.
+
+    Raises:
+        ImportError: The package of that SAM, an extra, is not installed.
+        ValueError: There is no such SAM.
     """
 
     def __init__(self, model_type: str, checkpoint: Optional[str] = None, device: Optional[str] = None):
+        if model_type not in SAM_BUILDERS:
+            raise ValueError(f'a SAM is one of {sorted(SAM_BUILDERS)}, found {model_type!r}')
+        check_extra(model_type)
         self.model_type, self.checkpoint = model_type, checkpoint
         self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         self._engine, self._lock = None, threading.Lock()

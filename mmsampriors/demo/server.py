@@ -104,8 +104,8 @@ def serve(
         debug (bool): Whether the terminal gets tracebacks.
 
     Raises:
-        ModuleNotFoundError: gradio is not installed.
-        ValueError: The student cannot be used, or the port is taken.
+        ImportError: gradio, or the package of the SAM, is not installed.
+        ValueError: The student cannot be used, there is no such SAM, or the port is taken.
         FileNotFoundError: A file is missing.
     """
     # Ended by this signal, Python would leave the folder behind.
@@ -137,7 +137,8 @@ def _application(student, sam, sam_checkpoint, device, most_bytes, most_pixels, 
     from .segmenter import Segmenter
     from .students import find_students
 
-    page = Page(find_students(student, device), Segmenter(sam, sam_checkpoint, device), most_pixels, debug)
+    segmenter = Segmenter(sam, sam_checkpoint, device)  # first: a wrong name is told before a student is built
+    page = Page(find_students(student, device), segmenter, most_pixels, debug)
     return gradio.mount_gradio_app(
         fastapi.FastAPI(openapi_url=None),
         page.build(),
