@@ -81,7 +81,7 @@ def demo(tmp_path_factory):
     write_test_student('nafnet', folder / 'student.pth')
     demo = Demo(folder, '--student', folder / 'student.pth', '--max-megabytes', '2', '--max-megapixels', '1')
     yield demo
-    demo.end()
+    assert demo.end() == 0 and list(demo.temporary.iterdir()) == []
 
 
 @pytest.fixture(scope='module')
@@ -144,6 +144,10 @@ def visit(browser, demo):
     visit = Visit(browser, demo.url)
     yield visit
     visit.close()
+
+
+def files_of(folder):
+    return {path for path in folder.rglob('*') if path.is_file() and path.stat().st_size}
 
 
 def psnr_in(line):
@@ -286,18 +290,13 @@ def test_nothing_leaves_the_machine(visit, demo):
     assert [address for address in made if '127.0.0.1' not in address and '::1' not in address] == []
 
 
-def test_nothing_is_left_on_the_disk(tmp_path, browser):
-    write_test_student('nafnet', tmp_path / 'student.pth')
-    demo = Demo(tmp_path, '--student', tmp_path / 'student.pth')
-    try:
-        visit = Visit(browser, demo.url)
-        visit.wait_for_change(lambda: visit.drop(photograph(tmp_path, 'mine.png', (20, 90, 160))))
-        held = [path for path in demo.temporary.rglob('*') if path.is_file() and path.stat().st_size]
-        assert [path.name for path in held] == ['mine.png']  # the upload alone, for a minute
-        visit.close()
-    finally:
-        assert demo.end() == 0
-    assert list(demo.temporary.iterdir()) == []
+def test_nothing_is_written_but_what_comes_in(visit, demo, tmp_path):
+    """And that for a minute: test_server.py. At the end nothing is left: the fixture ``demo``."""
+    before = files_of(demo.temporary)
+    visit.wait_for_change(lambda: visit.drop(photograph(tmp_path, 'mine.png', (120, 90, 160))))
+    visit.click_at('#restored', 0.5, 0.5)
+    visit.see('#caption .line', 'covers')
+    assert [path.name for path in files_of(demo.temporary) - before] == ['mine.png']
 
 
 def test_the_page_says_what_to_give_where_there_is_no_student(tmp_path, browser):
