@@ -377,7 +377,7 @@ def test_repairs_leave_later_versions_alone(tmp_path):
         """
         import importlib.metadata, sys
         real = importlib.metadata.version
-        later = dict(mmagic='1.3.0', mmengine='0.11.0')
+        later = dict(diffusers='0.25.0', mmagic='1.3.0', mmengine='0.11.0')
         importlib.metadata.version = lambda name: later.get(name) or real(name)
         import mmengine.fileio, numpy
         put, had = mmengine.fileio.LocalBackend.put, hasattr(numpy, 'bool8')
