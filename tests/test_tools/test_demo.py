@@ -75,17 +75,8 @@ class Demo:
 
 
 @pytest.fixture(scope='module')
-def demo(tmp_path_factory):
-    pytest.importorskip('gradio')
-    folder = tmp_path_factory.mktemp('demo')
-    write_test_student('nafnet', folder / 'student.pth')
-    demo = Demo(folder, '--student', folder / 'student.pth', '--max-megabytes', '2', '--max-megapixels', '1')
-    yield demo
-    assert demo.end() == 0 and list(demo.temporary.iterdir()) == []
-
-
-@pytest.fixture(scope='module')
 def browser():
+    pytest.importorskip('gradio')
     sync_api = pytest.importorskip('playwright.sync_api')
     if CHROMIUM is None:
         pytest.skip('there is no Chromium: install one, such as with apt install chromium')
@@ -93,6 +84,15 @@ def browser():
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox'])
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope='module')
+def demo(tmp_path_factory, browser):
+    folder = tmp_path_factory.mktemp('demo')
+    write_test_student('nafnet', folder / 'student.pth')
+    demo = Demo(folder, '--student', folder / 'student.pth', '--max-megabytes', '2', '--max-megapixels', '1')
+    yield demo
+    assert demo.end() == 0 and list(demo.temporary.iterdir()) == []
 
 
 class Visit:
