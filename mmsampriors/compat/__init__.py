@@ -28,8 +28,8 @@ from .mmagic_parts import (
     take_y_channel_for_one_channel,
     validate_in_mmagics_loop,
 )
-from .trackers import follow_mlflow
 from .silence import keep_onnxruntime_silent
+from .trackers import follow_mlflow
 
 
 def apply():
