@@ -24,8 +24,6 @@ sys.path.insert(0, str(ROOT / 'tests' / 'test_restoring'))
 
 from students import write_test_student
 
-from mmsampriors.restoring.students import packaged_students
-
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
 #: Notes each connection that the server makes.
 WATCH = """
@@ -297,16 +295,3 @@ def test_nothing_is_written_but_what_comes_in(visit, demo, tmp_path):
     visit.click_at('#restored', 0.5, 0.5)
     visit.see('#caption .line', 'covers')
     assert [path.name for path in files_of(demo.temporary) - before] == ['mine.png']
-
-
-def test_the_page_says_what_to_give_where_there_is_no_student(tmp_path, browser):
-    if packaged_students():
-        pytest.skip('the package comes with students')
-    demo = Demo(tmp_path)
-    try:
-        page = browser.new_page()
-        page.goto(demo.url)
-        assert 'python tools/demo.py --student student.pth' in page.inner_text('#header pre')
-        page.close()
-    finally:
-        assert demo.end() == 0
