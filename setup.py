@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 PACKAGE = ROOT / 'mmsampriors'
-EXTRAS = ('lite', 'tests', 'docs', 'hq', 'mobile', 'sam2', 'coco')
+EXTRAS = ('lite', 'onnx', 'tests', 'docs', 'hq', 'mobile', 'sam2', 'coco', 'demo')
 
 
 def read_version() -> str:
@@ -48,11 +48,10 @@ setup(
         'mmsampriors': list_mim_files(),
         'mmsampriors.masks.sam': ['*.safetensors'],
         'mmsampriors.restoring.students': ['*.safetensors', '*.md'],
+        'mmsampriors.demo': ['*.css'],
     },
     python_requires='>=3.10,<3.13',
     install_requires=read_requirements('runtime'),
-    extras_require={
-        name: read_requirements(name) for name in ('lite', 'onnx', 'tests', 'docs', 'hq', 'mobile', 'sam2', 'coco')
-    },
+    extras_require={name: read_requirements(name) for name in EXTRAS},
     zip_safe=False,
 )

@@ -1,5 +1,6 @@
 """Builds the pages in this folder and the API reference: ``python -m sphinx -W docs docs/_build/html``."""
 
+import importlib.util
 import shutil
 from pathlib import Path
 
@@ -32,6 +33,8 @@ autosummary_generate = True
 shutil.rmtree(Path(__file__).parent / 'api', ignore_errors=True)  # pages of modules that are gone by now
 autodoc_member_order = 'bysource'
 autodoc_typehints = 'none'  # the docstrings name the types
+# An extra, which building the pages does without.
+autodoc_mock_imports = [] if importlib.util.find_spec('gradio') else ['gradio']
 autodoc_default_options = dict(members=True)
 napoleon_use_ivar = True
 

@@ -112,6 +112,53 @@ IMPORT_MMAGIC = """
 """
 
 
+def test_diffusers_imports_without_cached_download(tmp_path):
+    check_python(
+        """
+        import huggingface_hub
+        found = huggingface_hub.__getattr__
+
+        def without_it(name):  # as in huggingface_hub 0.26 and later
+            if name == 'cached_download':
+                raise AttributeError(name)
+            return found(name)
+
+        huggingface_hub.__getattr__ = without_it
+        try:
+            import diffusers.utils.dynamic_modules_utils
+        except ImportError as error:
+            assert 'cached_download' in str(error)
+        else:
+            raise AssertionError('upstream imports without it: the repair can go')
+
+        import mmsampriors
+        from diffusers.utils.dynamic_modules_utils import cached_download
+        try:
+            cached_download('a pipeline')
+        except RuntimeError as error:
+            assert 'install huggingface_hub 0.25' in str(error)
+        else:
+            raise AssertionError('nothing was raised')
+        """,
+        folder=tmp_path,
+    )
+
+
+def test_onnxruntime_tells_nobody_that_it_was_used(tmp_path):
+    """Of what it does for that, one thing can be seen without a network: the file of its session."""
+    use = """
+        import os
+        os.environ.pop('ORT_DISABLE_TELEMETRY', None)
+        os.environ['TMPDIR'] = os.getcwd()
+        {first}
+        import onnxruntime
+        assert os.path.exists('.ses') == {expected}, 'upstream is silent by itself: the repair can go'
+    """
+    check_python(use.format(first='', expected=True), folder=tmp_path)
+    (tmp_path / '.ses').unlink()
+    check_python(use.format(first='import mmsampriors', expected=False), folder=tmp_path)
+
+
 def test_mmagic_imports_where_upstream_refuses(tmp_path):
     """mmcv 2.2, numpy 2, no compiled ops and no pkg_resources at once; and what the stand-ins leave behind."""
     check_python(
@@ -330,7 +377,7 @@ def test_repairs_leave_later_versions_alone(tmp_path):
         """
         import importlib.metadata, sys
         real = importlib.metadata.version
-        later = dict(mmagic='1.3.0', mmengine='0.11.0')
+        later = dict(diffusers='0.25.0', mmagic='1.3.0', mmengine='0.11.0')
         importlib.metadata.version = lambda name: later.get(name) or real(name)
         import mmengine.fileio, numpy
         put, had = mmengine.fileio.LocalBackend.put, hasattr(numpy, 'bool8')

@@ -115,7 +115,7 @@ def test_wheel_holds_package_configs_and_tools_as_files(wheel):
             assert (info.external_attr >> 28) == 0o10, f'{name} is no regular file'
             assert archive.read(info) == content
         metadata = next(archive.read(name).decode() for name in archive.namelist() if name.endswith('/METADATA'))
-    ours = {name for name in list_files('mmsampriors') if Path(name).suffix in ('.py', '.safetensors', '.yml')}
+    ours = {name for name in list_files('mmsampriors') if Path(name).suffix in ('.py', '.safetensors', '.yml', '.css')}
     ours.add('mmsampriors/restoring/students/README.md')
     assert set(held) == {name for name in ours if '/.mim/configs/' not in name and '/.mim/tools/' not in name}
 

@@ -21,7 +21,7 @@ FLOORS = [
     {'evaluation', 'checks'},
     {'engine'},
     {'restoring'},
-    {'experiments'},
+    {'experiments', 'demo'},
     {'quickstart'},
 ]
 #: Packages that a room must do without.

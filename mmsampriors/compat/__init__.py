@@ -19,6 +19,7 @@ from .file_writing import write_files_whole
 from .mmagic_imports import (
     accept_mmcv_2_2,
     alias_numpy_bool8,
+    import_diffusers_without_cached_download,
     import_inferencers_without_mediapipe_solutions,
     stand_in_for_mmcv_ops,
 )
@@ -28,16 +29,19 @@ from .mmagic_parts import (
     take_y_channel_for_one_channel,
     validate_in_mmagics_loop,
 )
+from .silence import keep_onnxruntime_silent
 from .trackers import follow_mlflow
 
 
 def apply():
     """Applies every repair that this environment needs; a second call changes nothing."""
     mend_configs()
+    keep_onnxruntime_silent()
     alias_numpy_bool8()
     accept_mmcv_2_2()
     stand_in_for_mmcv_ops()
     import_inferencers_without_mediapipe_solutions()
+    import_diffusers_without_cached_download()
     read_color_type_of_jpeg_compression()
     take_y_channel_for_one_channel()
     validate_in_mmagics_loop()

@@ -9,7 +9,7 @@ import types
 
 import numpy as np
 
-from .applying import around_import, up_to
+from .applying import after_import, around_import, up_to
 
 
 @up_to('mmagic', '1.2.0')
@@ -106,3 +106,26 @@ def import_inferencers_without_mediapipe_solutions():
     that there is none. Can go when controlnet_aux follows MediaPipe.
     """
     around_import('controlnet_aux.mediapipe_face.mediapipe_face_common', _without_mediapipe)
+
+
+def _cached_download(*args, **kwargs):
+    raise RuntimeError(
+        'huggingface_hub 0.26 dropped cached_download, which diffusers 0.24 calls for community pipelines: to use one, '
+        'install huggingface_hub 0.25'
+    )
+
+
+def _name_cached_download():
+    hub = sys.modules['huggingface_hub']
+    if not hasattr(hub, 'cached_download'):
+        hub.cached_download = _cached_download
+
+
+@up_to('diffusers', '0.24.0')
+def import_diffusers_without_cached_download():
+    """diffusers 0.24.0, which mmagic imports, imports a function that huggingface_hub 0.26 removed.
+
+    It gets one that raises: community pipelines alone call it. gradio needs huggingface_hub 0.33 or later. Can go when
+    mmagic takes a later diffusers.
+    """
+    after_import('huggingface_hub', _name_cached_download)

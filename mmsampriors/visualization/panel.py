@@ -1,6 +1,6 @@
 """Pictures of what SPD does to an image."""
 
-from typing import Dict
+from typing import Dict, Optional
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -10,17 +10,19 @@ from skimage.segmentation import find_boundaries
 from mmsampriors.masks import ImageMasks
 
 
-def draw_masks(image: np.ndarray, masks: ImageMasks) -> np.ndarray:
+def draw_masks(image: np.ndarray, masks: ImageMasks, colours: Optional[np.ndarray] = None) -> np.ndarray:
     """Paints each mask in a colour of its own over the image, small masks over large ones, and outlines them.
 
     Args:
         image (np.ndarray): (H, W, 3), uint8, RGB.
-        masks (ImageMasks): On the same pixels.
+        masks (ImageMasks): K masks on the same pixels.
+        colours (np.ndarray, optional): (K, 3), RGB in [0, 255]. Drawn at random if left out, the same for each image.
 
     Returns:
         np.ndarray: (H, W, 3), uint8, RGB.
     """
-    colours = np.random.default_rng(0).uniform(40, 255, (len(masks), 3))
+    if colours is None:
+        colours = np.random.default_rng(0).uniform(40, 255, (len(masks), 3))
     painted = image.astype(float)
     for mask, colour in zip(masks.bitmaps.cpu().numpy(), colours):
         painted[mask] = 0.45 * image[mask] + 0.55 * colour

@@ -1,0 +1,213 @@
+"""The page: what is on it, and what happens when a person does something."""
+
+import functools
+import html
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, Optional
+
+import gradio as gr
+
+from mmsampriors.command_line import message_of
+from mmsampriors.restoring import PhotographError, Restorer
+
+from . import words
+from .damage import KINDS, MOST_SEVERE, NONE
+from .opening import SAMPLES, open_photograph, sample, thumbnails
+from .scene import DAMAGED, RESTORED, Scene, make_scene
+from .segmenter import Segmenter
+from .students import first_damage, suited
+
+STYLE = Path(__file__).with_name('page.css')
+THUMBNAIL = 160  # pixels a side
+FORGET_AFTER = 3600  # seconds that a scene is kept after a person last did something
+FONTS = ['system-ui', 'Segoe UI', 'Roboto', 'Helvetica', 'Arial', 'sans-serif']
+
+
+def look() -> dict:
+    """Theme and style sheet, as ``gradio.mount_gradio_app`` takes them. Fonts are the system's: none is fetched."""
+    theme = gr.themes.Default(
+        primary_hue='teal', neutral_hue='slate', font=FONTS, font_mono=['ui-monospace', 'monospace']
+    )
+    return dict(theme=theme, css_paths=[STYLE])
+
+
+def told(handler):
+    """Lets an error end as a short message on the page. The traceback goes to the terminal with ``--debug`` only."""
+
+    @functools.wraps(handler)
+    def spoken(self, *args, **kwargs):
+        try:
+            return handler(self, *args, **kwargs)
+        except Exception as error:
+            if self.debug:
+                traceback.print_exc(file=sys.stderr)
+            raise gr.Error(html.escape(message_of(error)), print_exception=False) from None
+
+    return spoken
+
+
+@dataclass
+class Page:
+    """What people see and do. What belongs to one of them is in the state of their session, and nowhere else.
+
+    Args:
+        students (dict[str, Restorer]): Name on the page to who restores.
+        segmenter (Segmenter): Shared by all.
+        most_pixels (int): Of a photograph.
+        debug (bool): Whether the terminal gets tracebacks.
+    """
+
+    students: Dict[str, Restorer]
+    segmenter: Segmenter
+    most_pixels: int
+    debug: bool = False
+
+    def build(self) -> gr.Blocks:
+        """Lays the page out."""
+        with gr.Blocks(title='mmsampriors', analytics_enabled=False) as blocks:
+            if not self.students:
+                gr.HTML(words.NO_STUDENT, elem_id='header')
+                return blocks
+            self._lay_out()
+            self._connect(blocks)
+        return blocks
+
+    def _lay_out(self):
+        names = list(self.students)
+        self.scene = gr.State(None, time_to_live=FORGET_AFTER)
+        gr.HTML(words.HEADER, elem_id='header')
+        with gr.Row():
+            with gr.Column(scale=2, min_width=290):
+                self.upload = gr.File(label='Your photograph', height=96, elem_id='upload')
+                self.samples = gr.Gallery(
+                    label='Samples', show_label=False, allow_preview=False, buttons=[], elem_id='samples'
+                )
+                self.kind = gr.Radio([NONE, *KINDS], value=NONE, label='Damage that is added', elem_id='kind')
+                self.severity = gr.Slider(
+                    1, MOST_SEVERE, value=5, step=1, label='How much of it', buttons=[], elem_id='severity'
+                )
+                self.student = gr.Dropdown(
+                    names, value=names[0], label='Restored by', elem_id='student', interactive=len(names) > 1
+                )
+            with gr.Column(scale=5, min_width=420):
+                self.slider = gr.ImageSlider(
+                    label='Damaged | restored: pull the line',
+                    interactive=False,
+                    buttons=['fullscreen'],
+                    max_height=345,
+                    elem_id='slider',
+                )
+                self.numbers = gr.HTML(elem_id='numbers')
+        with gr.Row(elem_id='sam'):
+            gr.HTML('<h2>What SAM sees</h2>')
+            self.everything = gr.Button('Show all masks', size='sm', elem_id='everything')
+            self.clear = gr.Button('Hide masks', size='sm', elem_id='clear')
+        self.caption = gr.HTML(words.hint(), elem_id='caption')
+        with gr.Row():
+            self.pictures = {
+                name: gr.Image(
+                    label=f'In the {name} photograph',
+                    interactive=False,
+                    buttons=['fullscreen'],
+                    height=310,
+                    elem_id=name,
+                )
+                for name in (DAMAGED, RESTORED)
+            }
+
+    def _connect(self, blocks):
+        settings = [self.kind, self.severity, self.student]
+        shown = [self.scene, *settings, self.upload, self.slider, self.numbers, *self.pictures.values(), self.caption]
+        masks = [*self.pictures.values(), self.caption]
+        # Handlers give what the front end takes (postprocess=False), with pictures inside: gradio would write files.
+        # What computes waits for others of its kind (concurrency_id): two at once would only slow each other down.
+        common = dict(postprocess=False, api_visibility='private')
+        restoring = dict(common, concurrency_id='restore', show_progress_on=self.slider)
+        segmenting = dict(common, concurrency_id='segment', show_progress_on=[*self.pictures.values()])
+        blocks.load(self.first, None, [*shown, self.samples], **restoring)
+        self.upload.upload(self.opened, [self.upload, *settings], shown, **restoring)
+        self.samples.select(self.picked, settings, shown, **restoring)
+        for setting in settings:  # pulled on, while the work is going on: only where it ends counts
+            setting.input(self.changed, [self.scene, *settings], shown, trigger_mode='always_last', **restoring)
+        for picture in self.pictures.values():
+            picture.select(self.clicked, self.scene, masks, **segmenting)
+        self.everything.click(self.all_masks, self.scene, masks, **segmenting)
+        self.clear.click(self.no_masks, self.scene, masks, **segmenting)
+
+    # ------------------------------------------------------------------------------------------------- what people do
+
+    @told
+    def first(self, progress=gr.Progress()):
+        """Somebody opens the page: a sample, damaged and restored."""
+        thumbs = [dict(image=words.inline(pixels), caption=None) for pixels in thumbnails(THUMBNAIL).values()]
+        kind = first_damage(self.students)
+        made = self._show(sample(next(iter(SAMPLES))), kind, 5, next(iter(self.students)), progress)
+        return {**made, self.samples: thumbs}
+
+    @told
+    def picked(self, picked: gr.SelectData, kind, severity, student, progress=gr.Progress()):
+        """Somebody picks a sample. It is clean, so it is damaged."""
+        kind = first_damage(self.students) if kind == NONE else kind
+        return self._show(sample(list(SAMPLES)[picked.index]), kind, severity, student, progress)
+
+    @told
+    def opened(self, path, kind, severity, student, progress=gr.Progress()):
+        """Somebody gives a file. It is taken as it is, damaged or not."""
+        try:
+            given = open_photograph(path, self.most_pixels)
+        except PhotographError as error:
+            gr.Warning(html.escape(f'{Path(path).name} {error}'))
+            return {self.upload: None}
+        return self._show(given, NONE, severity, student, progress)
+
+    @told
+    def changed(self, scene: Optional[Scene], kind, severity, student, progress=gr.Progress()):
+        """Somebody wants other damage, or another student."""
+        return self._show(self._of(scene).given, kind, severity, student, progress, before=scene)
+
+    @told
+    def clicked(self, picked: gr.SelectData, scene: Optional[Scene]):
+        """Somebody clicks on a picture."""
+        drawn = self.segmenter.click(self._of(scene), *picked.index)
+        return self._masks(drawn.pictures, words.tell_click(drawn))
+
+    @told
+    def all_masks(self, scene: Optional[Scene]):
+        """Somebody wants all masks."""
+        drawn = self.segmenter.everything(self._of(scene))
+        return self._masks(drawn.pictures, words.tell_everything(drawn))
+
+    @told
+    def no_masks(self, scene: Optional[Scene]):
+        """Somebody wants the pictures without masks."""
+        return self._masks(self._of(scene).views, words.hint())
+
+    # ------------------------------------------------------------------------------------------------ what they see
+
+    def _of(self, scene):
+        if scene is None:
+            raise ValueError('The photograph has been forgotten: pick or drop it again.')
+        return scene
+
+    def _show(self, given, kind, severity, student, progress, before: Optional[Scene] = None):
+        changed = before is None or before.damage is None or before.damage[0] != kind
+        student = suited(self.students, kind) or student if changed else student
+        restorer = self.students[student]
+        scene = make_scene(given, kind, severity, student, restorer, lambda share: progress(share, 'restoring'))
+        return {
+            self.scene: scene,
+            self.kind: kind,
+            self.severity: severity,
+            self.student: student,
+            self.upload: None,
+            self.slider: words.pair(scene.views),
+            self.numbers: words.tell_scene(scene),
+            **self._masks(scene.views, words.hint()),
+        }
+
+    def _masks(self, images, caption):
+        pictures = {self.pictures[name]: words.inline(images[name]) for name in (DAMAGED, RESTORED)}
+        return {**pictures, self.caption: caption}

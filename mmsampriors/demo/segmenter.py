@@ -1,0 +1,154 @@
+"""SAM for the page: built when somebody first asks, then shared by all."""
+
+import threading
+from typing import Dict, NamedTuple, Optional
+
+import numpy as np
+import torch
+
+from mmsampriors.masks import SAM_BUILDERS, ImageMasks, MaskEngine, pairwise_iou, shared_sam
+from mmsampriors.masks.sam.clicks import mask_at, see
+from mmsampriors.masks.sam.extras import check_extra
+from mmsampriors.masks.sam.precision import fastest_exact_enough
+from mmsampriors.visualization import draw_masks
+
+from .scene import CLEAN, DAMAGED, RESTORED, Scene
+
+CLICKED = np.array([[255, 176, 0]])
+FOUND_TOO = 0.5  # least IoU of a mask with one on the clean photograph that counts as the same
+OTHER = (255, 255, 255)  # of masks that the clean photograph has not
+
+
+class Drawn(NamedTuple):
+    """Both pictures with masks, and what is told of them.
+
+    Attributes:
+        pictures (dict[str, np.ndarray]): ``damaged`` and ``restored``, (H, W, 3), uint8.
+        numbers (dict[str, dict]): The same names to what was counted.
+    """
+
+    pictures: Dict[str, np.ndarray]
+    numbers: Dict[str, dict]
+
+
+class Segmenter:
+    """SAM, and what it finds in the views of a scene. One caller at a time; the others wait.
+
+    Args:
+        model_type (str): A key of ``SAM_BUILDERS``.
+        checkpoint (str, optional): As for ``build_sam``.
+        device (str, optional): Of torch. Defaults to CUDA where there is one, or else the CPU.
+
+    Raises:
+        ImportError: The package of that SAM, an extra, is not installed.
+        ValueError: There is no such SAM.
+    """
+
+    def __init__(self, model_type: str, checkpoint: Optional[str] = None, device: Optional[str] = None):
+        if model_type not in SAM_BUILDERS:
+            raise ValueError(f'a SAM is one of {sorted(SAM_BUILDERS)}, found {model_type!r}')
+        check_extra(model_type)
+        self.model_type, self.checkpoint = model_type, checkpoint
+        self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        self._engine, self._lock = None, threading.Lock()
+
+    def click(self, scene: Scene, x: float, y: float) -> Drawn:
+        """The mask under a point, on the damaged and on the restored view.
+
+        Args:
+            scene (Scene): Remembers what SAM has seen.
+            x (float): Column in pixels of the views.
+            y (float): Row in pixels of the views.
+
+        Returns:
+            Drawn: ``numbers`` hold ``area``, a share of the image, ``score``, SAM's own estimate, and ``iou`` with the
+            mask on the clean photograph, None where that is not known.
+
+        Raises:
+            FileNotFoundError: SAM has no checkpoint, and it cannot be downloaded.
+        """
+        with self._lock:
+            found = {name: self._mask(scene, name, x, y) for name in scene.views}
+        clean = found.get(CLEAN)
+        pictures, numbers = {}, {}
+        for name in (DAMAGED, RESTORED):
+            mask, score = found[name]
+            iou = None if clean is None else _iou(mask, clean[0])
+            numbers[name] = dict(area=mask.float().mean().item(), score=score, iou=iou)
+            picture = draw_masks(scene.views[name], ImageMasks.from_masks(mask[None]), CLICKED)
+            pictures[name] = _with_dot(picture, x, y)
+        return Drawn(pictures, numbers)
+
+    def everything(self, scene: Scene) -> Drawn:
+        """All masks on the damaged and on the restored view.
+
+        Where the clean photograph is known, a mask has the colour of the mask there that it resembles, and is white
+        where there is none. So one thing has one colour in both pictures.
+
+        Returns:
+            Drawn: ``numbers`` hold ``masks``, their count, and ``found``: how many of the clean photograph's masks are
+            among them, and ``wanted``, how many there are; None where that is not known.
+
+        Raises:
+            FileNotFoundError: SAM has no checkpoint, and it cannot be downloaded.
+        """
+        with self._lock:
+            engine = self._built()
+            found = {name: engine.generate(_tensor(view)[None])[0].to('cpu') for name, view in scene.views.items()}
+        reference = found.get(CLEAN, found[RESTORED])
+        palette = np.random.default_rng(0).uniform(40, 255, (len(reference), 3))
+        pictures, numbers = {}, {}
+        for name in (DAMAGED, RESTORED):
+            masks = found[name]
+            colours, again = _colours(masks, reference, palette)
+            pictures[name] = draw_masks(scene.views[name], masks, colours)
+            known = CLEAN in found
+            numbers[name] = dict(
+                masks=len(masks), found=again if known else None, wanted=len(reference) if known else None
+            )
+        return Drawn(pictures, numbers)
+
+    def _built(self) -> MaskEngine:
+        if self._engine is None:
+            sam = shared_sam(self.model_type, self.checkpoint).to(self.device)
+            self._engine = MaskEngine(sam, dtype=fastest_exact_enough(self.device))
+        return self._engine
+
+    def _mask(self, scene, name, x, y):
+        engine = self._built()
+        if name not in scene.seen:
+            scene.seen[name] = see(engine, _tensor(scene.views[name]))
+        mask, score = mask_at(engine, scene.seen[name], x, y)
+        return mask.cpu(), score
+
+
+def _tensor(pixels):
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
+def _iou(one, other):
+    """1 where both masks are empty."""
+    union = (one | other).sum().item()
+    return (one & other).sum().item() / union if union else 1.0
+
+
+def _colours(masks, reference, palette):
+    """The colour of each mask, (K, 3), and how many masks of the reference are among them."""
+    colours = np.tile(np.array(OTHER, float), (len(masks), 1))
+    if len(masks) == 0 or len(reference) == 0:
+        return colours, 0
+    iou = pairwise_iou(masks.bitmaps, reference.bitmaps)
+    best, which = (values.numpy() for values in iou.max(1))
+    alike = best >= FOUND_TOO
+    colours[alike] = palette[which[alike]]
+    return colours, int((iou.amax(0) >= FOUND_TOO).sum())
+
+
+def _with_dot(picture, x, y):
+    """A white dot with a dark rim where the person clicked."""
+    rows, columns = np.ogrid[: picture.shape[0], : picture.shape[1]]
+    distance = np.hypot(rows - y, columns - x)
+    radius = max(4, max(picture.shape[:2]) / 110)
+    picture[distance <= 1.5 * radius] = 20
+    picture[distance <= radius] = 255
+    return picture

@@ -1,0 +1,138 @@
+"""A photograph, damaged and restored, and what SAM finds in both."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from mmsampriors.demo.opening import sample
+from mmsampriors.demo.scene import VIEW_SIDE, Scene, make_scene, shrunk
+from mmsampriors.demo.segmenter import Segmenter
+from mmsampriors.demo.words import tell_click, tell_everything, tell_scene
+from mmsampriors.restoring import Restorer
+
+sys.path.insert(0, str(Path(__file__).parents[1] / 'test_restoring'))
+
+from students import write_test_student
+
+
+@pytest.fixture(scope='module')
+def restorer(tmp_path_factory):
+    """Of a small denoiser that was trained on σ 25."""
+    path = tmp_path_factory.mktemp('student') / 'student.pth'
+    write_test_student('nafnet', path)
+    return Restorer(path, device='cpu')
+
+
+@pytest.fixture(scope='module')
+def scene(restorer):
+    return make_scene(sample('coffee'), 'noise', 5, 'nafnet', restorer)
+
+
+@pytest.fixture(scope='module')
+def segmenter():
+    return Segmenter('tiny', device='cpu')
+
+
+def test_psnr_comes_back(scene):
+    before, after = scene.psnr
+    assert before == pytest.approx(20.5, abs=0.5) and after > before + 5
+    told = tell_scene(scene)
+    assert f'{before:.2f} dB' in told and f'{after:.2f} dB' in told and f'+{after - before:.2f} dB' in told
+    assert '600 by 400 pixels' in told and 'σ 25' in told
+
+
+def test_a_photograph_that_is_damaged_already_has_no_psnr(restorer):
+    given, told = sample('cat')[:64, :80], []
+    scene = make_scene(given, 'none', 5, '<b>mine</b>', restorer, told.append)
+    assert scene.psnr is None and set(scene.images) == {'damaged', 'restored'}
+    assert (scene.images['damaged'] == given).all() and told[-1] == pytest.approx(1)
+    assert '&lt;b&gt;mine' in tell_scene(scene) and 'PSNR compares with a clean original' in tell_scene(scene)
+
+
+def test_a_gray_network_gives_a_picture_too():
+    gray = SimpleNamespace(restore_pixels=lambda pixels, progress: pixels[..., 0])
+    assert make_scene(sample('cat')[:40, :50], 'none', 1, 'gray', gray).images['restored'].shape == (40, 50, 3)
+
+
+def test_views_are_small_and_psnr_is_not_theirs():
+    given = np.zeros((100, 2 * VIEW_SIDE, 3), np.uint8)
+    halving = SimpleNamespace(restore_pixels=lambda pixels, progress: pixels // 2)
+    scene = make_scene(given, 'noise', 10, 'halving', halving)
+    assert {view.shape for view in scene.views.values()} == {(50, VIEW_SIDE, 3)}
+    assert scene.psnr[1] == pytest.approx(scene.psnr[0] + 20 * np.log10(2), abs=0.3)
+    assert shrunk(given[:, :50], 60).shape == (60, 30, 3)
+
+
+def circles():
+    """A scene whose restored picture shows two discs as the clean one does, and whose damaged picture shows none."""
+    rows, columns = np.mgrid[:256, :256]
+    clean = np.full((256, 256, 3), (30, 60, 120), np.uint8)
+    for centre, colour in (((80, 80), (220, 180, 40)), ((180, 170), (200, 40, 60))):
+        clean[np.hypot(rows - centre[0], columns - centre[1]) < 45] = colour
+    noisy = np.random.default_rng(0).integers(0, 256, clean.shape, np.uint8)
+    images = dict(damaged=noisy, restored=clean, clean=clean)
+    return Scene(clean, ('noise', 10), 'none', 0.0, images, images)
+
+
+def test_a_click_finds_the_thing(segmenter):
+    scene = circles()
+    drawn = segmenter.click(scene, 80, 80)
+    disc = np.pi * 45**2 / 256**2
+    assert drawn.numbers['restored']['iou'] == 1.0 and drawn.numbers['damaged']['iou'] < 0.7
+    assert drawn.numbers['restored']['area'] == pytest.approx(disc, rel=0.15)
+    changed = (drawn.pictures['restored'] != scene.views['restored']).any(2)
+    assert changed.mean() == pytest.approx(disc, rel=0.2)
+    assert changed[80, 60] and not changed[180, 170] and (drawn.pictures['restored'][80, 80] == 255).all()
+    assert '100 %' in tell_click(drawn)
+    assert set(scene.seen) == set(scene.views)
+
+
+def test_an_image_is_embedded_once(segmenter, monkeypatch):
+    scene = circles()
+    segmenter.click(scene, 80, 80)
+    monkeypatch.setattr('mmsampriors.demo.segmenter.see', lambda *args: pytest.fail('embedded again'))
+    other = segmenter.click(scene, 170, 180)
+    assert other.numbers['restored']['area'] > 0
+
+
+def test_clicks_without_a_clean_photograph(segmenter):
+    scene = circles()
+    for images in (scene.images, scene.views):
+        images.pop('clean', None)
+    drawn = segmenter.click(scene, 80, 80)
+    assert drawn.numbers['restored']['iou'] is None and 'How much of the picture' in tell_click(drawn)
+
+
+def test_all_masks_are_coloured_as_on_the_clean_photograph(segmenter):
+    scene = circles()
+    drawn = segmenter.everything(scene)
+    numbers = drawn.numbers
+    assert numbers['restored']['found'] == numbers['restored']['wanted'] == numbers['restored']['masks'] > 1
+    assert numbers['damaged']['found'] < numbers['damaged']['wanted']
+    assert f'{numbers["damaged"]["found"]} of {numbers["damaged"]["wanted"]}' in tell_everything(drawn)
+    assert (drawn.pictures['restored'] != scene.views['restored']).any()
+
+
+def test_segmenter_is_built_on_demand(monkeypatch):
+    built = []
+    monkeypatch.setattr('mmsampriors.demo.segmenter.shared_sam', lambda *args: built.append(args) or real(*args))
+    from mmsampriors.masks import shared_sam as real
+
+    segmenter = Segmenter('tiny', device='cpu')
+    assert built == []
+    segmenter.click(circles(), 80, 80)
+    segmenter.everything(circles())
+    assert built == [('tiny', None)]
+
+
+def test_a_sam_that_cannot_be_had_is_told(tmp_path):
+    with pytest.raises(FileNotFoundError, match='no SAM checkpoint at .*none.pth'):
+        Segmenter('vit_b', str(tmp_path / 'none.pth'), 'cpu').click(circles(), 1, 1)
+
+
+def test_a_sam_that_there_is_not_is_told_at_once():
+    with pytest.raises(ValueError, match="a SAM is one of .*'tiny'.*found 'vit_x'"):
+        Segmenter('vit_x')
