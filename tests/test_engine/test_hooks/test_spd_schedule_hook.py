@@ -215,9 +215,9 @@ def test_the_scale_of_relations_goes_on_with_a_resumed_run_and_starts_anew_from_
     assert scale.all()
     cfg = without_validation(runner_cfg(hooks=[dict(type='Witness')], max_iters=3, load_from=path, resume=resume))
     _, witness = train(cfg)
-    first = witness.logged[0]
-    assert first['grad.sgr'] / first['grad.student'] == pytest.approx(0.1, rel=0.3) if resume else 0 < first['grad.sgr']
-    assert (first['grad.sgr'] / first['grad.student'] < 0.01) == (not resume)
+    share = witness.logged[0]['grad.sgr'] / witness.logged[0]['grad.student']
+    # Of 0.1 on average; two batches are measured, and this is a third. Without a past it is next to nothing.
+    assert 0.03 < share < 0.3 if resume else 0 < share < 0.01
 
 
 def test_segmenter_and_analyzer_are_in_no_checkpoint_and_no_optimizer(runner_cfg):
