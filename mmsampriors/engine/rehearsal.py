@@ -166,13 +166,12 @@ def _seconds_a_step(runner, batches, model, stage, unlabeled) -> float:
 def _with_unlabeled(batch: dict, count: int) -> dict:
     """A batch with ``count`` more images that have no ground truth; they are copies of its own."""
     inputs, samples = list(batch['inputs']), list(batch['data_samples'])
-    copies = [number % len(inputs) for number in range(count)]
-    more = [samples[number].new() for number in copies]
-    for sample in samples:
-        sample.set_metainfo(dict(labelled=True))
-    for sample in more:
-        sample.set_metainfo(dict(labelled=False))
-    return dict(batch, inputs=[*inputs, *(inputs[number] for number in copies)], data_samples=[*samples, *more])
+    numbers = [*range(len(inputs)), *(number % len(inputs) for number in range(count))]
+    # All made alike: they are stacked only where their keys come in one order, and these are sets.
+    copies = [samples[number].new() for number in numbers]
+    for place, sample in enumerate(copies):
+        sample.set_metainfo(dict(labelled=place < len(inputs)))
+    return dict(batch, inputs=[inputs[number] for number in numbers], data_samples=copies)
 
 
 def _boxes(height: int, width: int) -> ImageMasks:
