@@ -34,6 +34,7 @@ from skimage.segmentation import felzenszwalb  # noqa: E402
 import mmsampriors.datasets.transforms  # noqa: E402, F401
 from mmsampriors.datasets.mask_pipeline import with_spd_masks  # noqa: E402
 from mmsampriors.masks import ImageFile, ImageMasks, MaskCache, RunMasks, fill_cache  # noqa: E402
+from mmsampriors.masks.drawing import send_runs  # noqa: E402
 
 MOST_MASKS = 64
 SETTINGS = dict(source='gt', segmenter=dict(type='benchmark'))
@@ -137,6 +138,25 @@ def loader(images: list, rounds: int, root: Path, suffix: str):
     )
     added = [with_masks - without for with_masks, without in zip(times[masked], times[plain])]
     report(f'added by masks ({suffix})', added, 'CPU ms a sample')
+    drawing(cache, [sample['gt_path'] for sample in samples], rounds, suffix)
+
+
+def drawing(cache: MaskCache, paths: list, rounds: int, suffix: str):
+    """CPU time of the training process to draw the masks of a patch of 256, cut by a worker or left to it."""
+    times = dict(cut=[], uncut=[])
+    for _ in range(rounds):
+        took = dict.fromkeys(times, 0.0)
+        for path in paths:
+            patch = cache.load(path).crop(0, 0, 256, 256)
+            for kind, masks in dict(cut=patch.cut(), uncut=patch).items():
+                arrived = pickle.loads(pickle.dumps(masks, pickle.HIGHEST_PROTOCOL))
+                begin = time.process_time()
+                send_runs([arrived], torch.device('cpu')).draw(256, 256)
+                took[kind] += 1000 * (time.process_time() - begin) / len(paths)
+        for kind in times:
+            times[kind].append(took[kind])
+    report(f'drawing in the training process ({suffix})', times['cut'], 'CPU ms a sample')
+    report(f'drawing where no worker cut ({suffix})', times['uncut'], 'CPU ms a sample')
 
 
 def load(compose: Compose, sample: dict) -> float:
