@@ -1,7 +1,5 @@
 """Registries of our own under mmagic's: names with a prefix, mmagic's names without, and no warning from mmengine."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import mmagic.registry
@@ -10,6 +8,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import Registry
 from mmengine.runner import Runner
+from tool_processes import run_tool
 
 import mmsampriors
 from mmsampriors import registry
@@ -113,7 +112,5 @@ def test_the_old_spelling_ends_with_the_new_one(tmp_path, change, key, name):
 @pytest.mark.slow
 def test_the_real_command_says_so(tmp_path):
     (tmp_path / 'user.py').write_text(CHILD.replace('mmsampriors.SPDModel', 'SPDModel'))
-    done = subprocess.run(
-        [sys.executable, ROOT / 'tools' / 'train.py', 'user.py'], cwd=tmp_path, capture_output=True, text=True
-    )
+    done = run_tool(['tools/train.py', 'user.py'], cwd=tmp_path)
     assert done.returncode and "write 'mmsampriors.SPDModel'" in done.stderr

@@ -32,7 +32,7 @@ class Subject:
 SUBJECTS = dict(
     rain=Subject(add_rain, RainSettings(density=(0.05, 0.25), brightness=(0.4, 0.85), veiling=(0.0, 0.1)), 64),
     noise=Subject(add_noise, NoiseSettings(sigma=(0.0, 50.0)), 64),
-    blur=Subject(add_blur, BlurSettings(length=(4.0, 14.0)), 96),
+    blur=Subject(add_blur, BlurSettings(length=(3.0, 9.0)), 64),
 )
 #: Photographs of scikit-image. Gray ones count as colour photographs whose channels are equal.
 TRAIN = (

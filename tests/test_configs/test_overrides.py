@@ -2,12 +2,11 @@
 
 import copy
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from tool_processes import run_tool
 
 import mmsampriors
 from mmsampriors.checks.config_check import check_config
@@ -127,17 +126,8 @@ def test_in_a_child_and_a_grandchild(config, tmp_path):
 )
 def test_the_main_job_takes_its_own_sam(option, error, tmp_path):
     """The real command gets as far as what this machine lacks: the checkpoint that was named, or else the data."""
-    run = subprocess.run(
-        [
-            sys.executable,
-            ROOT / 'tools' / 'train.py',
-            ROOT / 'configs' / 'spd' / 'restormer_derain.py',
-            '--cfg-options',
-            f'model.spd.masks.segmenter.{option}',
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
+    config = ROOT / 'configs' / 'spd' / 'restormer_derain.py'
+    command = ['tools/train.py', config, '--cfg-options', f'model.spd.masks.segmenter.{option}']
+    run = run_tool(command, cwd=tmp_path)
     assert run.returncode and 'has no effect' not in run.stderr
     assert error in run.stderr

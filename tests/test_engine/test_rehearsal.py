@@ -1,8 +1,6 @@
 """``tools/train.py --check``: every refusal at once, and what a training will cost."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +8,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
+from tool_processes import run_tool
 
 import mmsampriors
 from mmsampriors.engine.rehearsal import learning_rates, problems_of, rehearse, stages_of
@@ -95,8 +94,8 @@ def test_all_problems_are_listed(runner_cfg, tmp_path):
 @pytest.mark.slow
 def test_the_real_command(tmp_path):
     config = ROOT / 'configs' / 'spd' / 'nafnet_derain-tiny.py'
-    command = [sys.executable, ROOT / 'tools' / 'train.py', config, '--check']
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    command = ['tools/train.py', config, '--check']
+    done = run_tool(command, cwd=tmp_path)
     assert done.returncode == 1 and 'data/tiny/derain/train' in done.stderr and 'Traceback' not in done.stderr
     for part, name in (('train', 'a'), ('val', 'b')):
         for kind in ('input', 'target'):
@@ -104,7 +103,7 @@ def test_the_real_command(tmp_path):
             folder.mkdir(parents=True)
             pixels = np.random.default_rng(0).integers(0, 255, (80, 80, 3), np.uint8)
             Image.fromarray(pixels).save(folder / f'{name}.png')
-    done = subprocess.run([*command, '--accumulate', '2'], cwd=tmp_path, capture_output=True, text=True)
+    done = run_tool([*command, '--accumulate', '2'], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert 'Peak memory' in done.stdout
     # 400 updates

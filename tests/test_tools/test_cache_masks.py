@@ -1,14 +1,13 @@
 """tools/cache_masks.py as users start it."""
 
-import os
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tool_processes import run_tool
 
 from mmsampriors.masks import CocoRLE
 
@@ -71,7 +70,7 @@ def run(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder)
 
-    def run_tool(*arguments, **environment):
+    def run_here(*arguments, **environment):
         with monkeypatch.context() as patch:
             patch.setattr(sys, 'argv', ['cache_masks.py', *arguments])
             for name, value in environment.items():
@@ -79,7 +78,7 @@ def run(folder, monkeypatch, capsys):
             runpy.run_path(TOOL, run_name='__main__')
         return capsys.readouterr().out.strip().splitlines()[-1]
 
-    return run_tool
+    return run_here
 
 
 def test_shards_and_torchrun_share_the_work_and_a_second_run_finds_it_done(folder, run):
@@ -115,10 +114,7 @@ def test_export(folder, run):
 
 
 def test_from_the_command_line(folder):
-    environment = {**os.environ, 'PYTHONPATH': str(folder), 'OMP_NUM_THREADS': '1'}
-    result = subprocess.run(
-        [sys.executable, TOOL, 'config.py'], cwd=folder, capture_output=True, text=True, timeout=300, env=environment
-    )
+    result = run_tool([TOOL, 'config.py'], cwd=folder, env=dict(PYTHONPATH=str(folder)))
     assert result.returncode == 0, result.stderr
     assert result.stdout.endswith('0 images had their masks, 7 got them now\n')
     assert '7/7' in result.stderr and 'image/s' in result.stderr

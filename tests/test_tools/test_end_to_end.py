@@ -14,6 +14,7 @@ import pytest
 import skimage.data
 import torch
 from PIL import Image
+from tool_processes import run_tool
 
 from mmsampriors.data_preparation.degradations import BlurSettings, add_blur
 from mmsampriors.data_preparation.pairs import make_pairs
@@ -63,7 +64,7 @@ def environment():
 
 
 def call(folder, *arguments):
-    """Runs a tool of the checkout in the user's folder and returns what it printed."""
+    """Runs a command in the user's folder and returns what it printed."""
     done = subprocess.run(
         list(map(str, arguments)), cwd=folder, env=environment(), capture_output=True, text=True, timeout=600
     )
@@ -71,15 +72,18 @@ def call(folder, *arguments):
     return done.stdout + done.stderr
 
 
-def tool(name):
-    return sys.executable, ROOT / 'tools' / name
+def tool(folder, name, *arguments):
+    """The same with a copy of a process that has imported mmagic."""
+    done = run_tool([f'tools/{name}', *arguments], cwd=folder, env=dict(PYTHONWARNINGS='ignore'))
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
 
 
 @pytest.fixture(scope='module')
 def trained(folder):
     """A run that was killed with SIGKILL after a checkpoint, then resumed to its end."""
     run = subprocess.Popen(
-        [*map(str, tool('train.py')), 'config.py', '--work-dir', 'run'],
+        [sys.executable, ROOT / 'tools' / 'train.py', 'config.py', '--work-dir', 'run'],
         cwd=folder,
         env=environment(),
         stdout=subprocess.DEVNULL,
@@ -95,9 +99,9 @@ def trained(folder):
     assert not (folder / 'run' / 'student.pth').exists()
     reached = int(Path(last.read_text()).stem.split('_')[1])
     steps = reached + 7
-    log = call(
+    log = tool(
         folder,
-        *tool('train.py'),
+        'train.py',
         'config.py',
         '--work-dir',
         'run',
@@ -125,7 +129,7 @@ def test_a_killed_run_resumes_and_exports(trained):
 
 
 def test_export_tool_writes_what_the_hook_wrote(folder, trained):
-    call(folder, *tool('export_student.py'), 'config.py', trained[0], 'out/student.pth')
+    tool(folder, 'export_student.py', 'config.py', trained[0], 'out/student.pth')
     ours, theirs = (
         torch.load(folder / path, weights_only=True)['state_dict'] for path in ('out/student.pth', 'run/student.pth')
     )
@@ -144,8 +148,8 @@ test_evaluator = [[dict(type='PSNR')], [*_base_.robustness.deblur.evaluators[0],
 def test_student_and_refined_are_tested_on_all_sets(folder, trained):
     (folder / 'two_sets.py').write_text(TWO_SETS)
     make_pairs(folder / 'pairs' / 'target', folder / 'data' / 'robustness' / 'blur', add_blur, BlurSettings(length=10))
-    printed = call(
-        folder, *tool('test.py'), 'two_sets.py', trained[0], '--refined', '--work-dir', 'test', '--out', 'metrics.json'
+    printed = tool(
+        folder, 'test.py', 'two_sets.py', trained[0], '--refined', '--work-dir', 'test', '--out', 'metrics.json'
     )
     results = json.loads((folder / 'test/test_results.json').read_text())['results']
     assert list(results) == ['student', 'refined'] and all(list(sets) == ['pairs', 'blur'] for sets in results.values())
@@ -232,13 +236,7 @@ def test_errors_of_a_config_come_before_any_data(folder):
         ('model.spd.masks=', 'model.spd.masks is empty'),
         ('model.spd.mask=1', "unknown keys ['mask']"),
     ):
-        done = subprocess.run(
-            [*map(str, tool('train.py')), 'config.py', '--work-dir', 'bad', '--cfg-options', option],
-            cwd=folder,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        command = ['tools/train.py', 'config.py', '--work-dir', 'bad', '--cfg-options', option]
+        done = run_tool(command, cwd=folder, env=dict(PYTHONWARNINGS='ignore'))
         assert done.returncode and message in done.stderr, done.stderr[-2000:]
     assert not (folder / 'bad').exists()

@@ -13,6 +13,7 @@ import pytest
 import skimage.data
 import torch
 from PIL import Image
+from tool_processes import run_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
@@ -63,11 +64,7 @@ def pairs(folder, tmp_path):
 
 def run(folder, name, *arguments):
     """Runs a tool of the checkout; gives its exit status and what it printed."""
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '-1', 'PYTHONWARNINGS': 'ignore'}
-    command = [sys.executable, ROOT / 'tools' / name, *arguments]
-    done = subprocess.run(
-        list(map(str, command)), cwd=folder, env=environment, capture_output=True, text=True, timeout=900
-    )
+    done = run_tool([f'tools/{name}', *arguments], cwd=folder, env=dict(PYTHONWARNINGS='ignore'))
     return done.returncode, done.stdout + done.stderr
 
 

@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT / 'tests' / 'test_restoring'))
 
 from students import write_test_student
 from test_photograph_files import EXIF_DIRECTORY, EXPOSURE, SRGB, broken_files, exif_of
+from tool_processes import run_tool
 
 from mmsampriors.restoring.photographs import Photograph, read_photograph, write_photograph
 
@@ -27,10 +28,18 @@ COPIES = 6  # of each of 15 kinds
 
 
 def run(*arguments, script='tools/restore.py', code=0):
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
-    command = [sys.executable, '-W', 'ignore', *([str(ROOT / script)] if script else []), *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    """Runs a tool, which must end with the status ``code``."""
+    done = run_tool([script, *arguments], cwd=ROOT, env=dict(PYTHONWARNINGS='ignore'))
     assert done.returncode == code, done.stderr[-3000:]
+    return done
+
+
+def run_alone(*arguments):
+    """Runs a Python of its own, which has imported nothing yet."""
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
+    command = [sys.executable, '-W', 'ignore', *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
     return done
 
 
@@ -40,7 +49,7 @@ def test_what_restores_with_onnx_imports_nothing_heavy():
         'import mmsampriors.restoring.job, mmsampriors.restoring.measures, mmsampriors.restoring.onnx_network\n'
         'print(sorted({name.split(".")[0] for name in sys.modules}))'
     )
-    imported = set(eval(run('-c', code, script=None).stdout))
+    imported = set(eval(run_alone('-c', code).stdout))
     assert 'numpy' in imported and not imported & HEAVY
 
 
@@ -134,7 +143,8 @@ def test_the_first_image_of_an_onnx_student_is_done_within_two_seconds(trained, 
     """Time on the processor, which other processes do not lengthen; the clock shows less on two cores."""
     Image.fromarray(skimage.data.astronaut()[:256, :256]).save(tmp_path / 'a.png')
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    run(tmp_path / 'a.png', '--student', trained / 'student.onnx', '--out', tmp_path / 'out')
+    restore = ROOT / 'tools' / 'restore.py'
+    run_alone(restore, tmp_path / 'a.png', '--student', trained / 'student.onnx', '--out', tmp_path / 'out')
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
 
@@ -231,6 +241,6 @@ def test_24_megapixels_in_two_gigabytes(tmp_path):
         'print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)'
     )
     restore = (ROOT / 'tools' / 'restore.py', tmp_path / 'large.jpg', '--student', tmp_path / 'student.pth')
-    done = run('-c', code, *restore, '--device', 'cpu', '--out', tmp_path / 'out', script=None)
+    done = run_alone('-c', code, *restore, '--device', 'cpu', '--out', tmp_path / 'out')
     assert int(re.search(r'peak (\d+)', done.stdout)[1]) * 1024 < 2 * 10**9
     assert read_photograph(tmp_path / 'out' / 'large.jpg').pixels.shape == (4000, 6000, 3)
