@@ -48,7 +48,7 @@ class BorderPSNR(MaskMetric):
         """Measures the images of a batch; ``results`` gets one dict for each, with None where there is no border."""
         for sample in data_samples:
             pred, gt = self.images(sample)
-            near = near_borders(self.segment(gt, sample).bitmaps, self.distance)
+            near = near_borders(self.masks_of_gt(gt, sample).bitmaps, self.distance)
             if near.shape != gt.shape[1:]:
                 raise ValueError(
                     f'the masks of {sample.get("gt_path")} have {tuple(near.shape)} pixels (H, W), the '

@@ -7,6 +7,7 @@ from mmagic.evaluation.metrics.base_sample_wise_metric import BaseSampleWiseMetr
 from mmagic.evaluation.metrics.metrics_utils import obtain_data
 from torch import Tensor
 
+from mmsampriors.masks import ImageMasks
 from mmsampriors.models.mask_sources.base import MaskSource
 from mmsampriors.models.rgb import metric_image_to_rgb
 from mmsampriors.models.unwrapped import unwrapped
@@ -17,6 +18,9 @@ class MaskMetric(BaseSampleWiseMetric):
     """A metric of mmagic that builds a mask source and segments on the device of the model.
 
     Images arrive as all metrics of mmagic get them from the data preprocessor: BGR (or grey), float, in [0, 255].
+
+    Masks of the ground truth that are stored are read instead: where ``masks`` is the ``CachedMasks`` that the model
+    trains with, ``MaskCacheHook`` stores those of all validation images before training.
 
     Args:
         masks (dict): Config of a mask source, as in ``model.spd.masks``. It is made ready at once, so that a missing
@@ -42,12 +46,24 @@ class MaskMetric(BaseSampleWiseMetric):
                 f'masks of {type(self).__name__} must be a mask source, such as SAMMasks, found {masks["type"]}'
             )
         self.mask_source.prepare()
+        self._stored = {}
 
     def prepare(self, module, dataloader):
-        """Notes the size of the data set, and the device of the model."""
+        """Notes the size of the data set, the device of the model, and which masks are stored."""
         super().prepare(module, dataloader)
         module = unwrapped(module)
         self.device = next(module.parameters()).device
+        source = getattr(module, 'mask_source', None)
+        self._stored = source.kept_for_validation if self.takes_masks_of(source) else {}
+
+    def takes_masks_of(self, source: Optional[MaskSource]) -> bool:
+        """Whether the masks of the ground truth are those that a mask source stores."""
+        return (
+            isinstance(source, type(self.mask_source))
+            and hasattr(source, 'kept_for_validation')
+            and source.source == 'gt'
+            and source.provenance() == self.mask_source.provenance()
+        )
 
     def evaluate(self):
         """As every metric, and leaves the device to training."""
@@ -68,6 +84,15 @@ class MaskMetric(BaseSampleWiseMetric):
                 f'{self.pred_key} and {tuple(gt.shape)} for {self.gt_key} of {sample.get("gt_path")}'
             )
         return pred, gt
+
+    def masks_of_gt(self, gt: Tensor, sample: dict) -> ImageMasks:
+        """The masks of a ground truth, (C, H, W) as it arrives: those that are stored, or what the segmenter finds."""
+        path = sample.get('gt_path')
+        if path in self._stored:
+            masks = self._stored[path].load(path)
+            if masks.size == tuple(gt.shape[1:]):
+                return masks.to(gt.device)
+        return self.segment(gt, sample)
 
     @torch.no_grad()
     def segment(self, image: Tensor, sample: dict):

@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from mmsampriors.masks import ImageMasks, LabelMaps, RunMasks
+from mmsampriors.models.mask_sources.stored import FolderMasks
 from mmsampriors.registry import METRICS
 
 from .mask_metric import MaskMetric
@@ -22,7 +23,8 @@ class SegmentationConsistency(MaskMetric):
     truth, which is what the same segmenter reaches on a perfect restoration.
 
     Args:
-        masks (dict): Config of a source that segments, such as ``SAMMasks`` or ``FelzenszwalbMasks``.
+        masks (dict): Config of a source that segments, such as ``SAMMasks`` or ``FelzenszwalbMasks``; or the
+            ``CachedMasks`` that the model trains with, whose segmenter then sees the restored images alone.
         human_segments (str, optional): Folder with ``NAME.png``, a label map of 8 or 16 bits, for each ground truth
             ``NAME.*``.
         **kwargs: Those of :class:`MaskMetric`.
@@ -37,14 +39,14 @@ class SegmentationConsistency(MaskMetric):
         - Segments_human: segments an image, mean
 
     Raises:
-        ValueError: ``masks`` are stored ones, or ``NoMasks``.
+        ValueError: ``masks`` come from a folder, or are ``NoMasks``.
     """
 
     metric = 'SegIoU'
 
     def __init__(self, masks: dict, human_segments: Optional[str] = None, **kwargs):
         super().__init__(masks, **kwargs)
-        if self.mask_source.stored or masks['type'] == 'NoMasks':
+        if isinstance(self.mask_source, FolderMasks) or masks['type'] == 'NoMasks':
             raise ValueError(
                 f'SegmentationConsistency segments restored images, and {masks["type"]} cannot: name a '
                 "segmenter, such as masks=dict(type='SAMMasks', model_type='vit_h')"
@@ -56,7 +58,7 @@ class SegmentationConsistency(MaskMetric):
         """Segments and compares the images of a batch; ``results`` gets one dict of numbers for each."""
         for sample in data_samples:
             pred, gt = self.images(sample)
-            restored, truth = self.segment(pred, sample), self._masks_of_gt(gt, sample)
+            restored, truth = self.segment(pred, sample), self._masks_once(gt, sample)
             agreed = agreement(truth, restored)
             result = dict(
                 SegIoU=agreed.mean,
@@ -91,11 +93,11 @@ class SegmentationConsistency(MaskMetric):
             Segments_human=len(human),
         )
 
-    def _masks_of_gt(self, gt: Tensor, sample: dict) -> ImageMasks:
+    def _masks_once(self, gt: Tensor, sample: dict) -> ImageMasks:
         """Segmented once: each validation meets the same images again. Kept as runs, some KB an image."""
         key = hashlib.sha256(gt.cpu().numpy().tobytes()).digest()
         if key not in self._seen:
-            self._seen[key] = RunMasks.pack(self.segment(gt, sample)).stored
+            self._seen[key] = RunMasks.pack(self.masks_of_gt(gt, sample)).stored
         return RunMasks(self._seen[key], device=gt.device)
 
     def compute_metrics(self, results: List[dict]) -> dict:

@@ -196,3 +196,34 @@ def test_a_validation_loop_of_a_run_measures_them(runner_cfg, tmp_path):
     assert once == seen
     assert {'noisy/PSNR', 'noisy/SegIoU', 'noisy/Masks_gt', 'noisy/BorderPSNR'} <= set(seen)
     assert 0 < seen['noisy/SegIoU'] < 1 and 10 < seen['noisy/BorderPSNR'] < 40
+
+
+def test_masks_that_are_stored_are_not_segmented_again_in_validation(runner_cfg, model_cfg, tmp_path, monkeypatch):
+    """With the model's own stored masks both metrics say what they say with the segmenter alone."""
+    stored = dict(type='CachedMasks', segmenter=FELZENSZWALB, cache_dir=str(tmp_path / 'masks'))
+    kinds = ('mmsampriors.SegmentationConsistency', 'mmsampriors.BorderPSNR')
+    cfg = runner_cfg(
+        model=model_cfg(dict(masks=stored)),
+        hooks=[dict(type='mmsampriors.MaskCacheHook')],
+        val_evaluator=[
+            dict(type='PSNR'),
+            *(dict(type=kind, masks=stored, prefix='stored') for kind in kinds),
+            *(dict(type=kind, masks=FELZENSZWALB, prefix='alone') for kind in kinds),
+        ],
+    )
+    runner, seen = Runner.from_cfg(Config(cfg)), {}
+    runner.register_hook(Recorder(seen))
+    segmented = []
+    metrics = runner.val_loop.evaluators[0].metrics[1:3]
+    for metric in metrics:
+        segment = metric.mask_source.segment
+        monkeypatch.setattr(
+            metric.mask_source, 'segment', lambda *args, run=segment: segmented.append(args) or run(*args)
+        )
+    runner.train()
+    names = [name.split('/')[1] for name in seen if name.startswith('stored/')]
+    assert {'SegIoU', 'Masks_gt', 'BorderPSNR'} <= set(names)
+    for name in names:
+        assert seen[f'stored/{name}'] == pytest.approx(seen[f'alone/{name}'], abs=1e-6)
+    # Two validations of four restored images, for the one metric that looks at them.
+    assert len(segmented) == 8 and len(list((tmp_path / 'masks' / 'validation').rglob('*.masks'))) == 4

@@ -19,8 +19,8 @@ from .exact_resume_hook import ExactResumeHook
 class MaskCacheHook(Hook):
     """Before training: computes stored masks that are missing, and makes the train pipeline carry them.
 
-    So are the masks of the validation images that RefinedPSNRHook and SPDVisualizationHook look at, so that no
-    segmenter runs during training.
+    So are the masks of the validation images that RefinedPSNRHook and SPDVisualizationHook look at, and those of all
+    validation images where a metric takes them (:class:`mmsampriors.evaluation.MaskMetric`).
 
     Does nothing where ``model.spd.masks`` is an online source or NoMasks. In a distributed run the ranks share the
     work and wait for each other outside of any collective, whose timeout would end the run. Runs in ``before_train``,
@@ -48,7 +48,7 @@ class MaskCacheHook(Hook):
                 dataset,
                 source,
                 restorer_of(runner.cfg, source, dataset),
-                validation=looked_at_in_validation(runner),
+                validation=looked_at_in_validation(runner, source),
                 worker=get_dist_info(),
                 batch_size=self.batch_size,
                 device=next(runner.model.parameters()).device,
@@ -58,13 +58,16 @@ class MaskCacheHook(Hook):
             restart_workers(runner.train_loop)
 
 
-def looked_at_in_validation(runner) -> tuple:
-    """The first dataset of validation, and how many of its first images hooks refine."""
+def looked_at_in_validation(runner, source) -> tuple:
+    """The first dataset of validation, and how many of its first images hooks refine, or metrics want segmented."""
     loop = runner.val_loop
     if loop is None:
         return None, 0
-    # mmagic's loop has several loaders, mmengine's one.
-    loader = loop.dataloaders[0] if hasattr(loop, 'dataloaders') else loop.dataloader
+    # mmagic's loop has several loaders and evaluators, mmengine's one.
+    several = hasattr(loop, 'dataloaders')
+    loader, evaluator = (loop.dataloaders[0], loop.evaluators[0]) if several else (loop.dataloader, loop.evaluator)
+    if any(metric.takes_masks_of(source) for metric in evaluator.metrics if hasattr(metric, 'takes_masks_of')):
+        return loader.dataset, len(loader.dataset)
     counts = [hook.num_images for hook in runner.hooks if hasattr(hook, 'refined_in_validation')]
     return loader.dataset, max(counts, default=0) * (loader.batch_size or 1)
 
