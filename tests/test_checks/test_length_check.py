@@ -1,13 +1,16 @@
 """Schedules, learning rates and patch sizes that suit another length of training."""
 
 import copy
+from contextlib import nullcontext
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mmengine.config import Config
 
 from mmsampriors.checks import length_check
 from mmsampriors.checks.length_check import check_length, refuse_empty_stages
-from mmsampriors.models.schedules import JointSchedule, TwoStageSchedule
+from mmsampriors.models.schedules import JointSchedule, Phase, TwoStageSchedule
 
 COSINE = dict(type='CosineAnnealingLR', by_epoch=False, T_max=400, eta_min=1e-6)
 
@@ -96,3 +99,37 @@ def test_a_training_too_short_for_its_stages_is_refused(schedule, max_iters, win
 )
 def test_stages_that_are_meant_to_be_alone_pass(schedule, max_iters):
     refuse_empty_stages(schedule, max_iters)
+
+
+class Listed:
+    """A user's schedule: the phase of each iteration from a list. Counts how often it is asked."""
+
+    def __init__(self, phases):
+        self.phases, self.asked = phases, 0
+
+    def phase(self, iteration, max_iters):
+        self.asked += 1
+        return self.phases[iteration]
+
+
+PHASES = dict(warmup=Phase(True, False, 0.0), refiner=Phase(False, True, 0.0), student=Phase(True, False, 1.0))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(sorted(PHASES)), st.sampled_from([1, 2, 700, 1500])), min_size=1, max_size=5),
+    st.integers(1, 3),
+)
+@settings(deadline=None)
+def test_every_iteration_is_looked_at(stages, window):
+    """The reference goes through all steps in their order."""
+    phases = [PHASES[name] for name, count in stages for _ in range(count)]
+    steps = phases[::window]
+    right = any(phase.refiner for phase in steps) and any(phase.student and phase.ramp for phase in steps)
+    with nullcontext() if right else pytest.raises(ValueError):
+        refuse_empty_stages(Listed(phases), len(phases), window)
+
+
+def test_a_million_iterations_are_checked_in_no_time():
+    schedule = Listed([PHASES[name] for name in ('warmup', 'refiner', 'student') for _ in range(400_000)])
+    refuse_empty_stages(schedule, 1_200_000)
+    assert schedule.asked < 2000
