@@ -12,6 +12,9 @@ VENV="$(cd "$VENV" && pwd -P)"
 PYTHON="$VENV/bin/python"
 # What pip prints.
 PIP_LOG_FILE="$VENV/install.log"
+# Packages come without byte code, and the first process that imports one writes it for all others. Containers often
+# forbid that, and each start of a tool would then compile PyTorch and mmagic anew, for ten seconds and more.
+unset PYTHONDONTWRITEBYTECODE
 
 fail() {
     printf 'environment.sh: %s\n' "$@" >&2
