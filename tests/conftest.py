@@ -4,10 +4,12 @@ import mmsampriors  # noqa: F401  (before mmagic, which it mends)
 
 # isort: split
 import copy
+import functools
 import os
 
 import cv2
 import mmengine.config.config
+import mmengine.config.utils
 import mmengine.runner.runner
 import numpy as np
 import pytest
@@ -17,6 +19,8 @@ from mmengine.registry import init_default_scope
 
 from mmsampriors.registry import MODELS
 
+# Each base ``mmagic::...`` reads all of mmagic's index anew, which takes longer than the config.
+mmengine.config.utils._get_cfg_metainfo = functools.cache(mmengine.config.utils._get_cfg_metainfo)
 torch.set_num_threads(1)
 cv2.setNumThreads(1)
 
