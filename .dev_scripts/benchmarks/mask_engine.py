@@ -39,7 +39,7 @@ from mmsampriors.masks import MaskEngine, build_sam  # noqa: E402  (the checkout
 from mmsampriors.masks.sam.builders import ARCHITECTURES, load_weights  # noqa: E402
 from mmsampriors.masks.sam.encoder import encode_images  # noqa: E402
 from mmsampriors.masks.sam.filters import stability_scores  # noqa: E402
-from mmsampriors.masks.sam.frames import LogitResizer, stretches, to_encoder  # noqa: E402
+from mmsampriors.masks.sam.resizing import LogitResizer, stretches, to_encoder  # noqa: E402
 from mmsampriors.masks.sam.sam2_images import Sam2Images  # noqa: E402
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from mmsampriors.masks import SAM_BUILDERS, ImageMasks, MaskEngine, pairwise_iou, shared_sam
+from mmsampriors.masks.optional_packages import check_extra
 from mmsampriors.masks.sam.clicks import mask_at, see
-from mmsampriors.masks.sam.extras import check_extra
 from mmsampriors.masks.sam.precision import fastest_exact_enough
 from mmsampriors.visualization import draw_masks
 

@@ -2,7 +2,7 @@
 
 from .builders import META_AUTOMATIC, SAM_AUTOMATIC, SAM_BUILDERS, build_sam, checkpoint_id, register_sam
 from .engine import MaskEngine
-from .shared import shared_sam
+from .shared_sam import shared_sam
 from .tiny import TINY_AUTOMATIC
 
 __all__ = [

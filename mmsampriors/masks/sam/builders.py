@@ -14,7 +14,7 @@ from torch import nn
 from mmsampriors.checkpoints import read_checkpoint
 from mmsampriors.files import sha256_of, written_whole
 
-from .relatives import hq_sam, mobile_sam
+from .hq_and_mobile import hq_sam, mobile_sam
 from .sam2_images import SAM2_CONFIGS, Sam2Images, sam2_model
 from .tiny import TINY_AUTOMATIC, TINY_CHECKPOINT, build_sam_tiny
 

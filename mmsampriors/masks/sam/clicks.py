@@ -7,8 +7,8 @@ from torch import Tensor
 
 from .encoder import encode_images
 from .engine import MaskEngine
-from .frames import LogitResizer, shown_shape, stretches, to_encoder
 from .precision import computed_in
+from .resizing import LogitResizer, shown_shape, stretches, to_encoder
 from .transfer import to_device
 
 

@@ -13,12 +13,12 @@ from torchvision.ops import batched_nms
 from mmsampriors.masks.image_masks import ImageMasks
 
 from .builders import META_AUTOMATIC
-from .decoders import build_decoder
+from .decoder_choice import build_decoder
 from .encoder import Embeddings, encode_images, takes_any_size
 from .filters import boxes_above, pack_above, stability_scores, unpack
-from .frames import LogitResizer, point_grid, shown_shape, stretches, to_encoder
 from .precision import computed_in
 from .prompts import embed_points
+from .resizing import LogitResizer, point_grid, shown_shape, stretches, to_encoder
 from .transfer import to_device, to_host
 
 #: Sizes of images whose resizing matrices and points are kept. Training has one, a folder of photographs a few.

@@ -10,7 +10,7 @@ with Z (N, C) and ``shift`` (C,) the same for all prompts, ``scale`` (N,) the pr
 (R, N) the attention maps of the layers so far (R = T * H a layer) over the scale that they met, V (R, H * (c + 1)) the
 token values that they spread, and B (H * (c + 1), C) their output projection through all norms since, the same for all
 prompts and images. A linear map of X is a map of Z and of B, computed here, and products with R columns, computed in
-``decoder.py``.
+``folded_decoder.py``.
 """
 
 from dataclasses import dataclass, replace

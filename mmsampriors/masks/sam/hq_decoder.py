@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .decoder import FoldedDecoder, MaskState, PromptState, to_grid
 from .encoder import Embeddings
+from .folded_decoder import FoldedDecoder, MaskState, PromptState, to_grid
 from .folding import ImageState
 
 

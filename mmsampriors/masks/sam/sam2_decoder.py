@@ -5,8 +5,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .decoder import FoldedDecoder, MaskState, PromptState, cropped
 from .encoder import Embeddings
+from .folded_decoder import FoldedDecoder, MaskState, PromptState, cropped
 from .folding import ImageState
 
 

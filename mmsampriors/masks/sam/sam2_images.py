@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from ..optional_packages import import_extra
 from .encoder import Embeddings
-from .extras import import_extra
 
 #: Sizes as Meta names them, and its configs in the package.
 SAM2_CONFIGS = {size: f'configs/sam2.1/sam2.1_hiera_{size}.yaml' for size in ('t', 's', 'b+', 'l')}

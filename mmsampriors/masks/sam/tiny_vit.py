@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
+from ..optional_packages import import_extra
 from .encoder import Embeddings
-from .extras import import_extra
 
 #: That of 5M parameters, as both packages build it. Its forward knows 64 x 64 tokens only, so the size is fixed.
 TINY_VIT = dict(

@@ -10,8 +10,8 @@ from PIL import Image
 
 from mmsampriors.files import write_whole
 from mmsampriors.masks.image_masks import ImageMasks
+from mmsampriors.masks.optional_packages import import_extra
 from mmsampriors.masks.run_length_masks import RunMasks
-from mmsampriors.masks.sam.extras import import_extra
 
 from .cache import MaskStore, MaskStoreError
 

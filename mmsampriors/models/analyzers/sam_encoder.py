@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmsampriors.masks import shared_sam
-from mmsampriors.masks.sam.frames import shown_shape, stretches
+from mmsampriors.masks.sam.resizing import shown_shape, stretches
 from mmsampriors.registry import MODELS
 
 from .normalization import Normalization

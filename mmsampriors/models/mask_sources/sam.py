@@ -8,7 +8,7 @@ import torch
 from mmengine.logging import print_log
 
 from mmsampriors.masks import META_AUTOMATIC, SAM_AUTOMATIC, SAM_BUILDERS, MaskEngine, checkpoint_id, shared_sam
-from mmsampriors.masks.sam.extras import check_extra
+from mmsampriors.masks.optional_packages import check_extra
 from mmsampriors.masks.sam.precision import fastest_exact_enough
 from mmsampriors.registry import MODELS
 

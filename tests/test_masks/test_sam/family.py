@@ -7,7 +7,7 @@ import torch
 from small_sam import CHANNELS, PATCH, SIDE, small_sam
 
 from mmsampriors.masks.sam.encoder import EarlyImageEncoder
-from mmsampriors.masks.sam.relatives import over, with_hq_decoder
+from mmsampriors.masks.sam.hq_and_mobile import over, with_hq_decoder
 from mmsampriors.masks.sam.sam2_images import Sam2Images, sam2_model
 from mmsampriors.masks.sam.tiny_vit import TINY_VIT, hq_tiny_encoder, mobile_encoder
 

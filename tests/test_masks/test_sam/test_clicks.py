@@ -12,7 +12,7 @@ from test_family import built
 
 from mmsampriors.masks import MaskEngine
 from mmsampriors.masks.sam.clicks import mask_at, see
-from mmsampriors.masks.sam.frames import resized_shape, to_encoder
+from mmsampriors.masks.sam.resizing import resized_shape, to_encoder
 
 CLICKS = [(3, 5), (20, 11), (32, 32)]
 

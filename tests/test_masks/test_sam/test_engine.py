@@ -14,8 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mmsampriors.masks import MaskEngine, build_sam
 from mmsampriors.masks.image_masks import boxes_of
 from mmsampriors.masks.sam import engine as engine_module
-from mmsampriors.masks.sam import frames, transfer
-from mmsampriors.masks.sam.frames import resized_shape, to_encoder
+from mmsampriors.masks.sam import resizing, transfer
+from mmsampriors.masks.sam.resizing import resized_shape, to_encoder
 from mmsampriors.masks.sam.tiny import TINY_CHECKPOINT
 
 SIZES = [(90, 131), (64, 64), (150, 70), (33, 47), (48, 64)]
@@ -228,7 +228,7 @@ def words(monkeypatch):
     heard, sent = [], []
     monkeypatch.setattr(MaskEngine, '_filters_at_once', False)
     to_host, to_device = transfer.to_host, transfer.to_device
-    for module in (engine_module, frames):
+    for module in (engine_module, resizing):
         monkeypatch.setattr(
             module, 'to_device', lambda values, device: (sent.append(values), to_device(values, device))[1]
         )
@@ -260,8 +260,8 @@ def test_the_way_of_a_gpu_gives_the_same_masks_and_waits_little(sam, request, st
 
 
 def test_matrices_and_points_are_made_once_a_size(sam, monkeypatch):
-    made, interpolation = [], frames._interpolation
-    monkeypatch.setattr(frames, '_interpolation', lambda *args: (made.append(args), interpolation(*args))[1])
+    made, interpolation = [], resizing._interpolation
+    monkeypatch.setattr(resizing, '_interpolation', lambda *args: (made.append(args), interpolation(*args))[1])
     engine = MaskEngine(sam, points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0)
     for _ in range(3):
         engine.generate(photographs([(40, 64), (40, 64), (64, 40)]))

@@ -7,9 +7,9 @@ import torch
 from test_engine import photographs
 
 from mmsampriors.masks import SAM_BUILDERS, MaskEngine, register_sam
-from mmsampriors.masks.sam.decoder import FoldedDecoder
 from mmsampriors.masks.sam.encoder import encode_images
-from mmsampriors.masks.sam.frames import resized_shape, to_encoder
+from mmsampriors.masks.sam.folded_decoder import FoldedDecoder
+from mmsampriors.masks.sam.resizing import resized_shape, to_encoder
 from mmsampriors.registry import MODELS, build_part
 
 PACKAGES = dict(hq_vit='segment_anything_hq', hq_tiny='segment_anything_hq', mobile='mobile_sam', sam2='sam2')

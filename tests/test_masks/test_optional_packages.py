@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from mmsampriors.masks import build_sam
-from mmsampriors.masks.sam.extras import check_extra, import_extra
+from mmsampriors.masks.optional_packages import check_extra, import_extra
 
 
 def test_what_is_installed_is_imported():

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from segment_anything.modeling import MaskDecoder
 from small_sam import CHANNELS, SIDE, small_sam
 
-from mmsampriors.masks.sam.decoder import FoldedDecoder, _per_image
-from mmsampriors.masks.sam.decoders import build_decoder
+from mmsampriors.masks.sam.decoder_choice import build_decoder
 from mmsampriors.masks.sam.encoder import Embeddings
+from mmsampriors.masks.sam.folded_decoder import FoldedDecoder, _per_image
 from mmsampriors.masks.sam.plain_decoder import PlainDecoder
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from .decoder import FoldedDecoder
+from .folded_decoder import FoldedDecoder
 from .folding import is_foldable, is_from
 from .hq_decoder import HQDecoder
 from .plain_decoder import PlainDecoder

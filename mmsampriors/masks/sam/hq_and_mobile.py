@@ -7,8 +7,8 @@ from segment_anything import sam_model_registry
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch import nn
 
+from ..optional_packages import import_extra
 from .encoder import EarlyImageEncoder
-from .extras import import_extra
 from .tiny_vit import hq_tiny_encoder, mobile_encoder
 
 CHANNELS = 256
