@@ -8,7 +8,7 @@ from typing import Optional
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from mmsampriors.models.schedules import TwoStageSchedule
+from mmsampriors.models.schedules import TwoStageSchedule, WithoutDistillation
 from mmsampriors.registry import TASK_UTILS, build_part, is_a
 
 
@@ -42,6 +42,9 @@ def refuse_empty_stages(schedule, max_iters: int, window: int = 1):
     Raises:
         ValueError: A stage is shorter than a step.
     """
+
+    if isinstance(schedule, WithoutDistillation):
+        schedule = schedule.schedule  # the stages are its own, and nothing is meant to be distilled
 
     def any_phase(suits):
         return any(suits(schedule.phase(first, max_iters)) for first in _sparse_first(range(0, max_iters, window)))

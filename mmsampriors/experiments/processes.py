@@ -47,7 +47,7 @@ class Processes:
         """Runs a tool to its end.
 
         Args:
-            command (list[str]): Tool and arguments, below ``root``.
+            command (list[str]): Tool, below ``root``, and its arguments. It starts in the folder of this process.
             log (Path): File that takes what it prints.
 
         Raises:
@@ -95,7 +95,7 @@ def run_tool(command, log, environment, root):
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     os.environ.update(environment)
-    os.chdir(root)
-    sys.argv = command
-    sys.path[0] = str((Path(root) / command[0]).parent)
-    runpy.run_path(command[0], run_name='__main__')
+    tool = Path(root) / command[0]
+    sys.argv = [str(tool), *command[1:]]
+    sys.path[0] = str(tool.parent)
+    runpy.run_path(str(tool), run_name='__main__')

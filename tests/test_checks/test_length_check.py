@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from mmsampriors.checks import length_check
 from mmsampriors.checks.length_check import check_length, refuse_empty_stages
-from mmsampriors.models.schedules import JointSchedule, Phase, TwoStageSchedule
+from mmsampriors.models.schedules import JointSchedule, Phase, TwoStageSchedule, WithoutDistillation
 
 COSINE = dict(type='CosineAnnealingLR', by_epoch=False, T_max=400, eta_min=1e-6)
 
@@ -95,7 +95,13 @@ def test_a_training_too_short_for_its_stages_is_refused(schedule, max_iters, win
 
 @pytest.mark.parametrize(
     'schedule, max_iters',
-    [(TwoStageSchedule(refiner=1), 1), (TwoStageSchedule(warmup=0.5, refiner=0.5), 2), (JointSchedule(0, 0), 1)],
+    [
+        (TwoStageSchedule(refiner=1), 1),
+        (TwoStageSchedule(warmup=0.5, refiner=0.5), 2),
+        (JointSchedule(0, 0), 1),
+        (WithoutDistillation(dict(type='TwoStageSchedule', refiner=0.5)), 2),
+        (WithoutDistillation(dict(type='JointSchedule')), 8),
+    ],
 )
 def test_stages_that_are_meant_to_be_alone_pass(schedule, max_iters):
     refuse_empty_stages(schedule, max_iters)
