@@ -18,6 +18,7 @@ from mmsampriors.registry import MODELS, TASK_UTILS, build_part, is_a
 from .config_keys import ConfigFile, check_keys
 from .length_check import check_length
 from .names import check_names
+from .part_arguments import check_arguments
 from .spd_config import check_spd
 
 TRAINING_KEYS = ('train_dataloader', 'train_cfg', 'optim_wrapper')
@@ -89,9 +90,9 @@ def _check_parts(spd):
     SAM, the refiner and the analyzer, of which the arguments' names are looked at, are built later. The SPF unit, which
     is made for its refiner, is built for any.
     """
-    for key in ('spf', 'analyzer'):
+    for key in ('spf', 'analyzer', 'schedule', 'distill', 'sgr', 'masks'):
         if spd[key]:
-            _check_arguments(key, spd[key])
+            check_arguments(key, spd[key])
     made_for = dict(image_channels=3, entry_channels=4, entry=spd['spf'].get('entry') or 'any')
     parts = {**spd, 'spf': {**spd['spf'], **made_for}}
     for key, registry in (
@@ -108,19 +109,6 @@ def _check_parts(spd):
         except (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(f'model.spd.{key} = {_short(spd[key])} cannot be built: {message_of(error)}') from error
     part.check()
-
-
-def _check_arguments(key, cfg):
-    """Refuses a type that is not registered, and arguments that its constructor does not take."""
-    kind = MODELS.get(str(cfg.get('type')))
-    if kind is None:
-        raise ValueError(f'model.spd.{key}.type = {cfg.get("type")!r} is not registered')
-    takes = inspect.signature(kind).parameters
-    unknown = sorted(set(cfg) - set(takes) - {'type', '_scope_'})
-    if unknown and not any(one.kind is one.VAR_KEYWORD for one in takes.values()):
-        raise ValueError(
-            f'model.spd.{key} has keys {unknown} that {kind.__name__} does not take; it takes {list(takes)}'
-        )
 
 
 def _short(cfg) -> str:

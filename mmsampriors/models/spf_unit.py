@@ -62,8 +62,9 @@ class SPFUnit(BaseModule):
             )
         if not 0 <= mask_dropout < 1:
             raise ValueError(f'spd.spf.mask_dropout must be in [0, 1), found {mask_dropout}')
-        if passes < 1:
-            raise ValueError(f'spd.spf.passes must be at least 1, found {passes}')
+        for key, value in (('channels', channels), ('max_masks', max_masks), ('passes', passes)):
+            if value < 1:
+                raise ValueError(f'spd.spf.{key} must be at least 1, found {value}')
         self.form, self.inject, self.entry, self.passes = form, inject, entry, passes
         self.max_masks, self.mask_dropout = max_masks, mask_dropout
         mask_channels = channels + 2 if form == 'prototype' else max_masks

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'tests' / 'test_restoring'))
 
 from students import write_test_student
+from tool_processes import run_tool
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
 #: Notes each connection that the server makes.
@@ -295,3 +296,22 @@ def test_nothing_is_written_but_what_comes_in(visit, demo, tmp_path):
     visit.click_at('#restored', 0.5, 0.5)
     visit.see('#caption .line', 'covers')
     assert [path.name for path in files_of(demo.temporary) - before] == ['mine.png']
+
+
+@pytest.mark.parametrize('kind', ['one of the package', 'onnx'])
+def test_other_students(browser, tmp_path, kind):
+    """One that is named, and one that is an ONNX file: each restores what it was trained for."""
+    student, damage = 'rain', 'Rain'
+    if kind == 'onnx':
+        student, damage = tmp_path / 'student.onnx', 'Noise'
+        write_test_student('nafnet', tmp_path / 'student.pth')
+        files = [tmp_path / 'student.py', tmp_path / 'student.pth', tmp_path / 'student_again.pth']
+        done = run_tool(['tools/export_student.py', *files, '--onnx', student], cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    demo = Demo(tmp_path, '--student', student)
+    visit = Visit(browser, demo.url)
+    line = visit.page.inner_text('#numbers')
+    before, after = psnr_in(line)
+    assert damage in line and after > before + 3, line
+    visit.close()
+    assert demo.end() == 0

@@ -56,6 +56,8 @@ class SGRLoss(nn.Module):
             )
         if target not in self.TARGETS:
             raise ValueError(f'spd.sgr.target must be one of {self.TARGETS}, found {target!r}')
+        if not min_area >= 0:
+            raise ValueError(f'spd.sgr.min_area must be at least 0, found {min_area}')
         if not 0 <= mask_dropout < 1:
             raise ValueError(f'spd.sgr.mask_dropout must be in [0, 1), found {mask_dropout}')
         self.loss_weight, self.region, self.pixel, self.min_area = loss_weight, region, pixel, min_area
