@@ -5,7 +5,6 @@ import mmsampriors  # noqa: F401  (before mmagic, which it mends)
 # isort: split
 import copy
 import functools
-import os
 
 import cv2
 import mmengine.config.config
@@ -164,12 +163,3 @@ def runner_cfg(pairs, model_cfg, tmp_path, monkeypatch):
         }
 
     return make
-
-
-def pytest_collection_modifyitems(items):
-    """Tests of ten minutes and more run on request only, and say so."""
-    if not os.environ.get('MMSAMPRIORS_LONG_TESTS'):
-        skip = pytest.mark.skip(reason='takes ten minutes or more: run it with MMSAMPRIORS_LONG_TESTS=1')
-        for item in items:
-            if 'long' in item.keywords:
-                item.add_marker(skip)

@@ -51,7 +51,6 @@ def kill_where(run, reached):
     run.communicate()
 
 
-@pytest.mark.long
 def test_quickstart_is_killed_twice_and_goes_on(tmp_path):
     out = tmp_path / 'with space'
     log, plain_log = out / 'quickstart.log', out / 'quickstart_plain.log'

@@ -219,7 +219,6 @@ def test_refined_photographs_of_a_training_checkpoint(pairs, tmp_path, runner_cf
 
 
 @pytest.mark.slow
-@pytest.mark.long
 def test_24_megapixels_in_two_gigabytes(tmp_path):
     """A NAFNet of width 32 with few blocks: memory is that of the first levels, time that of the deep ones."""
     from mmengine.config import Config
