@@ -27,8 +27,8 @@ def parse_args():
     parser.add_argument('--out', required=True, help='folder of the results')
     parser.add_argument(
         '--student',
-        help='rain or noise (they travel with the package), student.pth or student.safetensors with student.py beside '
-        'it, which is read and not run, or student.onnx',
+        help='rain, noise or blur (they travel with the package), student.pth or student.safetensors with student.py '
+        'beside it, which is read and not run, or student.onnx',
     )
     parser.add_argument('--config', help='instead of --student: a config of mmagic or ours, which is run')
     parser.add_argument('--checkpoint', help='the weights for --config, of training or exported')

@@ -29,7 +29,7 @@ def settings_of(kind: str, severity: int) -> dict:
     if kind == 'noise':
         return dict(sigma=50 * share)
     if kind == 'blur':
-        return dict(length=40 * share, turn=100)
+        return dict(length=14 * share, turn=100)
     raise ValueError(f'damage is one of {KINDS}, found {kind!r}')
 
 

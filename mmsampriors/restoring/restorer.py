@@ -22,7 +22,7 @@ class Restorer:
     Args:
         student (str | Path, optional): ``student.pth`` or ``student.safetensors`` with ``student.py`` beside it, which
             is read and not run, or ``student.onnx``, for which neither torch nor mmagic is imported, or the name of a
-            student of the package: 'noise' or 'rain'.
+            student of the package: 'blur', 'noise' or 'rain'.
         config (str | Path, optional): Instead of ``student``, a config of mmagic or of this package. It is run.
         checkpoint (str | Path, optional): Its weights, of training or exported.
         device (str, optional): Such as 'cuda:1'. Defaults to CUDA where there is one, or else the CPU; for ONNX to the
