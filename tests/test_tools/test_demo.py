@@ -253,8 +253,8 @@ def test_bad_files_are_told_and_the_page_goes_on(visit, tmp_path, demo):
         urllib.request.urlopen(upload_of((tmp_path / 'heavy.png').read_bytes(), demo.url))
     assert visit.page.inner_text('#numbers') == before
     assert 'Traceback' not in visit.page.content() and 'Traceback' not in demo.errors.read_text()
-    visit.drop(photograph(tmp_path, 'small.png', (90, 90, 90), (12, 12)))
-    visit.see('#numbers', '12 by 12 pixels')
+    visit.drop(photograph(tmp_path, 'small.png', (90, 90, 90), (5, 5)))
+    visit.see('#numbers', '5 by 5 pixels')
     visit.page.locator('#kind label', has_text='blur').click()
     visit.see('[data-testid=toast-body]', 'smaller than the blur kernel')
 
