@@ -227,7 +227,7 @@ def test_24_megapixels_in_two_gigabytes(tmp_path):
     from mmsampriors.registry import MODELS
 
     generator = dict(
-        type='NAFNet', img_channels=3, mid_channels=32, enc_blk_nums=[1, 1], middle_blk_num=1, dec_blk_nums=[1, 1]
+        type='NAFNet', img_channels=3, mid_channels=32, enc_blk_nums=[1], middle_blk_num=1, dec_blk_nums=[1]
     )
     model = dict(type='BaseEditModel', generator=generator, pixel_loss=dict(type='L1Loss'))
     state = MODELS.build(generator).state_dict()
