@@ -8,7 +8,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import Registry
 from mmengine.runner import Runner
-from tool_processes import run_tool
+from tool_processes import run_as_process
 
 import mmsampriors
 from mmsampriors import registry
@@ -112,5 +112,5 @@ def test_the_old_spelling_ends_with_the_new_one(tmp_path, change, key, name):
 @pytest.mark.slow
 def test_the_real_command_says_so(tmp_path):
     (tmp_path / 'user.py').write_text(CHILD.replace('mmsampriors.SPDModel', 'SPDModel'))
-    done = run_tool(['tools/train.py', 'user.py'], cwd=tmp_path)
+    done = run_as_process(['tools/train.py', 'user.py'], cwd=tmp_path)
     assert done.returncode and "write 'mmsampriors.SPDModel'" in done.stderr

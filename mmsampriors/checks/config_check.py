@@ -87,8 +87,8 @@ def check_training(cfg: Config):
 def _check_parts(spd):
     """Builds the small parts of ``model.spd``, so that a wrong type or argument is told with its key, before any data.
 
-    SAM, the refiner and the analyzer, of which the arguments' names are looked at, are built later. The SPF unit, which
-    is made for its refiner, is built for any.
+    Names and kinds of all arguments are looked at. SAM, the refiner and the analyzer are built later. The SPF unit,
+    which is made for its refiner, is built for any.
     """
     for key in ('spf', 'analyzer', 'schedule', 'distill', 'sgr', 'masks'):
         if spd[key]:

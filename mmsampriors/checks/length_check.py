@@ -42,7 +42,6 @@ def refuse_empty_stages(schedule, max_iters: int, window: int = 1):
     Raises:
         ValueError: A stage is shorter than a step.
     """
-
     if isinstance(schedule, WithoutDistillation):
         schedule = schedule.schedule  # the stages are its own, and nothing is meant to be distilled
 

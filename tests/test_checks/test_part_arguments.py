@@ -5,7 +5,7 @@ from typing import Optional
 
 import pytest
 from mmengine.config import Config
-from tool_processes import run_tool
+from tool_processes import run_as_process
 
 import mmsampriors.models  # noqa: F401
 from mmsampriors.checks.config_check import check_training
@@ -89,6 +89,6 @@ def test_sizes_that_leave_nothing_are_refused(option, message):
 @pytest.mark.slow
 def test_the_real_command_says_so(tmp_path):
     config = ROOT / 'configs' / 'spd' / 'nafnet_denoise-tiny.py'
-    done = run_tool(['tools/train.py', config, '--cfg-options', 'model.spd.sgr.min_area=wide'], cwd=tmp_path)
+    done = run_as_process(['tools/train.py', config, '--cfg-options', 'model.spd.sgr.min_area=wide'], cwd=tmp_path)
     assert done.returncode == 1 and 'Traceback' not in done.stderr
     assert "model.spd.sgr.min_area must be a finite number, found 'wide'" in done.stderr

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-from tool_processes import run_tool
+from tool_processes import run_as_process
 
 import mmsampriors
 from mmsampriors.checks.config_check import check_config
@@ -128,6 +128,6 @@ def test_the_main_job_takes_its_own_sam(option, error, tmp_path):
     """The real command gets as far as what this machine lacks: the checkpoint that was named, or else the data."""
     config = ROOT / 'configs' / 'spd' / 'restormer_derain.py'
     command = ['tools/train.py', config, '--cfg-options', f'model.spd.masks.segmenter.{option}']
-    run = run_tool(command, cwd=tmp_path)
+    run = run_as_process(command, cwd=tmp_path)
     assert run.returncode and 'has no effect' not in run.stderr
     assert error in run.stderr

@@ -8,7 +8,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
-from tool_processes import run_tool
+from tool_processes import run_as_process
 
 import mmsampriors
 from mmsampriors.engine.rehearsal import learning_rates, problems_of, rehearse, stages_of
@@ -95,7 +95,7 @@ def test_all_problems_are_listed(runner_cfg, tmp_path):
 def test_the_real_command(tmp_path):
     config = ROOT / 'configs' / 'spd' / 'nafnet_derain-tiny.py'
     command = ['tools/train.py', config, '--check']
-    done = run_tool(command, cwd=tmp_path)
+    done = run_as_process(command, cwd=tmp_path)
     assert done.returncode == 1 and 'data/tiny/derain/train' in done.stderr and 'Traceback' not in done.stderr
     for part, name in (('train', 'a'), ('val', 'b')):
         for kind in ('input', 'target'):
@@ -103,7 +103,7 @@ def test_the_real_command(tmp_path):
             folder.mkdir(parents=True)
             pixels = np.random.default_rng(0).integers(0, 255, (80, 80, 3), np.uint8)
             Image.fromarray(pixels).save(folder / f'{name}.png')
-    done = run_tool([*command, '--accumulate', '2'], cwd=tmp_path)
+    done = run_as_process([*command, '--accumulate', '2'], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert 'Peak memory' in done.stdout
     # 400 updates

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tool_processes import run_tool
+from tool_processes import run_as_process
 
 from mmsampriors.masks import CocoRLE
 
@@ -114,7 +114,7 @@ def test_export(folder, run):
 
 
 def test_from_the_command_line(folder):
-    result = run_tool([TOOL, 'config.py'], cwd=folder, env=dict(PYTHONPATH=str(folder)))
+    result = run_as_process([TOOL, 'config.py'], cwd=folder, env=dict(PYTHONPATH=str(folder)))
     assert result.returncode == 0, result.stderr
     assert result.stdout.endswith('0 images had their masks, 7 got them now\n')
     assert '7/7' in result.stderr and 'image/s' in result.stderr

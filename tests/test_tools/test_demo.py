@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'tests' / 'test_restoring'))
 
 from students import write_test_student
-from tool_processes import run_tool
+from tool_processes import run_as_process
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
 #: Notes each connection that the server makes.
@@ -306,7 +306,7 @@ def test_other_students(browser, tmp_path, kind):
         student, damage = tmp_path / 'student.onnx', 'Noise'
         write_test_student('nafnet', tmp_path / 'student.pth')
         files = [tmp_path / 'student.py', tmp_path / 'student.pth', tmp_path / 'student_again.pth']
-        done = run_tool(['tools/export_student.py', *files, '--onnx', student], cwd=tmp_path)
+        done = run_as_process(['tools/export_student.py', *files, '--onnx', student], cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     demo = Demo(tmp_path, '--student', student)
     visit = Visit(browser, demo.url)

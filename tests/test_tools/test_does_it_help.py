@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tool_processes import run_tool
+from tool_processes import run_as_process
 
 from mmsampriors.quickstart.photographs import make_data
 
@@ -23,7 +23,9 @@ model = dict(generator=dict(mid_channels=4))
 
 
 def call(folder, *arguments, fails=False):
-    done = run_tool(['tools/analysis_tools/does_it_help.py', *arguments], cwd=folder, env=dict(PYTHONWARNINGS='ignore'))
+    done = run_as_process(
+        ['tools/analysis_tools/does_it_help.py', *arguments], cwd=folder, env=dict(PYTHONWARNINGS='ignore')
+    )
     assert bool(done.returncode) is fails, done.stdout[-2000:] + done.stderr[-3000:]
     return done.stdout + done.stderr
 

@@ -14,7 +14,7 @@ import pytest
 import skimage.data
 import torch
 from PIL import Image
-from tool_processes import run_tool
+from tool_processes import run_as_process
 
 from mmsampriors.data_preparation.degradations import BlurSettings, add_blur
 from mmsampriors.data_preparation.pairs import make_pairs
@@ -74,7 +74,7 @@ def call(folder, *arguments):
 
 def tool(folder, name, *arguments):
     """The same with a copy of a process that has imported mmagic."""
-    done = run_tool([f'tools/{name}', *arguments], cwd=folder, env=dict(PYTHONWARNINGS='ignore'))
+    done = run_as_process([f'tools/{name}', *arguments], cwd=folder, env=dict(PYTHONWARNINGS='ignore'))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout + done.stderr
 
@@ -237,6 +237,6 @@ def test_errors_of_a_config_come_before_any_data(folder):
         ('model.spd.mask=1', "unknown keys ['mask']"),
     ):
         command = ['tools/train.py', 'config.py', '--work-dir', 'bad', '--cfg-options', option]
-        done = run_tool(command, cwd=folder, env=dict(PYTHONWARNINGS='ignore'))
+        done = run_as_process(command, cwd=folder, env=dict(PYTHONWARNINGS='ignore'))
         assert done.returncode and message in done.stderr, done.stderr[-2000:]
     assert not (folder / 'bad').exists()

@@ -13,7 +13,7 @@ import pytest
 import skimage.data
 import torch
 from PIL import Image
-from tool_processes import run_tool
+from tool_processes import run_as_process
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
@@ -64,7 +64,7 @@ def pairs(folder, tmp_path):
 
 def run(folder, name, *arguments):
     """Runs a tool of the checkout; gives its exit status and what it printed."""
-    done = run_tool([f'tools/{name}', *arguments], cwd=folder, env=dict(PYTHONWARNINGS='ignore'))
+    done = run_as_process([f'tools/{name}', *arguments], cwd=folder, env=dict(PYTHONWARNINGS='ignore'))
     return done.returncode, done.stdout + done.stderr
 
 

@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT / 'tests' / 'test_restoring'))
 
 from students import write_test_student
 from test_photograph_files import EXIF_DIRECTORY, EXPOSURE, SRGB, broken_files, exif_of
-from tool_processes import run_tool
+from tool_processes import run_as_process
 
 from mmsampriors.restoring.photographs import Photograph, read_photograph, write_photograph
 
@@ -29,7 +29,7 @@ COPIES = 6  # of each of 15 kinds
 
 def run(*arguments, script='tools/restore.py', code=0):
     """Runs a tool, which must end with the status ``code``."""
-    done = run_tool([script, *arguments], cwd=ROOT, env=dict(PYTHONWARNINGS='ignore'))
+    done = run_as_process([script, *arguments], cwd=ROOT, env=dict(PYTHONWARNINGS='ignore'))
     assert done.returncode == code, done.stderr[-3000:]
     return done
 
@@ -227,7 +227,7 @@ def test_24_megapixels_in_two_gigabytes(tmp_path):
     from mmsampriors.registry import MODELS
 
     generator = dict(
-        type='NAFNet', img_channels=3, mid_channels=32, enc_blk_nums=[1], middle_blk_num=1, dec_blk_nums=[1]
+        type='NAFNet', img_channels=3, mid_channels=32, enc_blk_nums=[1, 1], middle_blk_num=1, dec_blk_nums=[1, 1]
     )
     model = dict(type='BaseEditModel', generator=generator, pixel_loss=dict(type='L1Loss'))
     state = MODELS.build(generator).state_dict()
