@@ -3,6 +3,7 @@
 import mmsampriors  # noqa: F401  (before mmagic, which it mends)
 
 # isort: split
+import collections
 import copy
 import functools
 
@@ -24,6 +25,13 @@ torch.set_num_threads(1)
 cv2.setNumThreads(1)
 
 NAFNET = dict(type='NAFNet', img_channels=3, mid_channels=4, enc_blk_nums=[1], middle_blk_num=1, dec_blk_nums=[1])
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first, then those with many: the processes that share them out end together."""
+    counts = collections.Counter(item.path for item in items)
+    slow = {item.path for item in items if item.get_closest_marker('slow')}
+    items.sort(key=lambda item: (item.path not in slow, -counts[item.path]))  # stable: a file's tests keep their order
 
 
 @pytest.fixture(autouse=True)

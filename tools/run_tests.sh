@@ -12,5 +12,5 @@ if ! "$PYTHON" -I -c 'import importlib.util, sys; sys.exit(importlib.util.find_s
     SAM2_BUILD_CUDA=0 "$PYTHON" -I -m pip install --quiet --no-build-isolation -r requirements/sam2.txt ||
         echo 'sam2 could not be installed (it needs torch 2.5.1 or later): its tests are skipped' >&2
 fi
-# A file is a unit of work: its fixtures are made once. To debug in one process: -n 0.
-exec "$PYTHON" -m pytest -n 2 --dist loadfile "$@"
+# A file is a unit of work: its fixtures are made once. tests/conftest.py orders them. To debug in one process: -n 0.
+exec "$PYTHON" -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
