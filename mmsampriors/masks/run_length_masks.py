@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .drawing import bits_of, send_runs
+from .drawing import send_runs
 from .image_masks import ImageMasks, boxes_of
 from .run_lengths import by_area, crop_runs, narrow, runs_of_map, runs_of_masks
 
@@ -125,18 +125,15 @@ class RunMasks(ImageMasks):
         return Shown(cells, lengths, *by_area(cells, lengths, self.runs.members))
 
     def cut(self) -> 'RunMasks':
-        """The same masks, unpacked, cut to the window, measured, sorted and without those that vanished.
+        """The same masks, unpacked, cut to the window, measured and sorted.
 
         Workers of a loader call it last: the process that trains then has nothing of this to do.
         """
-        columns, cells, lengths = crop_runs(self.runs.columns, self.runs.cells, self.runs.size[0], self.window)
-        present = np.bincount(cells, minlength=len(self.runs.members)) > 0
-        cells, members = narrow((np.cumsum(present) - 1)[cells]), self.runs.members[present]
-        kept, areas = by_area(cells, lengths, members)
-        members = np.packbits(bits_of(members, kept), axis=1) if len(kept) else members[:, :1]
-        stored = Runs(self.window[2:], columns, cells, members, self.runs.scores[kept], self.runs.stability[kept])
+        runs = self.runs
+        columns, cells, lengths = crop_runs(runs.columns, runs.cells, runs.size[0], self.window)
+        stored = runs._replace(size=self.window[2:], columns=columns, cells=cells)
         masks = RunMasks(stored, None, self.orientation, self.device)
-        masks.__dict__.update(shown=Shown(cells, lengths, np.arange(len(kept)), areas), is_cut=True)
+        masks.__dict__.update(shown=Shown(cells, lengths, *by_area(cells, lengths, runs.members)), is_cut=True)
         return masks
 
     @cached_property

@@ -52,8 +52,10 @@ class Entry:
     def unpacked(self) -> Runs:
         """The masks of the whole image."""
         *_, count, cells, cell_bytes, runs, itemsize, size = self.counts
-        body = zlib.decompress(memoryview(self.data)[HEADER.size : HEADER.size + size])
         shapes = [('<u2', runs), (f'<u{itemsize}', runs), ('u1', cells * cell_bytes), ('<f4', count), ('<f4', count)]
+        # With its size known, the result is not made larger again and again.
+        unpacked = (2 + itemsize) * runs + cells * cell_bytes + 8 * count
+        body = zlib.decompress(memoryview(self.data)[HEADER.size : HEADER.size + size], bufsize=unpacked)
         parts, at = [], 0
         for dtype, length in shapes:
             parts.append(np.frombuffer(body, dtype, length, at))
