@@ -10,6 +10,7 @@ import argparse
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -95,6 +96,7 @@ def parse_args():
     )
     parser.add_argument('--updates', type=int, help="student updates, instead of the preset's")
     parser.add_argument('--jobs', type=int, help="trainings side by side on a device, instead of the preset's")
+    parser.add_argument('--workers', type=int, help="loader processes of a training, instead of the preset's")
     args = parser.parse_args()
     _check(parser, args)
     return args
@@ -147,8 +149,9 @@ def trainings_of(args):
         task: next((name for name in args.trained_on if name in ROBUSTNESS[task]), TRAINED_ON[task])
         for task in args.tasks
     }
+    preset = PRESETS[args.preset]
     base = Training(
-        PRESETS[args.preset],
+        preset if args.workers is None else replace(preset, workers=args.workers),
         '',
         '',
         '',

@@ -67,6 +67,9 @@ def parse_args():
     parser.add_argument('out', metavar='OUT', type=Path, help='folder of rows, logs and evidence')
     parser.add_argument('--minutes', type=float, default=8.0, help='for everything, the unpacking of wheels included')
     parser.add_argument('--photographs', metavar='FOLDER', help='what the evidence trains on; without it none is made')
+    parser.add_argument(
+        '--steps', nargs='+', default=[''], metavar='NAME', help='only those that begin with one of these'
+    )
     parser.add_argument('--rehearse', action='store_true', help='toy sizes on the CPU, to see that everything runs')
     return parser.parse_args()
 
@@ -217,6 +220,7 @@ def main():
     out, begin = args.out.resolve(), float(os.environ.get('GPU_CHECK_STARTED', time.time()))
     photographs = os.path.abspath(args.photographs) if args.photographs else ''
     steps = (toy_steps if args.rehearse else steps_of)(out, photographs)
+    steps = [step for step in steps if step.name.startswith(tuple(args.steps))]
     rows = Rows(out / 'rows.jsonl', COMMITTED / 'rows.jsonl')
     logs = out / 'logs'
     logs.mkdir(exist_ok=True)

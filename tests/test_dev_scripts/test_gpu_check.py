@@ -80,6 +80,12 @@ def test_nothing_is_started_without_time(check, tmp_path, monkeypatch):
     assert rows_of(tmp_path)[-1]['not_done'] == ['first']
 
 
+def test_some_steps_alone(check, tmp_path, monkeypatch):
+    steps = [('tests/gpu', ROW, 20), ('inference', ROW, 20)]
+    assert call(check, tmp_path, monkeypatch, steps, '--steps', 'tests') == [('tests/gpu', 'done')]
+    assert call(check, tmp_path, monkeypatch, steps) == [('inference', 'done')]
+
+
 def test_what_is_missing_is_named(check, tmp_path, monkeypatch):
     steps = [check.Step('first', ['-c', ROW], 20)]
     monkeypatch.setattr(check, 'steps_of', lambda out, photographs: steps)
