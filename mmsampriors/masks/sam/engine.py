@@ -127,6 +127,12 @@ class MaskEngine:
     def dtype(self, dtype: torch.dtype) -> None:
         self.decoder.dtype = dtype
 
+    def release(self) -> None:
+        """Moves the SAM to the host, and drops what was kept on its device of the sizes of images."""
+        self.sam.to('cpu')
+        self._resizer.cache_clear()
+        self.points_on.cache_clear()
+
     @classmethod
     def fast(cls, sam: nn.Module, **kwargs) -> 'MaskEngine':
         """The setting for training patches: a quarter of the usual points, and half the resolution.

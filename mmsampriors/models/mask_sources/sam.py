@@ -91,7 +91,7 @@ class SAMMasks(MaskSource):
             return
         sam = self._engine.sam
         device, megabytes = sam.device, sum(value.nbytes for value in sam.state_dict().values()) / 2**20
-        sam.to('cpu')
+        self._engine.release()
         if device.type == 'cuda':
             torch.cuda.empty_cache()
         if not self._released:

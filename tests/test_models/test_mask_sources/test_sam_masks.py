@@ -118,7 +118,10 @@ def test_a_sam_leaves_the_device_and_comes_back(random_sam, monkeypatch):
     fake = SimpleNamespace(device=torch.device('cuda:0'), state_dict=random_sam.state_dict, to=moves.append)
     source._engine.sam = fake
     monkeypatch.setattr(torch.cuda, 'empty_cache', lambda: moves.append('emptied'))
+    kept = (source._engine._resizer, source._engine.points_on)
+    assert all(cache.cache_info().currsize for cache in kept)
     source.release()
     assert moves == ['cpu', 'emptied']
+    assert not any(cache.cache_info().currsize for cache in kept), 'tables stayed on the device'
     source._engine.sam = random_sam
     assert len(source.segment(torch.rand(1, 3, 48, 64))) == 1
