@@ -79,26 +79,29 @@ def steps_of(out: Path, photographs: str) -> List[Step]:
     gpu = ['--json', '--device', 'cuda', '--threads', '8']
     engine = ['--points-per-side', '32', '--survive', '0.1', '--images', '8', '--dtypes', 'float32', 'bfloat16']
     stock = ['--stock-prompts', '256', '--points-per-batch', '64', '256', '--repeats', '2']
-    step = ['--batch', '4', '--dtypes', 'bfloat16', 'float32', '--rounds', '5', '--workers', '8', '--idle']
+    step = ['--batch', '4', '--rounds', '5', '--workers', '8', '--idle']
     steps = [
-        Step('tests/gpu', ['-m', 'pytest', '-q', '-rs', '-p', 'no:cacheprovider', 'tests/test_gpu'], 150),
+        Step('tests/gpu', ['-m', 'pytest', '-q', '-rs', '-p', 'no:cacheprovider', 'tests/test_gpu'], 180),
         *(
             Step(
                 f'mask_engine/{model}', [f'{BENCHMARKS}/mask_engine.py', *gpu, '--models', model, *engine, *stock], box
             )
             for model, box in (('vit_b', 60), ('vit_h', 90))
         ),
-        *(
-            Step(f'train_step/{model}', [f'{BENCHMARKS}/train_step.py', *gpu, '--models', model, *step], 100)
-            for model in ('nafnet', 'restormer')
-        ),
+        *(_train_step(model, 'bfloat16', [*gpu, *step]) for model in ('nafnet', 'restormer')),
         Step(
             'inference', [f'{BENCHMARKS}/inference.py', *gpu, '--dtypes', 'float32', 'bfloat16', '--rounds', '30'], 60
         ),
+        *(_train_step(model, 'float32', [*gpu, *step]) for model in ('nafnet', 'restormer')),
     ]
     if photographs:
         steps.append(evidence(out, photographs, '--preset', 'gpu', '--students', 'plain', 'self', 'spd'))
     return steps
+
+
+def _train_step(model: str, dtype: str, options: list) -> Step:
+    command = [f'{BENCHMARKS}/train_step.py', *options, '--models', model, '--dtypes', dtype]
+    return Step(f'train_step/{model}/{dtype}', command, 150)
 
 
 def toy_steps(out: Path, photographs: str) -> List[Step]:

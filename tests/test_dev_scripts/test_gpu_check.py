@@ -11,10 +11,11 @@ SCRIPT = Path(__file__).resolve().parents[2] / '.dev_scripts' / 'gpu_check.py'
 
 
 @pytest.fixture
-def check():
+def check(tmp_path):
     spec = importlib.util.spec_from_file_location('gpu_check', SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    module.COMMITTED = tmp_path / 'no committed rows'
     return module
 
 
