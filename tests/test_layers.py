@@ -10,9 +10,18 @@ import mmsampriors
 PACKAGE = Path(mmsampriors.__file__).resolve().parent
 #: From the ground up. A module may import what stands on lower floors, and its own room.
 FLOORS = [
-    {'version', 'files', 'upstream_internals', 'config_options', 'plain_pickle', 'shards', 'image_metrics'},
+    {
+        'version',
+        'files',
+        'upstream_internals',
+        'config_options',
+        'plain_pickle',
+        'shards',
+        'image_metrics',
+        'norm_folding',
+    },
     {'command_line', 'checkpoints'},
-    {'compat'},
+    {'compat', 'efficientnet'},
     {'registry'},
     {'masks', 'data_preparation', 'reports'},
     {'checks.spd_config', 'visualization'},

@@ -73,23 +73,21 @@ class GroupingLoss(nn.Module):
 
     def __init__(self, chans: int):
         super().__init__()
-        self.projections = nn.ModuleList(nn.Conv2d(chans, 32, 1) for _ in range(2))
+        self.projections = nn.ModuleList(nn.Conv1d(chans, 32, 1) for _ in range(2))
         self.bias = nn.Parameter(torch.zeros(2))
 
-    def forward(self, embeddings: Tensor, leaves: Tensor, objects: Tensor) -> Tensor:
+    def forward(self, vectors: Tensor, leaves: Tensor, objects: Tensor) -> Tensor:
         """The balanced cross-entropy over pairs, a scalar.
 
         Args:
-            embeddings (Tensor): (B, C, h, w).
-            leaves (Tensor): (B, H, W), uint8, 0 where unknown.
-            objects (Tensor): (B, H, W), uint8, 0 where unknown.
+            vectors (Tensor): (B, C, K), the embedding at K places.
+            leaves (Tensor): (B, K), int64, what lies there; 0 where unknown.
+            objects (Tensor): (B, K), int64, likewise.
         """
-        stride = leaves.shape[-1] // embeddings.shape[-1]
         losses = []
         for projection, bias, labels in zip(self.projections, self.bias, (leaves, objects)):
-            labels = labels[:, stride // 2 :: stride, stride // 2 :: stride].flatten(1).long()
-            vectors = projection(embeddings).flatten(2)
-            logits = vectors.transpose(1, 2) @ vectors / 4 + bias
+            projected = projection(vectors)
+            logits = projected.transpose(1, 2) @ projected / 4 + bias
             known = (labels > 0)[:, :, None] & (labels > 0)[:, None]
             same = labels[:, :, None] == labels[:, None]
             loss = F.binary_cross_entropy_with_logits(logits, same.float(), reduction='none')

@@ -9,10 +9,7 @@ import numpy as np
 from skimage.segmentation import felzenszwalb
 
 from .scenes import Scene, camera, number_parts
-from .textures import PHOTOGRAPHS, photographs
-
-# Those that show a scene, not a surface.
-SCENIC = ('astronaut', 'camera', 'chelsea', 'clock', 'coffee', 'coins', 'rocket')
+from .textures import PHOTOGRAPHS, SCENIC, photographs
 
 # Felzenszwalb's scale and smallest region at 256 pixels, for leaves, objects and groups.
 SCALES = ((60, 80), (130, 250), (320, 700))
@@ -27,16 +24,16 @@ def make_painted(seed: tuple, size: int = 256) -> Scene:
     """
     rng = np.random.default_rng(seed)
     photo = photographs()[PHOTOGRAPHS.index(SCENIC[rng.integers(len(SCENIC))])]
-    window = _window(rng, photo, size)
+    window = window_of(rng, photo, size)
     leaves, *coarser = _regions(rng, window)
-    objects = _majority(leaves, coarser[0])
-    groups = _majority(objects[leaves], coarser[1])[objects]
+    objects = majority(leaves, coarser[0])
+    groups = majority(objects[leaves], coarser[1])[objects]
     parts = leaves + 1
     scene = number_parts(parts, [0, *objects + 1], [0, *groups + 1])
     return Scene(camera(rng, _paint(rng, window, leaves, objects)), *scene)
 
 
-def _window(rng, photo, size):
+def window_of(rng, photo, size):
     """(size, size, 3): much of a photograph, turned a little now and then."""
     height, width = photo.shape[:2]
     side = min(height, width) * rng.uniform(0.5, 1)
@@ -63,7 +60,7 @@ def _regions(rng, window):
     ]
 
 
-def _majority(fine, coarse):
+def majority(fine, coarse):
     """For each label of ``fine`` the label of ``coarse`` that covers most of it."""
     counts = np.zeros((fine.max() + 1, coarse.max() + 1), np.int64)
     np.add.at(counts, (fine.ravel(), coarse.ravel()), 1)

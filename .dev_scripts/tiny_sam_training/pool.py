@@ -1,110 +1,149 @@
 """A pool of scenes on disk, and batches of clicks drawn from it [ours]."""
 
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from mmsampriors.files import written_whole
+from mmsampriors.masks.sam.tiny import EMBEDDING_STRIDE, IMAGE_SIZE
 
 from .painted import make_painted
+from .pasted import make_pasted
+from .plain import make_plain
 from .scenes import make_scene
+from .views import View, shown
 
 SHARD = 100
-MASK_STRIDE = 4  # of the mask decoder's output to the image
+MASK_STRIDE = 2  # of the mask decoder's output to the image
+SMALLEST_TARGET = 108  # pixels
+#: The backbone's mean: zero to it, as ``Sam.preprocess`` leaves the padding.
+GREY = 127
+#: Cells of the embedding an image whose pairs the grouping loss compares.
+GROUPED_CELLS = 400
+#: Kind of scenes to what makes one of a seed and a size.
+KINDS = dict(scenes=make_scene, painted=make_painted, pasted=make_pasted, plain=make_plain)
 
 
-def _write_shard(path: Path, make, seed: int, shard: int) -> Path:
-    """Makes ``SHARD`` scenes and writes them whole: a killed run leaves no half-written shard."""
-    scenes = [make((seed, shard * SHARD + i)) for i in range(SHARD)]
-    arrays = {key: np.stack([getattr(s, key) for s in scenes]) for key in ('image', 'leaves', 'objects', 'groups')}
-    with written_whole(path) as part, open(part, 'wb') as file:
-        np.savez(file, **arrays)
-    return path
+@dataclass(frozen=True)
+class Shard:
+    """``SHARD`` scenes of one kind, and their file."""
+
+    path: Path
+    kind: str
+    seed: int
+    number: int
 
 
-def make_pool(folder, seed: int, shards: int, painted: int, workers: int) -> list:
+def make_pool(folder, seed: int, counts: dict, workers: int, size: int = IMAGE_SIZE) -> list:
     """Makes what is missing of the pool, with progress.
 
     Args:
         folder (str | Path): Where the shards are kept.
         seed (int): Seed of the scenes.
-        shards (int): Number of shards of ``SHARD`` procedural scenes each.
-        painted (int): Number of shards of ``SHARD`` photographs painted anew.
+        counts (dict): Kind, a key of :data:`KINDS`, to its number of shards.
         workers (int): Processes.
+        size (int): Side of the images.
 
     Returns:
-        tuple[list[Path]]: The shards of both kinds, each in order.
+        list[list[Shard]]: One list a kind that has any, in order.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     kinds = [
-        [(folder / f'{name}{seed}_{shard:04d}.npz', make, seed, shard) for shard in range(count)]
-        for name, make, count in (('seed', make_scene, shards), ('painted', make_painted, painted))
+        [Shard(folder / f'{kind}{seed}_{i:04d}.npz', kind, seed, i) for i in range(count)]
+        for kind, count in counts.items()
+        if count
     ]
-    missing = [job for jobs in kinds for job in jobs if not job[0].exists()]
+    missing = [(shard, size) for shards in kinds for shard in shards if not shard.path.exists()]
     # Before processes are forked: OpenCV waits for ever in a child for threads that only its parent has.
     cv2.setNumThreads(1)
     if missing:
         with ProcessPoolExecutor(workers) as executor:
             list(tqdm(executor.map(_write_shard, *zip(*missing)), total=len(missing), desc='scenes', unit='shard'))
-    return tuple([job[0] for job in jobs] for jobs in kinds)
+    return kinds
+
+
+def _write_shard(shard: Shard, size: int) -> None:
+    """Makes scenes and writes the file whole: a killed run leaves no half-written shard."""
+    seeds = [(shard.seed, shard.number * SHARD + i) for i in range(SHARD)]
+    views = [shown(np.random.default_rng((*seed, 2)), KINDS[shard.kind](seed, size), size) for seed in seeds]
+    arrays = {field.name: np.stack([getattr(view, field.name) for view in views]) for field in fields(views[0])}
+    with written_whole(shard.path) as part, open(part, 'wb') as file:
+        np.savez(file, **arrays)
 
 
 @dataclass
 class Clicks:
-    """A batch of images with P prompts each.
+    """A batch of B images with P prompts each, all in one window of an image: w cells of the embedding a side.
 
     Args:
-        corner (tuple[int]): Row and column, in units of 16 pixels, of the window of the input that the images are.
-        images (Tensor): (B, 3, S, S), float32 in [0, 255], zero-padded bottom and right as SAM does after normalising.
-        valid (Tensor): (B, 2), int64: height and width of the image within the padding.
-        points (Tensor): (B, P, 2), float32, x, y in pixels of the Sam's input, like the boxes.
+        pixels (Tensor): (B, 3, H, H), uint8, RGB: the whole image, :data:`GREY` in the padding.
+        corner (Tensor): (B, 2), int64: row and column of the window in cells of the embedding.
+        inside (Tensor): (B, S, S), bool, S = 8 w: pixels of the window that are no padding.
+        points (Tensor): (B, P, 2), float32, x, y in pixels of the whole input, like the boxes.
         chosen (Tensor): (B, P), int64: one of the targets, drawn among those with weight.
         boxes (Tensor): (B, P, 4), float32, XYXY in pixels, about the chosen target.
-        targets (Tensor): (B, P, 3, S/4, S/4), float32 coverage: the leaf, the object and the group at the point.
+        boxed (Tensor): (B,), bool: whether the image is prompted with boxes, and not with clicks.
+        maps (Tensor): (B, 3, S, S), uint8: leaf, object and group of each pixel of the window; 0 where unlabelled.
+        numbers (Tensor): (B, P, 3), uint8, those at the points.
         weights (Tensor): (B, P, 3), float32: 1 for a target to learn, 0 for a repeated or empty one.
-        leaves (Tensor): (B, S, S), uint8, 0 where unlabelled or padded.
-        objects (Tensor): (B, S, S), uint8, likewise.
+        cells (Tensor): (B, K), int64: cells of the whole embedding, row by row, whose pairs are compared.
+        leaves (Tensor): (B, K), int64, what lies at their centres; 0 where unlabelled or padded.
+        objects (Tensor): (B, K), int64, likewise.
     """
 
-    corner: tuple
-    images: Tensor
-    valid: Tensor
+    pixels: Tensor
+    corner: Tensor
+    inside: Tensor
     points: Tensor
     chosen: Tensor
     boxes: Tensor
-    targets: Tensor
+    boxed: Tensor
+    maps: Tensor
+    numbers: Tensor
     weights: Tensor
+    cells: Tensor
     leaves: Tensor
     objects: Tensor
 
+    @property
+    def targets(self) -> Tensor:
+        """(B, P, 3, S / 2, S / 2), float32: how much of each output pixel leaf, object and group of the point cover."""
+        inside = (self.maps[:, None] == self.numbers[..., None, None]) & (self.numbers > 0)[..., None, None]
+        return F.avg_pool2d(inside.float().flatten(0, 1), MASK_STRIDE).unflatten(0, inside.shape[:2])
+
+    def to(self, device) -> 'Clicks':
+        """The same on another device."""
+        return Clicks(**{key: value.to(device) for key, value in vars(self).items()})
+
 
 class ScenePool(torch.utils.data.Dataset):
-    """Endless augmented batches; item ``step`` depends on ``seed`` and ``step`` alone, so a resumed run goes on alike.
+    """Endless batches; item ``step`` depends on ``seed`` and ``step`` alone, so a resumed run goes on alike.
 
     Args:
-        kinds (tuple[list[Path]]): Shards from :func:`make_pool`; each kind gives the same share of the samples.
-        seed (int): Seed of augmentation and clicks.
+        kinds (list[list[Shard]]): From :func:`make_pool`; each kind gives the same share of the samples.
+        seed (int): Seed of windows and clicks.
         batch (int): Images a batch.
         prompts (int): Prompts an image.
-        small_steps (int): First steps, in which windows of half the side stand for the whole input, twice as many a
-            batch: they teach the same things at half the cost.
+        windows (float): Share of batches whose prompts look at windows of half the side, and are twice as many: most
+            of what the decoder has to learn, at half the cost. Defaults to 0.6.
     """
 
-    def __init__(self, kinds, seed: int, batch: int, prompts: int, small_steps: int):
-        self.kinds = [self._load(paths) for paths in kinds if paths]
-        self.seed, self.batch, self.prompts, self.small_steps = seed, batch, prompts, small_steps
+    def __init__(self, kinds, seed: int, batch: int, prompts: int, windows: float = 0.6):
+        self.kinds = [self._load(shards) for shards in kinds]
+        self.seed, self.batch, self.prompts, self.windows = seed, batch, prompts, windows
 
     @staticmethod
-    def _load(paths):
-        shards = [np.load(path) for path in paths]
-        return {k: np.concatenate([s[k] for s in shards]) for k in ('image', 'leaves', 'objects', 'groups')}
+    def _load(shards):
+        files = [np.load(shard.path) for shard in shards]
+        return {field.name: np.concatenate([file[field.name] for file in files]) for field in fields(View)}
 
     def __len__(self):
         return 2**31
@@ -113,68 +152,84 @@ class ScenePool(torch.utils.data.Dataset):
         torch.set_num_threads(1)
         rng = np.random.default_rng((self.seed, 1, step))
         side = self.kinds[0]['leaves'].shape[-1]
-        window, count = (side // 2, 2 * self.batch) if step < self.small_steps else (side, self.batch)
-        corner = rng.integers((side - window) // 16 + 1, size=2)
-        samples = [self._sample(rng, self.kinds[k], window) for k in rng.integers(len(self.kinds), size=count)]
-        stacked = (torch.stack([torch.as_tensor(s[i]) for s in samples]) for i in range(9))
-        batch = Clicks(tuple(corner.tolist()), *stacked)
-        offset = torch.as_tensor(corner[::-1] * 16.0).float()
-        batch.points += offset
-        batch.boxes += offset.repeat(2)
-        return batch
+        small = rng.random() < self.windows
+        window, prompts = (side // 2, 2 * self.prompts) if small else (side, self.prompts)
+        samples = [self._sample(rng, kind, window, prompts) for kind in rng.integers(len(self.kinds), size=self.batch)]
+        return Clicks(**{key: torch.stack([torch.as_tensor(s[key]) for s in samples]) for key in samples[0]})
 
-    def _sample(self, rng, arrays, window):
-        index = rng.integers(len(arrays['image']))
-        image, leaves, objects, groups = (arrays[k][index] for k in ('image', 'leaves', 'objects', 'groups'))
-        image, leaves, (height, width) = _augment(rng, image, leaves, window)
+    def _sample(self, rng, kind, side, count) -> dict:
+        arrays = self.kinds[kind]
+        index = rng.integers(len(arrays['valid']))
+        image, leaves, valid = _varied(rng, *(arrays[key][index] for key in ('image', 'leaves', 'valid')))
+        objects, groups = arrays['objects'][index], arrays['groups'][index]
         maps = np.stack([leaves, objects[leaves], groups[leaves]])
-        points = _click(rng, maps[rng.integers(2)], (height, width), self.prompts)
-        numbers = maps[:, points[:, 1], points[:, 0]].T  # (P, 3)
-        targets = (maps[None] == numbers[..., None, None]) & (numbers > 0)[..., None, None]
-        areas = targets.sum((2, 3))
-        weights = (areas >= 48).astype(np.float32)
-        weights[:, 1] *= areas[:, 1] != areas[:, 0]
-        weights[:, 2] *= areas[:, 2] != areas[:, 1]
-        chosen = np.int64([rng.choice(3, p=w / w.sum()) if w.any() else 0 for w in weights])
-        boxes = np.stack([_box(rng, masks[i]) for masks, i in zip(targets, chosen)])
-        cells = targets.reshape(*targets.shape[:2], len(leaves) // MASK_STRIDE, MASK_STRIDE, -1, MASK_STRIDE)
-        coverage = cells.sum((3, 5), dtype=np.uint8).astype(np.float32) / MASK_STRIDE**2
-        images = np.ascontiguousarray(image.transpose(2, 0, 1)).astype(np.float32)
-        return (
-            images,
-            np.int64([height, width]),
-            points.astype(np.float32),
-            chosen,
-            boxes,
-            coverage,
-            weights,
-            maps[0],
-            maps[1],
+        corner = np.array([rng.integers(max(0, n - side) // EMBEDDING_STRIDE + 1) for n in valid])
+        top, left = corner * EMBEDDING_STRIDE
+        cells, grouped = _cells(rng, maps[:2], valid)
+        seen = maps[:, top : top + side, left : left + side]
+        shape = np.minimum(valid - (top, left), side)
+        prompts = _prompts(rng, seen, shape, count)
+        offset = np.float32([left, top])
+        prompts['points'] += offset
+        prompts['boxes'] += np.tile(offset, 2)
+        rows, columns = (np.arange(side) < n for n in shape)
+        return dict(
+            pixels=image,
+            corner=corner,
+            inside=rows[:, None] & columns,
+            boxed=rng.random() < 0.125,
+            cells=cells,
+            leaves=grouped[0],
+            objects=grouped[1],
+            **prompts,
         )
 
 
-def _augment(rng, image, leaves, size):
-    """Scales, crops to a photograph's shape, flips, jitters colour; pads back to ``size`` squared."""
-    scaled = int(size * np.exp(rng.uniform(0, np.log(max(len(leaves) / size, 1.15)))))
-    smooth = cv2.INTER_AREA if scaled < len(leaves) else cv2.INTER_CUBIC
-    image = cv2.resize(image, (scaled, scaled), interpolation=smooth)
-    leaves = cv2.resize(leaves, (scaled, scaled), interpolation=cv2.INTER_NEAREST)
-    shape = [size, size]
-    shape[rng.integers(2)] = int(size * rng.choice([0.667, 0.75, 1, rng.uniform(0.55, 1)], p=[0.5, 0.15, 0.15, 0.2]))
-    top, left = (rng.integers(scaled - s + 1) for s in shape)
-    window = np.s_[top : top + shape[0], left : left + shape[1]]
-    image, leaves = image[window], leaves[window]
-    if rng.random() < 0.5:
-        image, leaves = image[:, ::-1], leaves[:, ::-1]
-    if rng.random() < 0.25:
-        image, leaves = image[::-1], leaves[::-1]
-    if rng.random() < 0.25:
-        image, leaves = image.transpose(1, 0, 2), leaves.T
-        shape = shape[::-1]
-    image = image[..., rng.permutation(3)] if rng.random() < 0.3 else image
-    image = np.clip(image * rng.normal(1, 0.12) + rng.normal(0, 10), 0, 255)
-    padding = [(0, size - shape[0]), (0, size - shape[1])]
-    return np.pad(image, padding + [(0, 0)]), np.pad(leaves, padding), shape
+def _varied(rng, image, leaves, valid) -> tuple:
+    """A scene anew: half of them mirrored, each channel with a gain, an offset and a gamma of its own.
+
+    Returns:
+        tuple: (3, S, S), uint8, with :data:`GREY` padding; (S, S), uint8; ``valid`` as it came.
+    """
+    shown = np.s_[: valid[0], : valid[1]]
+    step = -1 if rng.random() < 0.5 else 1
+    levels = np.linspace(0, 1, 256) ** np.exp(rng.normal(0, 0.2))
+    levels = levels[:, None] * np.exp(rng.normal(0, 0.1, 3) + rng.normal(0, 0.15)) + rng.normal(0, 0.03)
+    levels = np.clip(255 * levels, 0, 255).astype(np.uint8)
+    pixels, labels = np.full((3, *leaves.shape), GREY, np.uint8), np.zeros_like(leaves)
+    labels[shown] = leaves[shown][:, ::step]
+    for channel, table in enumerate(levels.T):
+        pixels[channel][shown] = table[image[..., channel][shown][:, ::step]]
+    return pixels, labels, valid
+
+
+def _cells(rng, maps, valid):
+    """Cells of the embedding, drawn among those that show the image, and the labels at their centres."""
+    stride = EMBEDDING_STRIDE
+    centres = maps[:, stride // 2 :: stride, stride // 2 :: stride]
+    rows, columns = (max(1, int(n) // stride) for n in valid)
+    drawn = rng.integers((rows, columns), size=(GROUPED_CELLS, 2))
+    return drawn @ [centres.shape[2], 1], centres[:, drawn[:, 0], drawn[:, 1]].astype(np.int64)
+
+
+def _prompts(rng, maps, shape, count) -> dict:
+    """Clicks and boxes on (3, S, S) label maps, and what they ask for; coordinates within the maps."""
+    points = _click(rng, maps[rng.integers(2)], shape, count)
+    numbers = maps[:, points[:, 1], points[:, 0]].T  # (P, 3)
+    counts = np.stack([np.bincount(labels.ravel(), minlength=256) for labels in maps])
+    areas = counts[np.arange(3), numbers] * (numbers > 0)
+    weights = (areas >= SMALLEST_TARGET).astype(np.float32)
+    weights[:, 1] *= areas[:, 1] != areas[:, 0]
+    weights[:, 2] *= areas[:, 2] != areas[:, 1]
+    chosen = np.int64([rng.choice(3, p=w / w.sum()) if w.any() else 0 for w in weights])
+    return dict(
+        points=points.astype(np.float32),
+        chosen=chosen,
+        boxes=np.stack([_box(rng, (maps[i] == n[i]) & (n[i] > 0)) for n, i in zip(numbers, chosen)]),
+        maps=np.ascontiguousarray(maps),
+        numbers=numbers,
+        weights=weights,
+    )
 
 
 def _click(rng, labels, shape, count):
@@ -183,7 +238,7 @@ def _click(rng, labels, shape, count):
     anywhere = np.stack([rng.integers(width, size=count), rng.integers(height, size=count)], 1)
     areas = np.bincount(labels.ravel(), minlength=256).astype(np.float64)
     areas[0] = 0
-    areas[areas < 100] = 0
+    areas[areas < 2 * SMALLEST_TARGET] = 0
     if not areas.any():
         return anywhere
     chosen = rng.choice(256, size=count // 2, p=areas**0.4 * (areas > 0) / (areas[areas > 0] ** 0.4).sum())

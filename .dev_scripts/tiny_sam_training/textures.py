@@ -27,6 +27,9 @@ PHOTOGRAPHS = (
     'rocket',
 )
 
+# Those that show a scene, not a surface, and are sharp.
+SCENIC = ('astronaut', 'camera', 'chelsea', 'coffee', 'coins', 'rocket')
+
 
 @lru_cache(maxsize=None)
 def photographs() -> tuple:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import cv2
@@ -10,11 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-PATH = Path(__file__).resolve().parents[2] / '.dev_scripts' / 'judge_sam_tiny.py'
+TOOLS = Path(__file__).resolve().parents[2] / '.dev_scripts'
+PATH = TOOLS / 'judge_sam_tiny.py'
 
 
 @pytest.fixture(scope='module')
 def judge():
+    sys.path.insert(0, str(TOOLS))
     spec = importlib.util.spec_from_file_location('judge_sam_tiny', PATH)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -66,9 +69,22 @@ def test_the_whole_image_overlaps_by_the_share_of_the_segment(judge, pairs):
 def test_no_masks_are_no_overlap_and_no_count(judge, pairs):
     figures = judge.judge(Nothing(), pairs, smallest=0.01)
     assert figures['human_to_masks'] == [0, 0] and figures['masks_to_human'] == []
-    lines = judge.report('nothing', figures, 1)
-    assert lines[-1] == dict(name='nothing/overlap', mean=0.0, unit='IoU', photographs=1)
-    assert [json.loads(json.dumps(line))['name'] for line in lines][0] == 'nothing/one_click'
+    lines = {line['name']: line for line in map(json.loads, map(json.dumps, judge.report('nothing', figures, 1)))}
+    assert lines['nothing/overlap'] == dict(name='nothing/overlap', mean=0.0, unit='IoU', photographs=1)
+    assert lines['nothing/one_click']['count'] == 2
+    for key in ('boundary_f', 'masks_per_segment', 'masks_per_large_segment', 'borders_on_grid'):
+        assert lines[f'nothing/{key}']['mean'] == 0
+
+
+def test_all_measures_are_reported(judge, pairs):
+    lines = {line['name']: line['mean'] for line in judge.report('human', judge.judge(Human(), pairs, 0.01), 1)}
+    assert lines['human/overlap'] == pytest.approx((1 + 1191 / 1200) / 2, abs=1e-3)
+    assert lines['human/boundary_f'] > 0.9  # the speck has a border too
+    assert lines['human/masks_per_segment'] == pytest.approx(2 / 3, abs=1e-4)
+    assert lines['human/masks_per_large_segment'] == 1
+    # The border between columns 29 and 30 is in the middle of the SAM's input, and on the grid as 11 of 59 such lines.
+    assert lines['human/borders_on_grid'] == pytest.approx(59 / 11, abs=1e-3)
+    assert 0 <= lines['human/seconds'] < 1
 
 
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 1000))

@@ -4,6 +4,7 @@ import sys
 from itertools import permutations
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,12 +14,20 @@ from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / '.dev_scripts'))
 
+from tiny_sam_training.debian_images import image_files, stamp  # noqa: E402
 from tiny_sam_training.losses import GroupingLoss, assignment_loss, mask_costs, mask_ious  # noqa: E402
+from tiny_sam_training.merging import descriptors, merged  # noqa: E402
 from tiny_sam_training.outlines import OUTLINES, partition  # noqa: E402
 from tiny_sam_training.painted import make_painted  # noqa: E402
+from tiny_sam_training.pasted import make_pasted  # noqa: E402
+from tiny_sam_training.plain import make_plain  # noqa: E402
 from tiny_sam_training.pool import MASK_STRIDE, ScenePool, make_pool  # noqa: E402
 from tiny_sam_training.scenes import MIN_LEAF_PIXELS, make_scene  # noqa: E402
 from tiny_sam_training.textures import PATTERNS, smooth_noise  # noqa: E402
+from tiny_sam_training.views import shown  # noqa: E402
+
+COUNTS = dict(scenes=2, pasted=1, plain=0)
+MAKERS = (make_scene, make_painted, make_pasted, make_plain)
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -26,9 +35,34 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope='module', autouse=True)
+def drawn_stamps(tmp_path_factory):
+    """Two cut-outs instead of the Debian package's: a red ring, a striped ellipse; and two files that are none."""
+    from tiny_sam_training import debian_images
+
+    folder = tmp_path_factory.mktemp('stamps')
+    ring, ellipse = np.zeros((2, 100, 120, 4), np.uint8)
+    cv2.circle(ring, (60, 50), 40, (20, 30, 220, 255), 15)
+    cv2.ellipse(ellipse, (60, 50), (50, 30), 0, 0, 360, (200, 120, 40, 255), -1)
+    ellipse[::10, :, :3] = 30
+    (folder / 'more').mkdir()
+    (folder / 'symbols').mkdir()
+    cv2.imwrite(str(folder / 'symbols' / 'sign.png'), ring)
+    for name, image in dict(ring=ring, ellipse=ellipse, opaque=ring[..., :3], speck=ring[:20, :20]).items():
+        cv2.imwrite(str(folder / 'more' / f'{name}.png'), image)
+    photo = np.random.default_rng(0).integers(0, 255, (6, 9, 3), np.uint8)
+    cv2.imwrite(str(folder / 'photo.jpg'), cv2.resize(photo, (270, 180), interpolation=cv2.INTER_CUBIC))
+    usual = debian_images.STAMPS, debian_images.BACKGROUNDS
+    debian_images.STAMPS = debian_images.BACKGROUNDS = folder
+    debian_images.backgrounds.cache_clear()
+    yield folder
+    debian_images.STAMPS, debian_images.BACKGROUNDS = usual
+    debian_images.backgrounds.cache_clear()
+
+
 @pytest.fixture(scope='module')
 def scenes():
-    return [make((5, i), size=96) for make in (make_scene, make_painted) for i in range(6)]
+    return [make((5, i), size=96) for make in MAKERS for i in range(5)]
 
 
 @pytest.fixture(scope='module')
@@ -37,12 +71,12 @@ def shards(tmp_path_factory):
 
     pool.SHARD, shard = 2, pool.SHARD
     folder = tmp_path_factory.mktemp('scenes')
-    kinds = make_pool(folder, seed=3, shards=2, painted=1, workers=1)
+    kinds = make_pool(folder, seed=3, counts=COUNTS, workers=1)
     yield kinds
     pool.SHARD = shard
 
 
-@pytest.mark.parametrize('make', [make_scene, make_painted])
+@pytest.mark.parametrize('make', MAKERS, ids=lambda make: make.__name__)
 def test_scene_is_reproducible(make):
     first, second = make((7, 1), size=64), make((7, 1), size=64)
     for key in ('image', 'leaves', 'objects', 'groups'):
@@ -117,48 +151,121 @@ def test_partition_makes_at_most_the_regions_asked_for(height, width, count, see
     assert labels.shape == (height, width) and labels.max() < count
 
 
+def test_a_pasted_thing_hides_what_is_behind_it():
+    """Somewhere its labels are those of the drawn cut-out: a ring with a hole, or an ellipse."""
+    from tiny_sam_training import pasted
+
+    rng, image, parts = np.random.default_rng(0), np.zeros((96, 96, 3), np.float32), np.ones((96, 96), np.int32)
+    thing = np.zeros((40, 40, 4), np.float32)
+    thing[5:35, 5:35] = [0.9, 0.2, 0.1, 1]
+    assert pasted._paste(rng, image, parts, thing, np.full((40, 40), 7), (20, 30), 0.5)
+    assert (parts[25:55, 35:65] == 7).all() and (parts == 7).sum() == 900
+    assert image[40, 50] == pytest.approx([0.9, 0.2, 0.1], abs=0.01) and image[5, 5].max() == 0
+    assert not pasted._paste(rng, image, parts, thing, np.full((40, 40), 8), (94, 0), 0.5)
+    assert (parts != 8).all()
+
+
+def test_stamps_are_cut_outs_of_some_size(drawn_stamps):
+    found = {path.stem: stamp(path) for path in image_files(drawn_stamps, '*.png')}
+    assert 'sign' not in found
+    assert found['opaque'] is None and found['speck'] is None
+    assert found['ellipse'].shape == (61, 101, 4) and found['ellipse'].max() == 1
+    with pytest.raises(FileNotFoundError, match='tuxpaint-stamps-default'):
+        image_files(drawn_stamps / 'none', '*.png')
+
+
+def test_views_are_padded_and_labels_go_with_the_pixels(scenes):
+    for number, scene in enumerate(scenes):
+        view = shown(np.random.default_rng(number), scene, 96)
+        height, width = view.valid
+        assert view.image.shape == (96, 96, 3) and max(height, width) == 96
+        for array in (view.image, view.leaves):
+            assert not array[height:].any() and not array[:, width:].any()
+        assert (view.leaves[:height, :width] > 0).mean() > 0.5
+        assert set(np.unique(view.leaves)) <= set(np.unique(scene.leaves)) | {0}
+
+
 def test_pool_makes_only_what_is_missing(shards):
-    (first, second), (painted,) = shards
-    before = [path.stat().st_mtime_ns for path in (first, painted)]
-    second.unlink()
+    (first, second), (pasted,) = shards
+    before = [shard.path.stat().st_mtime_ns for shard in (first, pasted)]
+    second.path.unlink()
     from tiny_sam_training import pool
 
     pool.SHARD = 2
-    again = make_pool(first.parent, seed=3, shards=2, painted=1, workers=1)
-    assert again == shards and second.exists()
-    assert [path.stat().st_mtime_ns for path in (first, painted)] == before
-    assert not list(first.parent.glob('*.tmp'))
+    again = make_pool(first.path.parent, seed=3, counts=COUNTS, workers=1)
+    assert again == shards and second.path.exists()
+    assert [shard.path.stat().st_mtime_ns for shard in (first, pasted)] == before
+    assert not list(first.path.parent.glob('.*.part'))
 
 
-@pytest.mark.parametrize('steps, images, window', [((0, 1), 2, 128), ((2, 3), 1, 256)])
-def test_clicks_lie_in_their_targets(shards, steps, images, window):
-    pool = ScenePool(shards, seed=0, batch=1, prompts=6, small_steps=2)
-    for step in steps:
-        batch = pool[step]
-        assert batch.images.shape == (images, 3, window, window)
-        points = batch.points - torch.tensor(batch.corner[::-1]) * 16
-        for image in range(images):
-            height, width = batch.valid[image].tolist()
-            assert (batch.images[image, :, height:] == 0).all() and (batch.images[image, :, :, width:] == 0).all()
-            for prompt in range(6):
-                x, y = points[image, prompt].long().tolist()
-                assert 0 <= x < width and 0 <= y < height
-                cover = batch.targets[image, prompt, :, y // MASK_STRIDE, x // MASK_STRIDE]
-                assert (cover[batch.weights[image, prompt] > 0] > 0).all()
+@pytest.mark.parametrize('windows, prompts, window', [(1, 12, 192), (0, 6, 384)])
+@pytest.mark.parametrize('step', [0, 1])
+def test_clicks_lie_in_their_targets_and_boxes_about_them(shards, step, windows, prompts, window):
+    batch = ScenePool(shards, seed=0, batch=3, prompts=6, windows=windows)[step]
+    assert batch.inside.shape == (3, window, window) and batch.targets.shape[1] == prompts
+    for image in range(3):
+        offset = 8 * batch.corner[image].flip(0)
+        for prompt in range(prompts):
+            x, y = (batch.points[image, prompt] - offset).long().tolist()
+            assert batch.inside[image, y, x]
+            cover = batch.targets[image, prompt, :, y // MASK_STRIDE, x // MASK_STRIDE]
+            assert (cover[batch.weights[image, prompt] > 0] > 0).all()
+            if batch.weights[image, prompt].any():
+                target = batch.targets[image, prompt, batch.chosen[image, prompt]]
+                rows, columns = (target.any(axis).nonzero() for axis in (1, 0))
+                box = batch.boxes[image, prompt].view(2, 2) - offset
+                found = torch.stack([columns[[0, -1]], rows[[0, -1]]], 1)[..., 0] * MASK_STRIDE
+                assert ((box - found).abs() <= 0.1 * (found[1] - found[0]) + 2 * MASK_STRIDE + 1).all()
+
+
+def mirrored(leaves):
+    """A label map whose image is mirrored; the padding stays on the right."""
+    width = leaves.any(0).sum()
+    return np.hstack([leaves[:, :width][:, ::-1], leaves[:, width:]])
+
+
+def test_compared_cells_have_the_labels_at_their_centres(shards):
+    pool = ScenePool(shards, seed=0, batch=1, prompts=2, windows=0)
+    batch = pool[3]
+    maps = np.concatenate([kind['leaves'] for kind in pool.kinds])
+    rows, columns = batch.cells[0] // 48, batch.cells[0] % 48
+    maps = [shown for leaves in maps for shown in (leaves, mirrored(leaves))]
+    assert any(np.array_equal(leaves[8 * rows + 4, 8 * columns + 4], batch.leaves[0]) for leaves in maps)
+    assert (batch.leaves > 0).float().mean() > 0.9
 
 
 def test_a_step_of_the_pool_depends_on_its_number_alone(shards):
-    first, second = (ScenePool(shards, seed=0, batch=2, prompts=4, small_steps=9) for _ in range(2))
+    first, second = (ScenePool(shards, seed=0, batch=2, prompts=4) for _ in range(2))
     first[0]
-    assert torch.equal(first[5].targets, second[5].targets) and torch.equal(first[5].images, second[5].images)
+    assert torch.equal(first[5].targets, second[5].targets) and torch.equal(first[5].pixels, second[5].pixels)
 
 
 def test_targets_are_nested_and_repeats_do_not_count(shards):
-    batch = ScenePool(shards, seed=1, batch=4, prompts=8, small_steps=0)[0]
+    batch = ScenePool(shards, seed=1, batch=4, prompts=8, windows=0)[0]
     leaf, whole, group = batch.targets.unbind(2)
     assert (leaf <= whole).all() and (whole <= group).all()
     same = (leaf == whole).flatten(2).all(2)
     assert (batch.weights[..., 1][same] == 0).all()
+
+
+def test_neighbours_that_are_alike_merge_first():
+    """Four bands, of which two pairs are alike, in a noisy image of three times as many superpixels."""
+    labels = np.repeat(np.arange(12), 8)[:, None].repeat(96, 1)
+    features = np.zeros((2, 24, 24), np.float32)
+    features[0, 12:] = 5
+    features[1, 6:12], features[1, 18:] = 1, 1
+    four, two, one = merged(labels, features, [4, 2, 1])
+    assert four.tolist() == np.repeat([0, 1, 2, 3], 3).tolist()
+    assert two.tolist() == np.repeat([0, 1], 6).tolist() and not one.any()
+
+
+def test_descriptors_tell_colours_apart():
+    window = np.zeros((64, 96, 3), np.float32)
+    window[:, 48:, 0] = 0.8
+    found = descriptors(window, (1, 0, 0, 0))
+    assert found.shape[1:] == (16, 24) and np.isfinite(found).all()
+    assert np.linalg.norm(found[:, 8, 4] - found[:, 8, 20]) > 1
+    assert np.linalg.norm(found[:, 8, 4] - found[:, 3, 7]) < 1e-4
 
 
 @given(st.integers(0, 1000))
@@ -199,12 +306,11 @@ def test_assignment_loss_against_a_search(seed):
 
 def test_grouping_loss_falls_when_embeddings_follow_the_labels():
     torch.manual_seed(0)
-    labels = torch.ones(1, 32, 32, dtype=torch.uint8)
-    labels[:, :, 16:] = 2
+    labels = torch.tensor([[1] * 8 + [2] * 8])
     grouping = GroupingLoss(4)
-    embeddings = torch.zeros(1, 4, 4, 4)
+    embeddings = torch.zeros(1, 4, 16)
     mixed = grouping(embeddings, labels, labels)
-    embeddings[:, 0, :, :2], embeddings[:, 0, :, 2:] = 9, -9
+    embeddings[:, 0, :8], embeddings[:, 0, 8:] = 9, -9
     for projection in grouping.projections:
         torch.nn.init.constant_(projection.bias, 0)
     assert grouping(embeddings, labels, labels) < mixed

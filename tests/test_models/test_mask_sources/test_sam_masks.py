@@ -87,7 +87,7 @@ def test_a_missing_checkpoint_is_named_before_training(tmp_path):
 def test_encoder_analyzer_shows_the_image_and_not_its_padding(random_sam):
     analyzer = build_part(MODELS, dict(type='SAMEncoderAnalyzer', model_type='random_sam'))
     features = analyzer(torch.rand(1, 3, 32, 64))
-    assert features.shape[2:] == (8, 16)
+    assert features.shape[2:] == (24, 48)
     assert torch.isfinite(features).all()
 
 

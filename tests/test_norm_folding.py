@@ -4,7 +4,7 @@ import timm
 import torch
 from torch import nn
 
-from mmsampriors.models.analyzers.norm_folding import fold_norms
+from mmsampriors.norm_folding import fold_norms
 
 
 def randomized(network):
