@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 # A script in a checkout runs the checkout, whatever is installed.
@@ -33,7 +34,16 @@ from skimage.segmentation import felzenszwalb  # noqa: E402
 
 import mmsampriors.datasets.transforms  # noqa: E402, F401
 from mmsampriors.datasets.mask_pipeline import with_spd_masks  # noqa: E402
-from mmsampriors.masks import ImageFile, ImageMasks, MaskCache, RunMasks, fill_cache  # noqa: E402
+from mmsampriors.masks import (  # noqa: E402
+    TINY_AUTOMATIC,
+    ImageFile,
+    ImageMasks,
+    MaskCache,
+    MaskEngine,
+    RunMasks,
+    build_sam,
+    fill_cache,
+)
 from mmsampriors.masks.drawing import send_runs  # noqa: E402
 
 MOST_MASKS = 64
@@ -217,25 +227,26 @@ def growth(sizes: list, root: Path):
         before = size
 
 
-def segment_felzenszwalb(images: torch.Tensor) -> list:
-    """A segmenter that takes one core all of the time, so that two processes can be twice as fast."""
-    arrays = images.permute(0, 2, 3, 1).double().numpy()
-    return [ImageMasks.from_label_map(torch.from_numpy(felzenszwalb(array, scale=100))) for array in arrays]
+@lru_cache(maxsize=None)
+def engine() -> MaskEngine:
+    """The small SAM of the package. Like every SAM it takes far longer than reading and encoding, which overlap it."""
+    return MaskEngine(build_sam('tiny'), **TINY_AUTOMATIC)
 
 
 def work(root: str, paths: list, worker: tuple, barrier, times) -> None:
     """One process of :func:`workers`."""
     torch.set_num_threads(1)
     cache = MaskCache(Path(root) / f'cache{worker[1]}', SETTINGS, data_root=root)
+    engine()
     barrier.wait()
-    begin = time.perf_counter()
-    fill_cache(cache, paths, segment_felzenszwalb, worker=worker)
-    times.put(time.perf_counter() - begin)
+    begin, used = time.perf_counter(), time.process_time()
+    fill_cache(cache, paths, engine().generate, worker=worker)
+    times.put((time.perf_counter() - begin, time.process_time() - used))
 
 
 def workers(images: list, rounds: int) -> None:
     """Images a second that one process and two processes fill, in turns; two count as done with the slower one."""
-    context, rates = multiprocessing.get_context('spawn'), {1: [], 2: []}
+    context, rates, cores = multiprocessing.get_context('spawn'), {1: [], 2: []}, {1: [], 2: []}
     for _ in range(rounds):
         for count in rates:
             with tempfile.TemporaryDirectory() as root:
@@ -249,13 +260,15 @@ def workers(images: list, rounds: int) -> None:
                 ]
                 for process in processes:
                     process.start()
-                rates[count].append(len(images) / max(times.get() for _ in processes))
+                seconds, used = zip(*(times.get() for _ in processes))
+                rates[count].append(len(images) / max(seconds))
+                cores[count].append(sum(used) / max(seconds))
                 for process in processes:
                     process.join()
     for count, values in rates.items():
         ratio = round(statistics.median(values) / statistics.median(rates[1]), 3)
-        load = os.getloadavg()[0]
-        report(f'filling with {count} processes', values, 'images/s', ratio=ratio, load_average=round(load, 1))
+        load, busy = round(os.getloadavg()[0], 1), round(statistics.median(cores[count]), 2)
+        report(f'filling with {count} processes', values, 'images/s', ratio=ratio, cores_used=busy, load_average=load)
 
 
 def main():
