@@ -10,7 +10,6 @@ import argparse
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -96,7 +95,6 @@ def parse_args():
     )
     parser.add_argument('--updates', type=int, help="student updates, instead of the preset's")
     parser.add_argument('--jobs', type=int, help="trainings side by side on a device, instead of the preset's")
-    parser.add_argument('--workers', type=int, help="loader processes of a training, instead of the preset's")
     args = parser.parse_args()
     _check(parser, args)
     return args
@@ -149,9 +147,8 @@ def trainings_of(args):
         task: next((name for name in args.trained_on if name in ROBUSTNESS[task]), TRAINED_ON[task])
         for task in args.tasks
     }
-    preset = PRESETS[args.preset]
     base = Training(
-        preset if args.workers is None else replace(preset, workers=args.workers),
+        PRESETS[args.preset],
         '',
         '',
         '',

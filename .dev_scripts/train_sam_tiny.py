@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine import DictAction
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from segment_anything.modeling.transformer import Attention
 from torch import Tensor
 from torch.nn import functional as F
@@ -50,11 +50,8 @@ def parse_args():
     )
     parser.add_argument('--work-dir', default='work_dirs/sam_tiny', help='scenes and checkpoints')
     parser.add_argument('--out', default=None, help='weights to write; WORK_DIR/sam_tiny.safetensors without it')
-    parser.add_argument('--start', metavar='FILE', help='weights that an earlier run wrote, to train on from')
     parser.add_argument('--steps', type=int, default=12000, help='optimiser steps')
-    parser.add_argument(
-        '--minutes', type=float, default=float('inf'), help='of steps: it ends by then or after --steps'
-    )
+    parser.add_argument('--minutes', type=float, default=float('inf'), help='longest time for the steps')
     parser.add_argument('--decay', type=float, default=0.25, help='last share, in which the rate falls to zero')
     parser.add_argument('--batch', type=int, default=2, help='images a step')
     parser.add_argument('--prompts', type=int, default=8, help='prompts an image; twice as many in windows')
@@ -99,22 +96,14 @@ class Trainer:
         self.checkpoint = Path(args.work_dir) / 'last.pth'
 
     def start(self, batch: Clicks):
-        """Takes up the last checkpoint where there is one; else ``--start``, or fits the laterals to a batch."""
+        """Takes up the last checkpoint where there is one; else fits the laterals to a batch."""
         if not self.checkpoint.exists():
-            if self.args.start:
-                self._take(load_file(self.args.start, self.args.device))
-            else:
-                level_laterals(self.sam.image_encoder.neck, self.pyramid(batch))
+            level_laterals(self.sam.image_encoder.neck, self.pyramid(batch))
             return
         state = torch.load(self.checkpoint, map_location=self.args.device, weights_only=True)
         self.step, self.seconds, self.average = state['step'], state['seconds'], state['average']
         for part in (*PARTS, 'optimizer'):
             getattr(self, part).load_state_dict(state[part])
-
-    def _take(self, weights: dict):
-        """Starts from weights as :meth:`save` exports them."""
-        self.sam.load_state_dict(sharpened(weights, 1 / SHARPNESS))
-        self.average = {key: value.detach().clone() for key, value in self.sam.state_dict().items()}
 
     def save(self):
         """Writes the checkpoint and the weights, each whole."""
@@ -227,13 +216,13 @@ class Trainer:
             self.average[key].lerp_(value, 1 - decay)
 
 
-def sharpened(state: dict, factor: float = SHARPNESS) -> dict:
+def sharpened(state: dict) -> dict:
     """Multiplies the mask logits: no mask changes, but the stability score does.
 
     Focal loss leaves logits of a few tenths, and the stability score asks where masks end at logits of -1 and 1.
     """
     last = re.compile(r'output_hypernetworks_mlps\.\d+\.layers\.2\.')
-    return {key: value * factor if last.search(key) else value for key, value in state.items()}
+    return {key: value * SHARPNESS if last.search(key) else value for key, value in state.items()}
 
 
 @torch.no_grad()

@@ -373,14 +373,6 @@ def test_a_wrong_command_line_is_refused_at_once(arguments, words, monkeypatch, 
     assert words in capsys.readouterr().err
 
 
-def test_loader_processes_are_those_of_the_command_line(monkeypatch):
-    def workers(*options):
-        monkeypatch.setattr('sys.argv', ['evidence.py', '--out', 'o', '--photographs', 'p', *options])
-        return {training.preset.workers for training in evidence.trainings_of(evidence.parse_args())}
-
-    assert workers() == {PRESETS['cpu'].workers} and workers('--workers', '3') == {3}
-
-
 @pytest.mark.slow
 def test_every_path_and_the_way_back(photographs, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(PRESETS, 'cpu', TINY)

@@ -123,15 +123,6 @@ def test_the_backbone_sees_what_it_sees_in_the_sam(script, monkeypatch, tmp_path
             torch.testing.assert_close(level[i, None], wanted, rtol=1e-4, atol=1e-4 * wanted.abs().max().item())
 
 
-def test_training_starts_from_what_another_run_wrote(script, monkeypatch, tmp_path):
-    """With a rate of zero the weights come out as they went in, up to half precision."""
-    first = _run(script, monkeypatch, tmp_path / 'first')
-    start = str(tmp_path / 'first' / 'sam_tiny.safetensors')
-    second = _run(script, monkeypatch, tmp_path / 'second', '--start', start, '--lr', '0')
-    for key, value in first.items():
-        torch.testing.assert_close(second[key], value, rtol=2e-3, atol=1e-6)
-
-
 def test_training_ends_when_its_time_is_up(script, monkeypatch, tmp_path):
     clock = iter(range(0, 10**6, 3))
     monkeypatch.setattr(script.time, 'monotonic', lambda: float(next(clock)))
