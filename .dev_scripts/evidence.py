@@ -3,7 +3,7 @@
 Everything is made by the project's own tools: pairs from a folder of photographs, configs in DIR/configs that anyone
 can run by hand, trainings and tests as processes, several side by side. Rows are printed and written to
 DIR/results.json as they come; the same command goes on where it was cut off, and rows in --rows count as done. A tenth
-of the photographs is held out and tested on; --test-on eval tests on others, once, with the final defaults.
+of the photographs is held out and tested on; --test-on NAME tests on others, once, with the final defaults.
 """
 
 import argparse
@@ -103,10 +103,13 @@ def parse_args():
 def _add_data_options(parser):
     parser.add_argument('--photographs', metavar='FOLDER', help='one in ten is held out, the others are trained on')
     parser.add_argument('--segments', metavar='FOLDER', help='their label maps by human hand, NAME.png')
-    parser.add_argument('--eval-photographs', metavar='FOLDER', help='photographs for --test-on eval')
+    parser.add_argument('--eval-photographs', metavar='FOLDER', help='other photographs, for --test-on NAME')
     parser.add_argument('--eval-segments', metavar='FOLDER', help='their label maps')
     parser.add_argument(
-        '--test-on', choices=['held_out', 'eval'], default='held_out', help='eval: the final defaults only'
+        '--test-on',
+        metavar='NAME',
+        default='held_out',
+        help='what rows call the photographs of --eval-photographs, such as eval: the final defaults only',
     )
 
 
@@ -115,8 +118,8 @@ def _check(parser, args):
         return
     if not args.out or not args.photographs:
         parser.error('--out and --photographs are needed, or --report alone')
-    if (args.test_on == 'eval') != bool(args.eval_photographs):
-        parser.error('--test-on eval goes with --eval-photographs')
+    if (args.test_on == 'held_out') is bool(args.eval_photographs) or args.test_on in ('train', 'unlabeled'):
+        parser.error('--test-on NAME goes with --eval-photographs; NAME is none of train, unlabeled, held_out')
     if {'human', 'shuffled'} & set(args.masks) and not args.segments:
         parser.error('masks human and shuffled need --segments')
     if args.schedule == 'joint' and 'plain_restarted' in args.students:
@@ -175,7 +178,7 @@ def trainings_of(args):
 
 def make_data(args, trainings):
     """Photographs, label maps and pairs."""
-    source = Photographs(args.photographs, args.segments, args.eval_photographs, args.eval_segments)
+    source = Photographs(args.photographs, args.segments, args.eval_photographs, args.eval_segments, args.test_on)
     preset = PRESETS[args.preset]
     prepare(args.out, source, preset.unlabeled)
     wanted = [(args.test_on, training.task, name) for training in trainings for name in test_sets(training)]

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmsampriors.data_preparation.degradations import ROBUSTNESS
 from mmsampriors.files import write_whole
 
+from .photographs import label_maps_of
 from .trainings import RESTORED, Training
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -166,12 +167,12 @@ def write_test(path: Path, training: Training, out: Path, images: Path, part: st
         training (Training): What was trained.
         out (Path): Folder of the evidence.
         images (Path): Folder that gets the PSNR of each image.
-        part (str): ``held_out`` or ``eval``.
+        part (str): ``held_out``, or the name of the photographs for the final figures.
         judge (str): The segmenter that judges, one of ``SEGMENTERS``, or ``none``.
         checkpoint (str, optional): Of Meta's SAM.
     """
     sets = test_sets(training)
-    human = out / 'segments' / 'human'
+    human = label_maps_of(out, part)
     loaders = [
         dict(
             num_workers=training.preset.workers,
@@ -192,7 +193,7 @@ def write_test(path: Path, training: Training, out: Path, images: Path, part: st
         protocol = dict(prefix=name, **_protocol(training.task))
         by_image = dict(type='mmsampriors.PSNRByImage', out=str(images / f'{name}.json'), **protocol)
         metrics = [by_image, dict(type='SSIM', **protocol)]
-        if human.is_dir():
+        if human:
             metrics.append(dict(type='mmsampriors.BorderPSNR', masks=masks_of('human', out), **protocol))
         # Segmenting takes longest: the degradation that was trained on, where restored images are worth it.
         if name == training.trained_on and judge != 'none':
@@ -201,7 +202,7 @@ def write_test(path: Path, training: Training, out: Path, images: Path, part: st
                     type='mmsampriors.SegmentationConsistency',
                     masks=segmenter_of(judge, checkpoint),
                     prefix=name,
-                    human_segments=str(human) if human.is_dir() else None,
+                    human_segments=str(human) if human else None,
                 )
             )
             if training.student == 'spd' and training.masks != 'none':
@@ -217,9 +218,13 @@ def test_sets(training: Training) -> list:
 
 
 def _scheduler(training):
-    """A cosine down to the same rate for everyone; the student's stage starts at plain training's rate there."""
+    """A cosine down to the same rate for everyone; the student's stage starts at plain training's rate there.
+
+    Where plain training has ended the rate is that of ``Preset.restart``.
+    """
     if training.restarts:
         there = (1 + math.cos(math.pi * training.first / training.updates)) / 2
+        there = training.preset.restart if training.preset.more else there
         stages = [(training.refiner_iters, 1), (training.iters - training.refiner_iters, there)]
         periods, weights = zip(*(stage for stage in stages if stage[0]))
         return dict(

@@ -26,12 +26,14 @@ class Photographs:
         segments (str, optional): Folder of their label maps, ``NAME.png``.
         eval_photographs (str, optional): Folder for the final figures alone.
         eval_segments (str, optional): Folder of their label maps.
+        eval_name (str): What the rows call them.
     """
 
     photographs: str
     segments: Optional[str] = None
     eval_photographs: Optional[str] = None
     eval_segments: Optional[str] = None
+    eval_name: str = 'eval'
 
 
 def held_out_of(names) -> set:
@@ -40,7 +42,7 @@ def held_out_of(names) -> set:
 
 
 def prepare(out: Path, source: Photographs, unlabeled: int = 0) -> None:
-    """Copies photographs to ``out/photographs/{train,held_out,eval}`` and label maps to ``out/segments/human``.
+    """Copies photographs to ``out/photographs/{train,held_out,EVAL_NAME}`` and label maps to ``out/segments/human``.
 
     ``out/segments/shuffled`` gets the control: to each photograph the label map of another, at its size. With
     ``unlabeled`` one photograph in so many of those that are not held out goes to ``out/photographs/unlabeled``.
@@ -58,18 +60,18 @@ def prepare(out: Path, source: Photographs, unlabeled: int = 0) -> None:
         others = sorted(parts['train'], key=_rank)[::unlabeled]
         parts['unlabeled'] = {name: parts['train'].pop(name) for name in others}
     if source.eval_photographs:
-        parts['eval'] = find_photographs(Path(source.eval_photographs), out)
-        shared = sorted(set(parts['eval']) & set(named))
+        others = parts[source.eval_name] = find_photographs(Path(source.eval_photographs), out)
+        shared = sorted(set(others) & set(named))
         if shared:
             raise ValueError(
                 f'{source.eval_photographs} has photographs of the same names as {source.photographs}: '
-                f'{shared[:5]}; eval must be other photographs'
+                f'{shared[:5]}; the test needs other photographs'
             )
     for part, files in parts.items():
         for name, path in files.items():
             _copy(path, out / 'photographs' / part / f'{name}{path.suffix}')
     ours, theirs = source.segments, source.eval_segments
-    folders = dict(train=ours, held_out=ours, unlabeled=ours, eval=theirs)
+    folders = {'train': ours, 'held_out': ours, 'unlabeled': ours, source.eval_name: theirs}
     labelled = {
         name: Path(folders[part]) / f'{path.stem}.png'
         for part, files in parts.items()
@@ -84,12 +86,19 @@ def prepare(out: Path, source: Photographs, unlabeled: int = 0) -> None:
     _shuffle(labelled, out / 'segments' / 'shuffled')
 
 
+def label_maps_of(out: Path, part: str) -> Optional[Path]:
+    """The folder of label maps, where every photograph of a part has one."""
+    folder = out / 'segments' / 'human'
+    maps = [folder / f'{path.stem}.png' for path in (out / 'photographs' / part).glob('*')]
+    return folder if maps and all(path.is_file() for path in maps) else None
+
+
 def pairs_of(out: Path, part: str, task: str, degradation: str) -> Path:
     """Folder of pairs, made where they are missing.
 
     Args:
         out (Path): Folder of the evidence.
-        part (str): ``train``, ``unlabeled``, ``held_out`` or ``eval``.
+        part (str): ``train``, ``unlabeled``, ``held_out`` or the name of those for the final figures.
         task (str): ``derain``, ``denoise`` or ``deblur``.
         degradation (str): One of ``ROBUSTNESS[task]``.
     """

@@ -26,6 +26,10 @@ class Preset:
         jobs (int): Trainings side by side on one device.
         unlike (int, optional): Photographs of each test set that was not trained on; None for all.
         start (float): With two stages the student starts from plain training's checkpoint at this share of the updates.
+            1: a finished network goes on, with ``more`` updates at ``restart`` times the learning rate.
+        more (float): Updates beyond those of plain training, as a share of them, for all that start from a finished
+            network; plain training for the time of SPD starts from it too.
+        restart (float): Factor of the learning rate there; it falls by a cosine again.
         unlabeled (int): One photograph in so many is kept from all pairs to serve without its ground truth; 0: none.
         validations (int): Validations of a training.
         sets (dict[str, list[str]]): Task to its test sets, where these are not all of the robustness sets.
@@ -48,6 +52,8 @@ class Preset:
     jobs: int
     unlike: Optional[int] = None
     start: float = START
+    more: float = 0.0
+    restart: float = 0.5
     unlabeled: int = 0
     validations: int = 8
     sets: dict = field(default_factory=dict)
@@ -89,6 +95,27 @@ PRESETS = {
             workers=0,
             jobs=1,
             start=0.5,
+            unlabeled=3,
+            validations=2,
+            bitmaps=True,
+            sets=dict(derain=['rain', 'rain_heavy'], denoise=['noise_50', 'noise_75']),
+            upright=('derain',),
+            spd={'model.spd.spf.channels': 8, 'model.spd.sgr': None, 'model.spd.distill.loss_weight': 1.0},
+        ),
+        # A network that plain training has finished with goes on, under SPD or without.
+        Preset(
+            name='finished',
+            generators=dict(dncnn=dict(width=8, depth=4)),
+            learning_rates=dict(dncnn=2e-3),
+            updates=dict(dncnn=16000),
+            patch=64,
+            batch=4,
+            refiner=0.25,
+            timed=60,
+            workers=0,
+            jobs=1,
+            start=1.0,
+            more=0.25,
             unlabeled=3,
             validations=2,
             bitmaps=True,

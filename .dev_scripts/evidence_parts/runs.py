@@ -25,7 +25,7 @@ class Runs:
         out (Path): Folder of the evidence; its pairs are made.
         processes (Processes): What runs the tools.
         rows (Rows): Where results go.
-        part (str): Photographs to test on, ``held_out`` or ``eval``.
+        part (str): Photographs to test on: ``held_out``, or the name of those for the final figures.
         judge (str): The segmenter that judges.
         checkpoint (str, optional): Of Meta's SAM.
     """
@@ -79,16 +79,15 @@ class Runs:
     # --------------------------------------------------------------------------------------------- cost
 
     def cost_ratio(self, rival: Training) -> float:
-        """Seconds of SPD over seconds of plain training, every stage and the masks counted."""
-        spd, plain = replace(rival, student='spd'), rival.plain()
-        iteration, stages = self.time(plain), self.time(spd)
-        seconds = (
-            spd.first * iteration[-1]
-            + spd.refiner_iters * stages[0]
-            + (spd.updates - spd.first) * stages[-1]
-            + self._seconds_of_masks(spd)
-        )
-        return seconds / (plain.updates * iteration[-1])
+        """Seconds of SPD over seconds of plain training, every stage and the masks counted.
+
+        Where a finished network goes on, what it took to finish it counts for neither.
+        """
+        spd = rival.distilled()
+        iteration, stages = self.time(rival.plain())[-1], self.time(spd)
+        before = spd.first - rival.first
+        seconds = before * iteration + spd.refiner_iters * stages[0] + spd.student_iters * stages[-1]
+        return (seconds + self._seconds_of_masks(spd)) / (replace(rival, scale=1.0).iters * iteration)
 
     def time(self, training: Training) -> tuple:
         """Seconds an iteration, median, of the first half of a short run and of the second; two stages: of each.

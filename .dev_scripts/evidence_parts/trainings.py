@@ -83,7 +83,8 @@ class Training:
     @property
     def restarts(self) -> bool:
         """Whether plain training is broken off and taken up again with a learning-rate schedule of its own."""
-        return self.schedule == 'two_stage' and self.student in ('plain_restarted', 'self', 'spd')
+        students = ('plain_restarted', 'self', 'spd', *(('plain_same_time',) if self.preset.more else ()))
+        return self.schedule == 'two_stage' and self.student in students
 
     @property
     def refiner_iters(self) -> int:
@@ -98,9 +99,19 @@ class Training:
         return round(self.preset.start * self.updates) if self.restarts else 0
 
     @property
+    def student_iters(self) -> int:
+        """Iterations of its own run that train the student."""
+        more = self.preset.more if self.restarts else 0.0
+        return round((self.updates * (1 + more) - self.first) * self.scale)
+
+    @property
     def iters(self) -> int:
         """Iterations of its own run."""
-        return self.refiner_iters + round((self.updates - self.first) * self.scale)
+        return self.refiner_iters + self.student_iters
+
+    def distilled(self) -> 'Training':
+        """What plain training for the same time is the rival of."""
+        return replace(self, student='self' if self.masks == 'none' else 'spd', scale=1.0)
 
     @property
     def total_iters(self) -> int:
@@ -184,7 +195,7 @@ def _of_student(plain, student, base, masks):
     elif student == 'refiner':
         found = [replace(plain, masks=name, **{**method, 'unlabeled': ''}) for name in masks]
     else:
-        found = [replace(plain, masks=name, schedule=base.schedule, **method) for name in masks if name != 'none']
-        # The rival is that of the first source of masks.
-        found = found if student == 'spd' else found[:1]
+        wanted = [name for name in masks if name != 'none'] if student == 'spd' else masks[:1]
+        # Plain training for the same time is the rival of the first source of masks.
+        found = [replace(plain, masks=name, schedule=base.schedule, **method) for name in wanted]
     return ([plain] if any(one.first for one in found) else []) + found

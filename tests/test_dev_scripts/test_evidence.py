@@ -20,7 +20,14 @@ import evidence  # noqa: E402
 
 from evidence_parts import configs, report  # noqa: E402
 from evidence_parts import groups as comparison
-from evidence_parts.photographs import Photographs, bitmaps_of, held_out_of, pairs_of, prepare  # noqa: E402
+from evidence_parts.photographs import (  # noqa: E402
+    Photographs,
+    bitmaps_of,
+    held_out_of,
+    label_maps_of,
+    pairs_of,
+    prepare,
+)
 from evidence_parts.presets import PRESETS, Preset  # noqa: E402
 from evidence_parts.rows import Rows, merged, read_rows  # noqa: E402
 from evidence_parts.runs import Runs  # noqa: E402
@@ -218,6 +225,39 @@ def test_what_matters_most_comes_first():
     ]
 
 
+FINISHED = replace(TINY, name='finished', start=1.0, more=0.5, refiner=0.25, restart=0.4)
+
+
+def test_a_finished_network_goes_on(tmp_path, monkeypatch):
+    base = Training(FINISHED, '', '', '', 0, '', 0, schedule='two_stage')
+    work = plan(base, tasks=dict(derain='rain'), models=['nafnet'], seeds=[0], students=STUDENTS, masks=['none'])
+    iters = {one.student: (one.first, one.refiner_iters, one.iters, one.total_iters) for one in work}
+    assert iters == dict(
+        plain=(0, 0, 8, 8), plain_restarted=(8, 0, 4, 12), self=(8, 2, 6, 14), plain_same_time=(8, 0, 4, 12)
+    )
+    # Two iterations of the refiner and four of the student take as long as eleven plain updates.
+    seconds = dict(plain=(2.0, 1.0), self=(1.5, 2.0))
+    monkeypatch.setattr(Runs, 'time', lambda self, training: seconds[training.student])
+    ratio = Runs(tmp_path, None, None).cost_ratio(work[-1])
+    assert ratio == 11 / 4
+    rival = replace(work[-1], scale=ratio)
+    assert (rival.iters, rival.total_iters, rival.distilled().scale) == (11, 19, 1.0)
+    for training in (*work[:-1], rival):
+        path = tmp_path / f'{training.student}.py'
+        configs.write_training(path, training, tmp_path, load_from='finished.pth')
+        scheduler, lengths = Config.fromfile(path).param_scheduler, dict(self=[2, 4], plain_restarted=[4])
+        if training.student != 'plain':
+            assert scheduler.periods == lengths.get(training.student, [11])
+            assert scheduler.restart_weights == [1, 0.4][-len(scheduler.periods) :]
+    # What they are compared with.
+    rows = [row(one.student, masks=one.masks, schedule=one.schedule, psnr=30 + one.iters) for one in work]
+    *_, distilled, _ = groups = comparison.groups_of(rows)
+    gains = [
+        comparison.by_seed(distilled, comparison.rival_of(distilled, groups, name)).mean for name in report.RIVALS[:3]
+    ]
+    assert distilled.student == 'self' and gains == [-2, 2, 2]
+
+
 def test_the_cost_counts_every_stage_and_the_masks(tmp_path, monkeypatch):
     seconds = dict(plain=(2.0, 1.0), spd=(3.0, 4.0))
     monkeypatch.setattr(Runs, 'time', lambda self, training: seconds[training.student])
@@ -253,6 +293,13 @@ def test_a_tenth_is_held_out_whatever_the_others_are(photographs, tmp_path):
         )
         assert (human == np.array(Image.open(path))).all()
         assert human.shape == shuffled.shape and (human != shuffled).any()
+    assert label_maps_of(tmp_path / 'out', 'train') == tmp_path / 'out' / 'segments' / 'human'
+    others = tmp_path / 'others'
+    others.mkdir()
+    Image.new('RGB', (32, 32)).save(others / 'black.png')
+    prepare(tmp_path / 'out', replace(source, eval_photographs=str(others), eval_segments=None, eval_name='others'))
+    assert [path.name for path in (tmp_path / 'out' / 'photographs' / 'others').iterdir()] == ['black.png']
+    assert label_maps_of(tmp_path / 'out', 'others') is None
     with pytest.raises(ValueError, match='same names'):
         prepare(tmp_path / 'other', replace(source, eval_photographs=str(photographs / 'images')))
     (photographs / 'segments' / 'coffee.png').unlink()
@@ -361,6 +408,7 @@ def test_photographs_without_ground_truth_are_kept_from_the_pairs_and_ride_along
         (['--masks', 'sam_tiny_restored', '--schedule', 'joint'], '--schedule two_stage'),
         (['--students', 'plain_restarted', '--schedule', 'joint'], 'plain_restarted restarts'),
         (['--test-on', 'eval'], '--eval-photographs'),
+        (['--test-on', 'train', '--eval-photographs', 'e'], 'none of train'),
         (['--trained-on', 'snow'], 'snow'),
         (['--updates', '10'], 'multiple'),
     ],
