@@ -1,6 +1,6 @@
 """How large the trainings are."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Optional
 
 #: Degradation that each task trains on: a test set of mmsampriors.data_preparation.degradations.ROBUSTNESS.
@@ -66,6 +66,28 @@ class Preset:
         return f'{name}_bitmaps' if self.bitmaps else name
 
 
+#: A network that plain training has finished with goes on for a little, under SPD or without.
+FINISHED = Preset(
+    name='finished',
+    generators=dict(dncnn={}),
+    learning_rates=dict(dncnn=1e-3),
+    updates=dict(dncnn=32000),
+    patch=64,
+    batch=4,
+    refiner=1 / 64,
+    timed=60,
+    workers=0,
+    jobs=1,
+    start=1.0,
+    more=1 / 32,
+    unlabeled=3,
+    validations=2,
+    bitmaps=True,
+    sets=dict(derain=['rain', 'rain_heavy'], denoise=['noise_50', 'noise_75']),
+    upright=('derain',),
+    spd={'model.spd.spf.channels': 8, 'model.spd.sgr': None, 'model.spd.distill.loss_weight': 1.0},
+)
+
 PRESETS = {
     preset.name: preset
     for preset in (
@@ -102,27 +124,9 @@ PRESETS = {
             upright=('derain',),
             spd={'model.spd.spf.channels': 8, 'model.spd.sgr': None, 'model.spd.distill.loss_weight': 1.0},
         ),
-        # A network that plain training has finished with goes on for a little, under SPD or without.
-        Preset(
-            name='finished',
-            generators=dict(dncnn={}),
-            learning_rates=dict(dncnn=1e-3),
-            updates=dict(dncnn=32000),
-            patch=64,
-            batch=4,
-            refiner=1 / 64,
-            timed=60,
-            workers=0,
-            jobs=1,
-            start=1.0,
-            more=1 / 32,
-            unlabeled=3,
-            validations=2,
-            bitmaps=True,
-            sets=dict(derain=['rain', 'rain_heavy'], denoise=['noise_50', 'noise_75']),
-            upright=('derain',),
-            spd={'model.spd.spf.channels': 8, 'model.spd.sgr': None, 'model.spd.distill.loss_weight': 1.0},
-        ),
+        FINISHED,
+        # The same network under a refiner that is trained for longer, and may be larger.
+        replace(FINISHED, name='gap', refiner=1 / 8, more=1 / 16),
         Preset(
             name='gpu',
             generators=dict(

@@ -1,7 +1,7 @@
 """Experiments: a config's training beside its rivals, as processes of the tools, and a verdict."""
 
 from .processes import Processes, hardware
-from .rivals import RIVALS, Trial, prepare_trial, shortened, with_unlabeled
+from .rivals import RIVALS, Trial, prepare_trial, rivals_of, shortened, with_unlabeled
 from .verdict import Verdict, judge
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     'hardware',
     'judge',
     'prepare_trial',
+    'rivals_of',
     'shortened',
     'with_unlabeled',
 ]

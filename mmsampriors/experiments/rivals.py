@@ -13,6 +13,11 @@ from mmsampriors.registry import is_a
 RIVALS = dict(plain='plain', self='self-distilled, no masks', spd='SPD')
 
 
+def rivals_of(cfg: Config) -> list:
+    """Those of ``RIVALS`` that differ: a config without masks is its own self-distillation."""
+    return [name for name in RIVALS if name != 'self' or not is_a(cfg.model.spd.masks, 'NoMasks')]
+
+
 class Trial(NamedTuple):
     """One training of a comparison.
 
@@ -59,12 +64,15 @@ def prepare_trial(cfg: Config, rival: str, seed: int, out: Path, unlabeled: Sequ
         )
     cfg, iters = deepcopy(cfg), cfg.train_cfg.max_iters
     spd, name = cfg.model.spd, f'{rival}-seed{seed}'
+    if rival != 'plain':
+        cfg = with_unlabeled(cfg, unlabeled)
+        spd = cfg.model.spd
     if rival != 'spd':
         spd.masks = dict(type='NoMasks')
+        for hook in _unlabeled_hooks(cfg):
+            hook.masks = None
     if rival == 'plain':
         spd.schedule = dict(type='WithoutDistillation', schedule=spd.schedule)
-    else:
-        cfg = with_unlabeled(cfg, unlabeled)
     cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': seed}
     cfg.default_hooks.checkpoint.update(by_epoch=False, interval=max(1, iters // 4), save_last=True)
     trial = Trial(rival, seed, out / 'configs' / f'{name}.py', out / 'runs' / name, iters)
@@ -85,14 +93,23 @@ def with_unlabeled(cfg: Config, folders: Sequence[str]) -> Config:
     """A config that learns from photographs without ground truth too.
 
     Args:
-        cfg (Config): Left as it is.
+        cfg (Config): Left as it is. An UnlabeledHook that it has keeps all but its folders; else it gains that of
+            ``configs/_base_/spd_unlabeled.py``.
         folders (Sequence[str]): Of the photographs; none of them: the same config.
     """
     cfg = deepcopy(cfg)
-    if folders:
-        hook = dict(type='mmsampriors.UnlabeledHook', folders=[str(Path(folder).resolve()) for folder in folders])
-        cfg.custom_hooks = [*cfg.custom_hooks, hook]
+    if not folders:
+        return cfg
+    if not _unlabeled_hooks(cfg):
+        base = Config.fromstring("_base_ = 'mmsampriors::_base_/spd_unlabeled.py'", '.py')
+        cfg.custom_hooks = [*cfg.custom_hooks, *base.spd_unlabeled_hooks]
+    for hook in _unlabeled_hooks(cfg):
+        hook.folders = [str(Path(folder).resolve()) for folder in folders]
     return cfg
+
+
+def _unlabeled_hooks(cfg):
+    return [hook for hook in cfg.custom_hooks if is_a(hook, 'UnlabeledHook')]
 
 
 def shortened(cfg: Config, iters: Optional[int]) -> Config:

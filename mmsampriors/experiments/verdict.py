@@ -2,7 +2,7 @@
 
 import statistics
 from pathlib import Path
-from typing import Dict, List, NamedTuple
+from typing import Dict, List, NamedTuple, Optional
 
 from mmsampriors.files import write_whole
 from mmsampriors.models.schedules import STAGES
@@ -32,7 +32,7 @@ def judge(trials: List[Trial], out: Path, seconds_of_masks: float = 0.0) -> Verd
     """Reads what was trained and tested, and writes ``verdict.md`` and ``verdict.png``.
 
     Args:
-        trials (list[Trial]): All rivals at all seeds, tested.
+        trials (list[Trial]): All rivals at all seeds, tested. ``self`` may be missing.
         out (Path): Folder.
         seconds_of_masks (float): What stored masks took, once for all seeds.
     """
@@ -43,12 +43,18 @@ def judge(trials: List[Trial], out: Path, seconds_of_masks: float = 0.0) -> Verd
     seeds = sorted({str(trial.seed) for trial in trials}, key=int)
     cost = cost_of(trials, seconds_of_masks)
     metric = 'PSNR' if any(cell.metric == 'PSNR' for cell in cells) else cells[0].metric
+    known = {trial.rival for trial in trials}
+
+    def above(rival, test_set):
+        differences = [
+            values[RIVALS['spd'], seed][test_set, metric] - values[RIVALS[rival], seed][test_set, metric]
+            for seed in (seeds if rival in known else [])
+        ]
+        return paired_t(differences) if differences else None
+
     sentences = []
     for test_set in dict.fromkeys(cell.test_set for cell in cells if cell.metric == metric):
-        plain, alone, spd = ([values[rival, seed][test_set, metric] for seed in seeds] for rival in RIVALS.values())
-        gain = paired_t([ours - theirs for ours, theirs in zip(spd, plain)])
-        masks = paired_t([ours - theirs for ours, theirs in zip(spd, alone)])
-        sentences.append(sentence_of(test_set, metric, gain, masks, cost))
+        sentences.append(sentence_of(test_set, metric, *(above(rival, test_set) for rival in ('plain', 'self')), cost))
     lines = [
         [
             cell.test_set,
@@ -67,14 +73,14 @@ def judge(trials: List[Trial], out: Path, seconds_of_masks: float = 0.0) -> Verd
     return verdict
 
 
-def sentence_of(test_set: str, metric: str, gain: Interval, masks: Interval, cost: float) -> str:
+def sentence_of(test_set: str, metric: str, gain: Interval, masks: Optional[Interval], cost: float) -> str:
     """The verdict on one test set.
 
     Args:
         test_set (str): Its name.
         metric (str): What was measured.
         gain (Interval): SPD minus plain, over the seeds.
-        masks (Interval): SPD minus distillation without masks.
+        masks (Interval, optional): SPD minus distillation without masks; None where the config has no masks.
         cost (float): Seconds of SPD over seconds of plain training.
     """
     unit = ' dB' if 'PSNR' in metric else f' of {metric}'
@@ -86,7 +92,8 @@ def sentence_of(test_set: str, metric: str, gain: Interval, masks: Interval, cos
     else:
         verb, amount = ('gains', gain) if gain.mean > 0 else ('loses', Interval(-gain.mean, -gain.high, -gain.low))
         said = f'SPD {verb} {amount.mean:.3f}{unit} [{amount.low:.3f}, {amount.high:.3f}] on {test_set}'
-    return f'{said}; masks are {_signed(masks)} of it; {price}.'
+    part = f'masks are {_signed(masks)} of it' if masks else 'the config has no masks'
+    return f'{said}; {part}; {price}.'
 
 
 def cost_of(trials: List[Trial], seconds_of_masks: float = 0.0) -> float:

@@ -2,8 +2,10 @@ import pytest
 from mmengine.config import Config
 
 from mmsampriors.checks.config_check import check_config
-from mmsampriors.experiments import RIVALS, prepare_trial, shortened
+from mmsampriors.experiments import RIVALS, prepare_trial, rivals_of, shortened, with_unlabeled
 from mmsampriors.registry import TASK_UTILS, build_part
+
+UNLABELED = 'mmsampriors.UnlabeledHook'
 
 
 @pytest.fixture
@@ -36,6 +38,22 @@ def test_rivals_differ_in_masks_and_distillation_alone(cfg, tmp_path):
             one.model.spd.pop(changed)
     assert read['plain'].model == read['self'].model == read['spd'].model
     assert cfg.model.spd.schedule.type == 'TwoStageSchedule', 'what is given stays as it is'
+
+
+def test_photographs_keep_their_settings_and_lose_their_masks_with_the_others(cfg, tmp_path):
+    assert [hook.passes for hook in with_unlabeled(cfg, [tmp_path]).custom_hooks if hook.type == UNLABELED] == [2]
+    cfg.custom_hooks.append(dict(type=UNLABELED, folders=['mine'], passes=3, masks=dict(type='LabelMapMasks')))
+    for rival, masks in (('plain', None), ('self', None), ('spd', dict(type='LabelMapMasks'))):
+        trial = prepare_trial(cfg, rival, 0, tmp_path / 'out', unlabeled=[tmp_path])
+        (hook,) = [hook for hook in Config.fromfile(trial.config).custom_hooks if hook.type == UNLABELED]
+        assert (hook.passes, hook.masks) == (3, masks)
+        assert hook.folders == (['mine'] if rival == 'plain' else [str(tmp_path)])
+
+
+def test_without_masks_there_are_two_rivals(cfg):
+    assert rivals_of(cfg) == ['plain', 'self', 'spd']
+    cfg.model.spd.masks = dict(type='NoMasks')
+    assert rivals_of(cfg) == ['plain', 'spd']
 
 
 def test_what_was_begun_otherwise_is_not_gone_on_with(cfg, tmp_path):

@@ -64,6 +64,14 @@ def test_each_outcome_has_its_words(gain, words):
     assert words in sentence_of('Rain', 'PSNR', gain, Interval(0.01), 2.0)
 
 
+def test_a_config_without_masks_is_judged_without_them(trials, tmp_path):
+    verdict = judge([trial for trial in trials if trial.rival != 'self'], tmp_path)
+    assert verdict.sentence.splitlines()[0] == (
+        'SPD gains 0.510 dB [0.485, 0.535] on Rain; the config has no masks; it costs 4.0 times plain training.'
+    )
+    assert 'self-distilled' not in verdict.table
+
+
 def test_a_run_without_a_log_is_named(trials, tmp_path):
     (tmp_path / 'spd-seed1' / '20260101_000000' / 'vis_data' / 'scalars.json').unlink()
     with pytest.raises(FileNotFoundError, match='spd-seed1 has no log'):

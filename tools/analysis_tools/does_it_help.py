@@ -1,7 +1,8 @@
 """Does SPD help on your data? Trains your config plain, self-distilled without masks, and as it is, and says.
 
-All three have the same networks, learning rates, order of the data and seeds. Prints a verdict for each test set of the
-config and a table, and writes verdict.md and verdict.png. The same command goes on where it was cut off.
+All have the same networks, learning rates, order of the data and seeds; a config without masks is trained twice only.
+Prints a verdict for each test set of the config and a table, and writes verdict.md and verdict.png. The same command
+goes on where it was cut off.
 """
 
 import argparse
@@ -40,7 +41,7 @@ def main(args):
     from mmengine.config import Config
 
     from mmsampriors.engine.rehearsal import problems_of, rehearsed
-    from mmsampriors.experiments import RIVALS, Processes, judge, prepare_trial, shortened, with_unlabeled
+    from mmsampriors.experiments import Processes, judge, prepare_trial, rivals_of, shortened, with_unlabeled
     from mmsampriors.experiments.course import run_trials
     from mmsampriors.reports import sets_of
 
@@ -56,7 +57,8 @@ def main(args):
     if problems:
         sys.exit('\n\n'.join(f'{number}. {text}' for number, text in enumerate(problems, 1)))
     sets_of(cfg)  # what cannot be tested is known now
-    trials = [prepare_trial(cfg, rival, seed, out, args.unlabeled) for seed in range(args.seeds) for rival in RIVALS]
+    rivals = rivals_of(cfg)
+    trials = [prepare_trial(cfg, rival, seed, out, args.unlabeled) for seed in range(args.seeds) for rival in rivals]
     processes = Processes(args.jobs, Path(__file__).resolve().parents[2])
     if not all(trial.checkpoint.is_file() for trial in trials):
         table, seconds = rehearsed(spd)
