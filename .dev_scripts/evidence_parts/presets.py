@@ -69,9 +69,9 @@ class Preset:
 #: A network that plain training has finished with goes on for a little, under SPD or without.
 FINISHED = Preset(
     name='finished',
-    generators=dict(dncnn={}),
-    learning_rates=dict(dncnn=1e-3),
-    updates=dict(dncnn=32000),
+    generators=dict(dncnn={}, nafnet={}),
+    learning_rates=dict(dncnn=1e-3, nafnet=1e-3),
+    updates=dict(dncnn=32000, nafnet=8000),
     patch=64,
     batch=4,
     refiner=1 / 64,
@@ -126,7 +126,7 @@ PRESETS = {
         ),
         FINISHED,
         # The same network under a refiner that is trained for longer, and may be larger.
-        replace(FINISHED, name='gap', refiner=1 / 8, more=1 / 16),
+        replace(FINISHED, name='gap', refiner=3 / 32, more=1 / 16),
         Preset(
             name='gpu',
             generators=dict(
