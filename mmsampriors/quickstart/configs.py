@@ -15,7 +15,10 @@ def read_config(plan: Plan) -> Config:
     cfg = Config.fromfile(plan.config)
     for dataset in cfg.train_dataloader.dataset.datasets:
         dataset.data_root = plan.folder('data', 'train')
-    cfg.val_dataloader.dataset.data_root = plan.folder('data', 'test')
+    cfg.val_dataloader.dataset.data_root = plan.folder('data', 'test_heavier')
+    hook = next(hook for hook in cfg.custom_hooks if is_a(hook, 'UnlabeledHook'))
+    rains = range(len(cfg.train_dataloader.dataset.datasets))
+    hook.folders = [plan.folder('data', 'heavier', f'rain_{number}', 'input') for number in rains]
     cfg.model.spd.masks.cache_dir = plan.folder('masks')
     cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
     return cfg

@@ -34,7 +34,7 @@ def run(plan: Plan):
         metrics = _work(plan, console)
     folder = osp.relpath(plan.out)
     print(f'\n{table_of(metrics)}\n\nDone in {console.elapsed}.\n\n{NEXT.format(out=shlex.quote(folder))}')
-    gain = metrics['spd']['PSNR'] - metrics['input']['PSNR']
+    gain = metrics['rain']['spd']['PSNR'] - metrics['rain']['input']['PSNR']
     if gain < GAIN:
         raise SystemExit(f'error: the student is {gain:.2f} dB above the rainy input, and {GAIN} dB were expected')
 
@@ -42,11 +42,12 @@ def run(plan: Plan):
 def _work(plan, console):
     rains = len(read_config(plan).train_dataloader.dataset.datasets)
     train, test = (len(PHOTOGRAPHS[split]) for split in ('train', 'test'))
-    console.begin(f'Rain: {rains} times on {train} photographs to train on, once on {test} to test on')
+    console.begin(f'Rain and heavier rain: {rains} times on {train} photographs to train on, once on {test} to test on')
     make_data(plan.out, rains)
     console.begin(f'Masks of the {train} photographs, by the small SAM that travels with the package')
     compute_masks(plan, console)
     console.begin(f'Training: {plan.first} updates; then {plan.then} more, once plainly and once with SPD')
+    console.say('      Pairs are of rain. SPD sees heavier rain too, without its ground truth.')
     train_all(plan, console)
     console.begin(f'Comparing on the {test} photographs that were not trained on')
     return write_results(plan)

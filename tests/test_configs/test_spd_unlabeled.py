@@ -1,9 +1,13 @@
 """One more base lets photographs without ground truth ride along, whatever is inherited."""
 
+import re
+from pathlib import Path
+
 import pytest
 from mmengine.config import Config
 
 from mmsampriors.checks.config_check import check_config, check_training
+from mmsampriors.registry import TASK_UTILS, build_part
 
 CHILD = """
 _base_ = ['{base}', 'mmsampriors::_base_/{spd}', 'mmsampriors::_base_/spd_unlabeled.py']
@@ -30,3 +34,22 @@ def test_any_config_gains_it_by_one_more_base(base, spd, tmp_path):
     hook = cfg.custom_hooks[-1]
     assert hook.type == 'mmsampriors.UnlabeledHook' and hook.masks is None
     assert (hook.folders, hook.share, cfg.model.spd.distill.loss_weight) == (['data/my_rain'], 0.25, 1.0)
+
+
+def test_the_page_shows_a_config_for_a_finished_network(tmp_path):
+    page = (Path(__file__).parents[2] / 'docs' / 'unlabeled.md').read_text()
+    (tmp_path / 'my_config.py').write_text(
+        "_base_ = ['mmsampriors::_base_/schedules/tiny.py', 'mmsampriors::_base_/models/dncnn_tiny.py', "
+        "'mmsampriors::_base_/spd.py']\n"
+        "model = dict(type='mmsampriors.SPDModel', spd=_base_.spd)\n"
+        'custom_hooks = _base_.spd_hooks\n'
+    )
+    (tmp_path / 'shown.py').write_text(re.search('```python\n(.*?)```', page, re.DOTALL)[1])
+    (tmp_path / 'student.pth').touch()
+    cfg = Config.fromfile(tmp_path / 'shown.py')
+    check_config(cfg)
+    check_training(cfg)
+    schedule = build_part(TASK_UTILS, cfg.model.spd.schedule)
+    names = [schedule.phase(iteration, cfg.train_cfg.max_iters).name for iteration in (0, 4_999, 5_000, 14_999)]
+    assert names == ['refiner', 'refiner', 'student', 'student']
+    assert [hook.type for hook in cfg.custom_hooks][-1] == 'mmsampriors.UnlabeledHook'

@@ -32,6 +32,7 @@ def test_plain_and_spd_differ_in_spd_alone(plan):
 def test_all_is_below_the_folder_of_the_plan(plan):
     cfg = config_of(plan, 'spd')
     folders = [cfg.work_dir, cfg.model.spd.masks.cache_dir, cfg.val_dataloader.dataset.data_root]
+    folders += cfg.custom_hooks[-1].folders
     folders += [dataset.data_root for dataset in cfg.train_dataloader.dataset.datasets]
     assert all(folder.startswith(plan.out) for folder in folders)
 

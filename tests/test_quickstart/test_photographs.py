@@ -21,6 +21,23 @@ def test_every_rain_is_another_over_the_same_ground_truth(tmp_path):
     assert tested and not tested & {name.split('.')[0] for name in names}
 
 
+def test_heavier_rain_is_heavier(tmp_path):
+    make_data(str(tmp_path), rains=1)
+    for rain, heavier in (('train/rain_0', 'heavier/rain_0'), ('test', 'test_heavier')):
+        errors = []
+        for folder in (rain, heavier):
+            pairs = tmp_path / 'data' / folder
+            errors.append(
+                sum(
+                    ((read_photograph(path) - read_photograph(pairs / 'target' / path.name)) ** 2).mean()
+                    for path in (pairs / 'input').iterdir()
+                )
+            )
+        assert errors[1] > 1.5 * errors[0]
+    dry = [tmp_path / 'data' / folder / 'target' / 'chelsea.png' for folder in ('test', 'test_heavier')]
+    assert dry[0].read_bytes() == dry[1].read_bytes()
+
+
 def test_what_is_there_is_kept(tmp_path):
     make_data(str(tmp_path), rains=1)
     pairs = list((tmp_path / 'data').rglob('*.png'))

@@ -2,13 +2,21 @@
 
 import pytest
 
-from mmsampriors.quickstart.results import TABLE, table_of
+from mmsampriors.quickstart.results import SETS, TABLE, table_of
 
 
-@pytest.mark.parametrize(('spd', 'said'), [(30.25, '0.25 dB above plain'), (29.5, '0.50 dB BELOW plain')])
+@pytest.mark.parametrize(
+    ('spd', 'said'),
+    [
+        ((30.25, 20.5), '0.25 dB above plain training in rain and 0.50 dB above plain training in heavier rain'),
+        ((29.5, 20.5), '0.50 dB BELOW plain training in rain and 0.50 dB above'),
+    ],
+)
 def test_the_table_says_which_is_better(spd, said):
-    metrics = {name: dict(PSNR=30.0, SSIM=0.9) for name in TABLE}
-    metrics['spd']['PSNR'] = spd
+    levels = dict(zip(SETS, (30.0, 20.0)))
+    metrics = {where: {name: dict(PSNR=levels[where], SSIM=0.9) for name in TABLE} for where in SETS}
+    for where, value in zip(SETS, spd):
+        metrics[where]['spd']['PSNR'] = value
     table = table_of(metrics)
-    assert said in table and f'{spd:.2f} dB' in table
+    assert said in table and all(f'{value:.2f}' in table for value in spd)
     assert all(title in table for title in TABLE.values())

@@ -17,7 +17,7 @@ def folder(tmp_path):
     make_data(str(tmp_path / 'work_dirs' / 'quickstart'), rains=8)
     (tmp_path / 'mine.py').write_text(f"""
 _base_ = {str(ROOT / 'configs' / 'spd' / 'quickstart.py')!r}
-model = dict(generator=dict(mid_channels=4))
+model = dict(generator=dict(width=4))
 """)
     return tmp_path
 
