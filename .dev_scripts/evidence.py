@@ -91,7 +91,8 @@ def parse_args():
         action=ConfigOptions,
         default={},
         metavar='model.spd.KEY=VALUE',
-        help='changes of the method, for ablations; unlabeled.KEY=VALUE are arguments of UnlabeledHook',
+        help='changes of the method, for ablations; unlabeled.KEY=VALUE are arguments of UnlabeledHook, '
+        'blend.share=VALUE that of BlendStudentHook',
     )
     parser.add_argument('--updates', type=int, help="student updates, instead of the preset's")
     parser.add_argument('--jobs', type=int, help="trainings side by side on a device, instead of the preset's")
@@ -126,11 +127,11 @@ def _check(parser, args):
         parser.error('student plain_restarted restarts as the two stages do: expected --schedule two_stage')
     if args.schedule == 'joint' and args.study == 'students' and any(name.endswith(RESTORED) for name in args.masks):
         parser.error(f'masks *{RESTORED} are those of the student that is started from: expected --schedule two_stage')
-    wrong = [key for key in args.set if not key.startswith(('model.spd.', 'unlabeled.'))]
+    wrong = [key for key in args.set if not key.startswith(('model.spd.', 'unlabeled.', 'blend.'))]
     if wrong or bool(args.set) != bool(args.variant):
         parser.error(
-            f'--set takes keys below model.spd and unlabeled, {wrong} are not, and goes with --variant, a name for '
-            'the rows'
+            f'--set takes keys below model.spd, unlabeled and blend, {wrong} are not, and goes with --variant, a name '
+            'for the rows'
         )
     known = {name for task in args.tasks for name in ROBUSTNESS[task]}
     if not set(args.trained_on) <= known:

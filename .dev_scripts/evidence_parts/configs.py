@@ -78,7 +78,8 @@ def spd_of(training: Training, out: Path, checkpoint=None, start=None) -> dict:
         {
             key: value
             for key, value in training.overrides
-            if not key.startswith('unlabeled.') and (training.masks != 'none' or not key.startswith('model.spd.masks'))
+            if not key.startswith(('unlabeled.', 'blend.'))
+            and (training.masks != 'none' or not key.startswith('model.spd.masks'))
         }
     )
     return cfg.model.spd.to_dict()
@@ -97,11 +98,14 @@ def unlabeled_hook(training: Training, out: Path, checkpoint=None, start=None) -
         masks.update(
             source='restored' if start else 'lq', restorer=start, cache_dir=f'{folder}{"" if start else "-lq"}'
         )
-    options = {
-        key.removeprefix('unlabeled.'): value for key, value in training.overrides if key.startswith('unlabeled.')
-    }
     folder = out / 'pairs' / training.preset.part('unlabeled') / training.unlabeled / 'input'
+    options = _options(training, 'unlabeled.')
     return dict(type='mmsampriors.UnlabeledHook', folders=[str(folder)], masks=masks, **options)
+
+
+def _options(training, prefix):
+    """What a variant says about a hook."""
+    return {key.removeprefix(prefix): value for key, value in training.overrides if key.startswith(prefix)}
 
 
 def write_training(path: Path, training: Training, out: Path, checkpoint=None, load_from=None):
@@ -149,13 +153,15 @@ def write_training(path: Path, training: Training, out: Path, checkpoint=None, l
         randomness=dict(seed=training.seed),
         load_from=load_from,
     )
-    hooks = f' + [{unlabeled_hook(training, out, checkpoint, load_from)!r}]' if training.learns_unlabeled else ''
+    hooks = [unlabeled_hook(training, out, checkpoint, load_from)] if training.learns_unlabeled else []
+    blend = _options(training, 'blend.')
+    hooks += [dict(type='mmsampriors.BlendStudentHook', **blend)] if blend and training.distils else []
     bases = ['spd.py', 'schedules/tiny.py', f'models/{training.model}_tiny.py']
     _write(
         path,
         [f'mmsampriors::_base_/{base}' for base in bases],
         values,
-        custom_hooks=HOOKS['spd' if training.distils else 'plain'] + hooks,
+        custom_hooks=HOOKS['spd' if training.distils else 'plain'] + (f' + {hooks!r}' if hooks else ''),
     )
 
 

@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 
+import torch
 from torch import nn
 
 
@@ -29,3 +30,18 @@ def same_architecture(network: nn.Module, other: nn.Module) -> bool:
     """Whether the weights of one fit the other: of the same names and shapes, in modules of the same kind."""
     ours, theirs = ({name: weight.shape for name, weight in one.state_dict().items()} for one in (network, other))
     return type(network) is type(other) and ours == theirs
+
+
+@torch.no_grad()
+def blend(network: nn.Module, first: nn.Module, share: float) -> None:
+    """Gives a network the weighted mean of its own weights and another's; whole numbers stay its own.
+
+    Args:
+        network (Module): Changed in place.
+        first (Module): Of the same state dict.
+        share (float): Of the network's own weights in the mean, in [0, 1].
+    """
+    others = first.state_dict()
+    for name, weight in network.state_dict().items():
+        if weight.is_floating_point():
+            weight.copy_(torch.lerp(others[name].to(weight), weight, share))

@@ -367,7 +367,7 @@ def test_photographs_without_ground_truth_are_kept_from_the_pairs_and_ride_along
     bitmaps_of(folder, tmp_path / 'pairs' / preset.part('unlabeled') / 'noise_75')
     base = Training(preset, '', '', '', 0, '', 0, schedule='two_stage', unlabeled='noise_75')
     work = plan(
-        replace(base, overrides=(('unlabeled.share', 1.0),), variant='half'),
+        replace(base, overrides=(('unlabeled.share', 1.0), ('blend.share', 0.5)), variant='half'),
         tasks=dict(denoise='noise_50'),
         models=['nafnet'],
         seeds=[0],
@@ -379,7 +379,9 @@ def test_photographs_without_ground_truth_are_kept_from_the_pairs_and_ride_along
         path = tmp_path / 'configs' / training.name / 'train.py'
         configs.write_training(path, training, tmp_path, load_from='first.pth')
         cfg = Config.fromfile(path)
-        hooks[training.student, training.masks] = cfg.custom_hooks[-1]
+        blends = [hook for hook in cfg.custom_hooks if hook.type == 'mmsampriors.BlendStudentHook']
+        assert [hook.share for hook in blends] == ([0.5] if training.distils else [])
+        hooks[training.student, training.masks] = [hook for hook in cfg.custom_hooks if hook not in blends][-1]
         assert cfg.train_dataloader.dataset.data_root == str(tmp_path / 'pairs' / 'train_bitmaps' / 'noise_50')
         assert configs.test_sets(training) == ['noise_50', 'noise_75'] and training.first in (0, 4)
     assert hooks.pop(('plain', 'none')).type == 'mmsampriors.ExactResumeHook'

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 import mmsampriors.models  # noqa: F401
-from mmsampriors.models.frozen_copy import frozen_copy
+from mmsampriors.models.frozen_copy import blend, frozen_copy
 from mmsampriors.registry import MODELS, build_part
 
 
@@ -65,3 +65,19 @@ def test_does_what_the_network_did_and_has_no_parameters(network):
     assert torch.equal(copy(image), before)
     copy.load_state_dict(network.state_dict())
     torch.testing.assert_close(copy(image), network(image).detach())
+
+
+def test_a_blend_is_the_weighted_mean_of_all_but_whole_numbers():
+    network, first = Listed().double(), Listed()
+    network.norm.num_batches_tracked += 5
+    network.norm.running_mean += 1
+    expected = {
+        name: 0.3 * weight.double() + 0.7 * first.state_dict()[name].double()
+        for name, weight in network.state_dict().items()
+    }
+    expected['norm.num_batches_tracked'] = torch.tensor(5)
+    parameters = list(network.parameters())
+    blend(network, first, 0.3)
+    for name, weight in network.state_dict().items():
+        torch.testing.assert_close(weight, expected[name], check_dtype=False)
+    assert all(one is other for one, other in zip(parameters, network.parameters()))

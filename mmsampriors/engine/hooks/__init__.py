@@ -1,3 +1,4 @@
+from .blend_student_hook import BlendStudentHook
 from .checkpoint_activations_hook import CheckpointActivationsHook
 from .compile_hook import CompileHook
 from .exact_resume_hook import ExactResumeHook
@@ -13,6 +14,7 @@ from .time_left_hook import TimeLeftHook
 from .unlabeled_hook import UnlabeledHook
 
 __all__ = [
+    'BlendStudentHook',
     'CheckpointActivationsHook',
     'CompileHook',
     'ExactResumeHook',

@@ -1,0 +1,55 @@
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmsampriors.engine.hooks import BlendStudentHook
+
+BLEND = dict(type='mmsampriors.BlendStudentHook', share=0.25)
+TWO_STAGE = dict(type='TwoStageSchedule', refiner=0.5)
+
+
+def trained(runner_cfg, tmp_path, name, *hooks):
+    cfg = runner_cfg(schedule=TWO_STAGE, hooks=[dict(type='mmsampriors.ExactResumeHook'), *hooks])
+    cfg.update(work_dir=str(tmp_path / name))
+    cfg['default_hooks']['checkpoint'].update(interval=2)
+    runner = Runner.from_cfg(Config(cfg))
+    runner.train()
+    return runner, [
+        torch.load(tmp_path / name / f'iter_{iters}.pth', weights_only=False)['state_dict'] for iters in (2, 4)
+    ]
+
+
+def test_the_last_checkpoint_has_the_mean_and_those_before_have_not(runner_cfg, tmp_path):
+    _, (middle, alone) = trained(runner_cfg, tmp_path, 'alone')
+    runner, (before, last) = trained(runner_cfg, tmp_path, 'blended', BLEND)
+    students = [name.removeprefix('generator.') for name in last if name.startswith('generator.')]
+    moved = 0
+    for name in students:
+        first, own = alone[f'first_student.{name}'], alone[f'generator.{name}']
+        torch.testing.assert_close(last[f'generator.{name}'], 0.75 * first + 0.25 * own)
+        torch.testing.assert_close(runner.model.state_dict()[f'generator.{name}'], last[f'generator.{name}'])
+        moved += (first - own).abs().sum()
+    assert moved > 0
+    assert all(torch.equal(before[name], middle[name]) for name in middle)
+    others = [name for name in last if not name.startswith('generator.')]
+    assert all(torch.equal(last[name], alone[name]) for name in others)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        (dict(schedule=dict(type='JointSchedule')), 'this model keeps none'),
+        (dict(schedule=TWO_STAGE, hooks=[BLEND, dict(type='EMAHook', momentum=0.1)]), 'leave one out'),
+    ],
+)
+def test_what_cannot_work_is_refused(runner_cfg, changes, words):
+    runner = Runner.from_cfg(Config(runner_cfg(**{'hooks': [BLEND], **changes})))
+    with pytest.raises(ValueError, match=words):
+        runner.train()
+
+
+@pytest.mark.parametrize('share', [0, 1.5])
+def test_the_share_is_checked(share):
+    with pytest.raises(ValueError, match='share must be in'):
+        BlendStudentHook(share=share)
