@@ -2,7 +2,8 @@
 #   custom_hooks = _base_.custom_hooks + _base_.spd_unlabeled_hooks
 # A config of mmagic's inherits spd.py (or spd_sam.py) and this, with one line for the hooks of both:
 #   custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks + _base_.spd_unlabeled_hooks
-# See docs/unlabeled.md. Distil gently: model.spd.distill.loss_weight=1.
+# See docs/unlabeled.md, also for the hook that a finished network gets besides. Distil gently:
+# model.spd.distill.loss_weight=1.
 
 spd_unlabeled_hooks = [
     dict(

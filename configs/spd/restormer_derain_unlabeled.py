@@ -16,6 +16,8 @@ model = dict(
 )
 custom_hooks = _base_.custom_hooks + _base_.spd_unlabeled_hooks
 custom_hooks[-1].update(folders=['data/my_rain'])
+# The student ends half of the way to its new weights. 1: all of the way, for more in your rain and less in Rain13K's.
+custom_hooks += [dict(type='mmsampriors.BlendStudentHook', share=0.5)]
 
 # One stage of patches, at half of the learning rate that the training began with.
 train_dataloader = dict(batch_size=2, batch_sampler=dict(batch_sizes=[2], patch_sizes=[256], iters=[15_000]))

@@ -73,6 +73,7 @@ def prepare_trial(cfg: Config, rival: str, seed: int, out: Path, unlabeled: Sequ
             hook.masks = None
     if rival == 'plain':
         spd.schedule = dict(type='WithoutDistillation', schedule=spd.schedule)
+        cfg.custom_hooks = [hook for hook in cfg.custom_hooks if not is_a(hook, 'BlendStudentHook')]
     cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': seed}
     cfg.default_hooks.checkpoint.update(by_epoch=False, interval=max(1, iters // 4), save_last=True)
     trial = Trial(rival, seed, out / 'configs' / f'{name}.py', out / 'runs' / name, iters)

@@ -52,4 +52,7 @@ def test_the_page_shows_a_config_for_a_finished_network(tmp_path):
     schedule = build_part(TASK_UTILS, cfg.model.spd.schedule)
     names = [schedule.phase(iteration, cfg.train_cfg.max_iters).name for iteration in (0, 4_999, 5_000, 14_999)]
     assert names == ['refiner', 'refiner', 'student', 'student']
-    assert [hook.type for hook in cfg.custom_hooks][-1] == 'mmsampriors.UnlabeledHook'
+    assert [hook.type for hook in cfg.custom_hooks][-2:] == [
+        'mmsampriors.UnlabeledHook',
+        'mmsampriors.BlendStudentHook',
+    ]

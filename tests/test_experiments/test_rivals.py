@@ -42,11 +42,13 @@ def test_rivals_differ_in_masks_and_distillation_alone(cfg, tmp_path):
 
 def test_photographs_keep_their_settings_and_lose_their_masks_with_the_others(cfg, tmp_path):
     assert [hook.passes for hook in with_unlabeled(cfg, [tmp_path]).custom_hooks if hook.type == UNLABELED] == [2]
+    cfg.custom_hooks.append(dict(type='mmsampriors.BlendStudentHook'))
     cfg.custom_hooks.append(dict(type=UNLABELED, folders=['mine'], passes=3, masks=dict(type='LabelMapMasks')))
     for rival, masks in (('plain', None), ('self', None), ('spd', dict(type='LabelMapMasks'))):
         trial = prepare_trial(cfg, rival, 0, tmp_path / 'out', unlabeled=[tmp_path])
         (hook,) = [hook for hook in Config.fromfile(trial.config).custom_hooks if hook.type == UNLABELED]
         assert (hook.passes, hook.masks) == (3, masks)
+        assert ('mmsampriors.BlendStudentHook' in trial.config.read_text()) == (rival != 'plain')
         assert hook.folders == (['mine'] if rival == 'plain' else [str(tmp_path)])
 
 
