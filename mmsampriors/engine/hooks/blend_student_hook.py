@@ -21,7 +21,8 @@ class BlendStudentHook(Hook):
         share (float): Of the student's own weights in the mean, in (0, 1]. 1 leaves them as they are.
 
     Raises:
-        ValueError: ``share`` is out of range; the model has no first student; or EMAHook averages too.
+        ValueError: ``share`` is out of range; the model has no first student, or one that is not finished; or EMAHook
+            averages too.
     """
 
     # Before CheckpointHook writes the last one.
@@ -38,6 +39,12 @@ class BlendStudentHook(Hook):
             raise ValueError(
                 'BlendStudentHook needs the student that the refiner was trained on, and this model keeps none: set '
                 "model.spd.schedule to dict(type='TwoStageSchedule', ...), or leave the hook out"
+            )
+        if model.schedule.phase(0, runner.max_iters).student:
+            raise ValueError(
+                'BlendStudentHook draws the student back to the one that the refiner was trained on, which this schedule '
+                'has hardly trained: start from a finished student (load_from) with model.spd.schedule.warmup=0, or '
+                'leave the hook out'
             )
         if self.share < 1 and any(isinstance(hook, EMAHook) for hook in runner.hooks):
             raise ValueError('BlendStudentHook and EMAHook both make means of weights: leave one out')

@@ -40,6 +40,7 @@ def test_the_last_checkpoint_has_the_mean_and_those_before_have_not(runner_cfg, 
     ('changes', 'words'),
     [
         (dict(schedule=dict(type='JointSchedule')), 'this model keeps none'),
+        (dict(schedule=dict(TWO_STAGE, warmup=0.25)), 'hardly trained: start from a finished student'),
         (dict(schedule=TWO_STAGE, hooks=[BLEND, dict(type='EMAHook', momentum=0.1)]), 'leave one out'),
     ],
 )
