@@ -42,9 +42,9 @@ class BlendStudentHook(Hook):
             )
         if model.schedule.phase(0, runner.max_iters).student:
             raise ValueError(
-                'BlendStudentHook draws the student back to the one that the refiner was trained on, which this schedule '
-                'has hardly trained: start from a finished student (load_from) with model.spd.schedule.warmup=0, or '
-                'leave the hook out'
+                'BlendStudentHook draws the student back to the one that the refiner was trained on, which this '
+                'schedule has hardly trained: start from a finished student (load_from) with '
+                'model.spd.schedule.warmup=0, or leave the hook out'
             )
         if self.share < 1 and any(isinstance(hook, EMAHook) for hook in runner.hooks):
             raise ValueError('BlendStudentHook and EMAHook both make means of weights: leave one out')
