@@ -71,7 +71,7 @@ def prepare(out: Path, source: Photographs, unlabeled: int = 0) -> None:
         for name, path in files.items():
             _copy(path, out / 'photographs' / part / f'{name}{path.suffix}')
     ours, theirs = source.segments, source.eval_segments
-    folders = {'train': ours, 'held_out': ours, 'unlabeled': ours, source.eval_name: theirs}
+    folders = {source.eval_name: theirs, 'train': ours, 'held_out': ours, 'unlabeled': ours}
     labelled = {
         name: Path(folders[part]) / f'{path.stem}.png'
         for part, files in parts.items()

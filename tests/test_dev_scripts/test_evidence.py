@@ -293,6 +293,8 @@ def test_a_tenth_is_held_out_whatever_the_others_are(photographs, tmp_path):
         )
         assert (human == np.array(Image.open(path))).all()
         assert human.shape == shuffled.shape and (human != shuffled).any()
+    prepare(tmp_path / 'again', replace(source, eval_name='held_out'))  # what the command line says without others
+    assert label_maps_of(tmp_path / 'again', 'held_out') == tmp_path / 'again' / 'segments' / 'human'
     assert label_maps_of(tmp_path / 'out', 'train') == tmp_path / 'out' / 'segments' / 'human'
     others = tmp_path / 'others'
     others.mkdir()
