@@ -229,8 +229,8 @@ def _scheduler(training):
     Where plain training has ended the rate is that of ``Preset.restart``.
     """
     if training.restarts:
-        there = (1 + math.cos(math.pi * training.first / training.updates)) / 2
-        there = training.preset.restart if training.preset.more else there
+        plain = (1 + math.cos(math.pi * training.first / training.updates)) / 2
+        there = training.preset.restart if training.preset.more else plain
         stages = [(training.refiner_iters, 1), (training.iters - training.refiner_iters, there)]
         periods, weights = zip(*(stage for stage in stages if stage[0]))
         return dict(

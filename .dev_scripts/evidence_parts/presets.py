@@ -66,20 +66,19 @@ class Preset:
         return f'{name}_bitmaps' if self.bitmaps else name
 
 
-#: A network that plain training has finished with goes on for a little, under SPD or without.
-FINISHED = Preset(
-    name='finished',
-    generators=dict(dncnn={}, nafnet={}),
-    learning_rates=dict(dncnn=1e-3, nafnet=1e-3),
-    updates=dict(dncnn=32000, nafnet=8000),
+#: A small student, and photographs without ground truth. One core, one process.
+SMALL = Preset(
+    name='small',
+    generators=dict(dncnn={}),
+    learning_rates=dict(dncnn=1e-3),
+    updates=dict(dncnn=2000),
     patch=64,
     batch=4,
-    refiner=1 / 64,
+    refiner=0.5,
     timed=60,
     workers=0,
     jobs=1,
-    start=1.0,
-    more=1 / 32,
+    start=0.5,
     unlabeled=3,
     validations=2,
     bitmaps=True,
@@ -87,6 +86,9 @@ FINISHED = Preset(
     upright=('derain',),
     spd={'model.spd.spf.channels': 8, 'model.spd.sgr': None, 'model.spd.distill.loss_weight': 1.0},
 )
+
+#: The same, finished by plain training, goes on for a little, under SPD or without.
+FINISHED = replace(SMALL, name='finished', updates=dict(dncnn=32000), refiner=1 / 64, start=1.0, more=1 / 32)
 
 PRESETS = {
     preset.name: preset
@@ -104,26 +106,7 @@ PRESETS = {
             jobs=2,
             unlike=5,
         ),
-        # Students at their plateau, and photographs without ground truth. One core, one process.
-        Preset(
-            name='small',
-            generators=dict(dncnn={}),
-            learning_rates=dict(dncnn=1e-3),
-            updates=dict(dncnn=2000),
-            patch=64,
-            batch=4,
-            refiner=0.5,
-            timed=60,
-            workers=0,
-            jobs=1,
-            start=0.5,
-            unlabeled=3,
-            validations=2,
-            bitmaps=True,
-            sets=dict(derain=['rain', 'rain_heavy'], denoise=['noise_50', 'noise_75']),
-            upright=('derain',),
-            spd={'model.spd.spf.channels': 8, 'model.spd.sgr': None, 'model.spd.distill.loss_weight': 1.0},
-        ),
+        SMALL,
         FINISHED,
         # The same network under a refiner that is trained for longer, and may be larger.
         replace(FINISHED, name='gap', refiner=3 / 32, more=1 / 16),

@@ -18,7 +18,7 @@ NEXT = """What next
   your pairs     python tools/train.py configs/spd/nafnet_derain-tiny.py --cfg-options \\
                      train_dataloader.dataset.data_root=PAIRS/train val_dataloader.dataset.data_root=PAIRS/val
                  where PAIRS/train and PAIRS/val hold input/NAME.png and target/NAME.png
-  your config    README.md, "Distil your own config\""""
+  your config    README.md, "Add it to your config\""""
 
 
 def run(plan: Plan):
