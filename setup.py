@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 PACKAGE = ROOT / 'mmsampriors'
-EXTRAS = ('lite', 'onnx', 'tests', 'docs', 'hq', 'mobile', 'sam2', 'coco', 'demo')
+EXTRAS = ('lite', 'onnx', 'tests', 'docs', 'hq', 'mobile', 'sam2', 'coco', 'demo', 'spandrel')
 
 
 def read_version() -> str:
@@ -46,12 +46,13 @@ setup(
     packages=find_packages(include=['mmsampriors', 'mmsampriors.*']),
     package_data={
         'mmsampriors': list_mim_files(),
-        'mmsampriors.masks.sam': ['*.safetensors'],
-        'mmsampriors.restoring.students': ['*.safetensors', '*.md'],
+        'mmsampriors.masks.sam': ['*.safetensors', '*.md'],
+        'mmsampriors.inference.students': ['*.safetensors', '*.onnx', '*.md'],
         'mmsampriors.demo': ['*.css'],
     },
-    python_requires='>=3.10,<3.13',
+    python_requires='>=3.10',
     install_requires=read_requirements('runtime'),
     extras_require={name: read_requirements(name) for name in EXTRAS},
+    entry_points={'console_scripts': ['mmsampriors = mmsampriors.console:main']},
     zip_safe=False,
 )

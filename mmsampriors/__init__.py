@@ -14,7 +14,7 @@ __all__ = ['Restorer', '__version__']
 def __getattr__(name: str):
     # On demand: training needs none of it.
     if name == 'Restorer':
-        from .restoring import Restorer
+        from .inference.restorer import Restorer
 
         return Restorer
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -1,16 +1,110 @@
 """Reading checkpoints and weights, with every byte checked and no code run."""
 
+import hashlib
 import os
 import pickle
 import re
+import urllib.request
 import zipfile
 from os import path as osp
-from typing import Dict
+from pathlib import Path, PurePosixPath
+from typing import Dict, Optional, Tuple
+from urllib.error import URLError
+from urllib.parse import unquote, urlsplit
 
 import torch
-from packaging.version import Version
+
+from .compat.patching import release_of
+from .files import refuse_other_hash, sha256_of, written_whole
+from .progress import progress_bar
+
+SECONDS = 60  # without a byte, after which a server is given up
+CHUNK = 2**20  # bytes
+
+
+def download(url: str, digest: Optional[str] = None) -> Path:
+    """Fetches a file once into ``torch.hub``'s folder of checkpoints, under its own name.
+
+    Args:
+        url (str): Of http, https or file.
+        digest (str, optional): How its SHA-256 begins.
+
+    Raises:
+        FileNotFoundError: It cannot be downloaded.
+    """
+    return _download(url, _folder() / _name_of(url), digest)
+
+
+def download_checkpoint(url: str, check: bool = False) -> Path:
+    """As :func:`download`, for any URL: each has a folder of its own, for ``iter_1.pth`` is the name of many files.
+
+    Where a hash ends the name, as in model zoos, the file lies where torch.hub puts it.
+
+    Args:
+        url (str): Of http or https.
+        check (bool): Whether that hash is what the SHA-256 must begin with, as OpenMMLab's names have it.
+    """
+    name = _name_of(url)
+    ending = re.search('-([0-9a-f]{8,})$', Path(name).stem)
+    if ending:
+        return _download(url, _folder() / name, ending[1] if check else None)
+    return _download(url, _folder() / hashlib.sha256(url.encode()).hexdigest()[:16] / name)
+
+
+def is_web(name: str) -> bool:
+    """Whether a name is a URL that :func:`download_checkpoint` takes."""
+    return re.match('https?://', name) is not None
+
+
+def _folder():
+    import torch
+
+    return Path(torch.hub.get_dir()) / 'checkpoints'
+
+
+def _name_of(url):
+    return PurePosixPath(unquote(urlsplit(url).path)).name or 'checkpoint'
+
+
+def _download(url, target, digest=None):
+    """One process downloads, the others of this machine wait for it."""
+    from filelock import FileLock
+
+    if target.is_file():
+        return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_name(f'.{target.name}.lock')):
+            if not target.is_file():  # another process may have been faster
+                with written_whole(target) as part:
+                    _fetch(url, part, digest)
+    except (URLError, OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f'{url} cannot be downloaded to {target} ({error}): fetch it elsewhere and either give '
+            f'its path as checkpoint or put it there'
+        ) from error
+    return target
+
+
+def _fetch(url, part, digest):
+    request = urllib.request.Request(url, headers={'User-Agent': 'mmsampriors'})
+    with urllib.request.urlopen(request, timeout=SECONDS) as response, open(part, 'wb') as file:
+        length = int(response.headers.get('Content-Length') or 0)
+        with progress_bar(total=length or None, unit='B', unit_scale=True, desc=_name_of(url)) as bar:
+            while chunk := response.read(CHUNK):
+                bar.update(file.write(chunk))
+    if length and part.stat().st_size != length:
+        raise ValueError(f'{part.stat().st_size} of its {length} bytes came')
+    if digest and not sha256_of(part).startswith(digest):
+        raise ValueError(f'its SHA-256 is {sha256_of(part)}, and should begin with {digest}')
+
 
 ZIP = b'PK'
+
+
+#: What a state dict lies under: as mmengine writes it, then as BasicSR does, which keeps averaged weights too.
+CONTAINERS = ('state_dict', 'params_ema', 'params')
+GENERATOR = 'generator.'  # before the names of a network's weights, as mmagic saves them
 
 
 def read_checkpoint(path, map_location='cpu') -> dict:
@@ -20,7 +114,7 @@ def read_checkpoint(path, map_location='cpu') -> dict:
     ``torch.save`` has put into the file are compared first.
 
     Args:
-        path (str | Path): A file that ``torch.save`` wrote.
+        path (str | Path): A file that ``torch.save`` wrote, or ``*.safetensors``.
         map_location: As in ``torch.load``. Defaults to 'cpu'.
 
     Raises:
@@ -29,6 +123,8 @@ def read_checkpoint(path, map_location='cpu') -> dict:
             plain values, or no dict.
     """
     path = osp.expanduser(os.fspath(path))
+    if path.endswith('.safetensors'):
+        return _read_safetensors(path, None)
     if not osp.isfile(path):
         raise FileNotFoundError(f'there is no checkpoint {path} (looked in {os.getcwd()})')
     size = osp.getsize(path)
@@ -52,40 +148,103 @@ def read_checkpoint(path, map_location='cpu') -> dict:
     return checkpoint
 
 
-def read_weights(path) -> Dict[str, torch.Tensor]:
-    """Reads the state dict of a file.
+def read_weights(path, sha256: Optional[str] = None) -> Dict[str, torch.Tensor]:
+    """Reads the state dict of a file; see :func:`state_dict_of`.
 
     Args:
-        path (str | Path): ``*.safetensors``, or what ``torch.save`` wrote, which may hold the state dict under
-            ``state_dict``; for the latter also a URL.
+        path (str | Path): ``*.safetensors``, or what ``torch.save`` wrote; or the URL of such a file.
+        sha256 (str, optional): Of a safetensors file, as its config has it under ``HASH_KEY``.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: There is no such file, or it cannot be downloaded.
         ValueError: As for :func:`read_checkpoint`, or it holds other values than tensors.
     """
-    name = os.fspath(path)
-    if '://' in name:
-        from mmengine.runner import CheckpointLoader
+    return state_dict_of(*_read(path, sha256))[0]
 
-        loaded = CheckpointLoader.load_checkpoint(name, map_location='cpu')
-    else:
-        loaded = _read_safetensors(name) if name.endswith('.safetensors') else read_checkpoint(name)
-    weights = loaded.get('state_dict', loaded)
-    values = list(weights.values()) if isinstance(weights, dict) else []
-    if not values or not all(isinstance(value, torch.Tensor) for value in values):
+
+def read_generator(path, sha256: Optional[str] = None) -> Tuple[Dict[str, torch.Tensor], str]:
+    """Reads the weights of a restoration network; arguments and errors are those of :func:`read_weights`.
+
+    Returns:
+        tuple[dict[str, Tensor], str]: As of :func:`generator_weights`.
+    """
+    return generator_weights(*_read(path, sha256))
+
+
+def _read(path, sha256):
+    name = os.fspath(local_file(path))
+    return (_read_safetensors(name, sha256) if name.endswith('.safetensors') else read_checkpoint(name)), name
+
+
+def state_dict_of(checkpoint: dict, source) -> Tuple[Dict[str, torch.Tensor], str]:
+    """The state dict that a checkpoint is or holds, without the prefix ``module.`` of DDP.
+
+    Args:
+        checkpoint (dict): As read.
+        source (str): Where it comes from, for the error.
+
+    Returns:
+        tuple[dict[str, Tensor], str]: The state dict, and which of ``CONTAINERS`` it lay under; '' for none.
+
+    Raises:
+        ValueError: It holds other values than tensors.
+    """
+    container = next((key for key in CONTAINERS if isinstance(checkpoint.get(key), dict)), '')
+    weights = checkpoint[container] if container else checkpoint
+    if not weights or not all(isinstance(key, str) and isinstance(weights[key], torch.Tensor) for key in weights):
         raise ValueError(
-            f'the checkpoint {name} holds no state dict: expected a dict of tensors, or one that has it under '
-            "'state_dict'"
+            f'the checkpoint {source} holds no state dict: expected a dict of tensors, or one that has it under '
+            f'{", ".join(map(repr, CONTAINERS))}; its keys are {", ".join(map(str, list(checkpoint)[:5])) or "none"}'
         )
-    return weights
+    return {name.removeprefix('module.'): value for name, value in weights.items()}, container
 
 
-def _read_safetensors(path):
+def generator_weights(checkpoint: dict, source) -> Tuple[Dict[str, torch.Tensor], str]:
+    """The weights of a network as mmagic saves them, of a file of mmagic or of the network's authors.
+
+    The authors' names are mmagic's without the prefix ``generator.``. Nothing else is guessed: what does not fit then
+    is refused by whoever loads it.
+
+    Args:
+        checkpoint (dict): As read.
+        source (str): Where it comes from, for the error.
+
+    Returns:
+        tuple[dict[str, Tensor], str]: ``generator.*``, and what else mmagic's file holds; and what was understood, such
+        as '664 weights, bare keys, of params_ema'; '' for a file of mmagic.
+
+    Raises:
+        ValueError: As for :func:`state_dict_of`.
+    """
+    weights, container = state_dict_of(checkpoint, source)
+    if any(name.startswith(GENERATOR) for name in weights):
+        return weights, ''
+    form = f'{len(weights)} weights, bare keys' + (f', of {container}' if container else '')
+    return {GENERATOR + name: value for name, value in weights.items()}, form
+
+
+def local_file(path):
+    """The file of a path, or of a URL, which is downloaded once.
+
+    Raises:
+        FileNotFoundError: It cannot be downloaded.
+        ValueError: It is a URL of another kind.
+    """
+    name = os.fspath(path)
+    if '://' not in name:
+        return path
+    if not is_web(name):
+        raise ValueError(f'a checkpoint is a file or a URL that begins with http:// or https://, found {name}')
+    return download_checkpoint(name)
+
+
+def _read_safetensors(path, sha256):
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     if not osp.isfile(path):
         raise FileNotFoundError(f'there are no weights {path} (looked in {os.getcwd()})')
+    refuse_other_hash(path, sha256)
     try:
         return load_file(path)
     except SafetensorError as error:
@@ -95,9 +254,9 @@ def _read_safetensors(path):
 
 
 def _load(path, map_location):
-    if Version(torch.__version__) < Version('2.6'):
+    if release_of(torch.__version__) < (2, 6):
         # Until then weights_only refused what mmengine's checkpoints hold.
-        from . import plain_pickle
+        import mmsampriors.compat.plain_data as plain_pickle
 
         return torch.load(path, map_location=map_location, pickle_module=plain_pickle, weights_only=False)
     return torch.load(path, map_location=map_location, weights_only=True)

@@ -4,13 +4,15 @@ Light on purpose: a wrong option is told at once, and a person sees within a sec
 """
 
 import argparse
+import fcntl
 import logging
 import os
 import sys
-import tempfile
 import traceback
 import warnings
 from typing import Callable, Optional
+
+from .compat import apply_to_tools
 
 #: Libraries under mmagic that warn of their own future when they are imported.
 TALKATIVE = 'albumentations|controlnet_aux|diffusers|importlib|mmagic|mmcv|mmengine|pkg_resources|timm|transformers'
@@ -28,13 +30,13 @@ def add_common_options(parser: argparse.ArgumentParser):
 
 def add_cfg_options(parser: argparse.ArgumentParser):
     """``--cfg-options``, as in mmengine."""
-    from .config_options import ConfigOptions  # not for those tools that have no such option
+    from .compat.config_options import ConfigOptions
 
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=ConfigOptions,
-        help='settings that override the config, as key=value, e.g. model.spd.distill.loss_weight=0.2; lists as '
+        help='settings that override the config, as key=value, e.g. model.spd.losses.spd.loss_weight=0.2; lists as '
         'key="[a,b]" or key=a,b; "key=value" where a value has white space',
     )
 
@@ -48,13 +50,33 @@ def add_no_check(parser: argparse.ArgumentParser):
     )
 
 
+def add_allow_imports(parser: argparse.ArgumentParser):
+    """``--allow-imports``, for tools that read a student's config."""
+    parser.add_argument(
+        '--allow-imports',
+        action='store_true',
+        help="import the modules that the student's config names (custom_imports): their code runs",
+    )
+
+
+def count(text: str) -> int:
+    """A whole number of at least 1, for argparse.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'expected a whole number of at least 1, found {text!r}')
+    return int(text)
+
+
 def add_debug(parser: argparse.ArgumentParser):
     """``--debug``, which :func:`run_tool` reads."""
     parser.add_argument('--debug', action='store_true', help='show where in the code an error came from')
 
 
 def run_tool(main: Callable, args: argparse.Namespace, heavy: bool = True):
-    """Runs a tool: says that it is loading, and ends an error with one message and exit status 1.
+    """Runs a tool: mends upstream, says that it is loading, and ends an error with one message and exit status 1.
 
     Args:
         main (callable): Takes ``args``. It imports what is heavy itself.
@@ -63,7 +85,9 @@ def run_tool(main: Callable, args: argparse.Namespace, heavy: bool = True):
     """
     if heavy and os.environ.get('RANK', '0') == '0':
         print('loading PyTorch and mmagic, 10 to 40 seconds', file=sys.stderr, flush=True)
+    apply_to_tools()
     warnings.filterwarnings('ignore', module=f'({TALKATIVE})')
+    let_names_print()
     # A log on a full disk is not worth a traceback a line: the error that ends the run says what is full.
     logging.raiseExceptions = False
     try:
@@ -73,7 +97,30 @@ def run_tool(main: Callable, args: argparse.Namespace, heavy: bool = True):
     except Exception as error:
         if args.debug:
             raise
-        sys.exit(f'error: {message_of(error)}\n(where it came from: {_keep_traceback()}, or --debug)')
+        text = f'error: {message_of(error)}\n({_log_traceback()}--debug shows where it came from)'
+        sys.exit(1 if _left_to_launcher(f'{text}\n') else text)
+
+
+def let_names_print():
+    """Lets file names that are no UTF-8 be printed: as the bytes that they are."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='surrogateescape')
+
+
+def _left_to_launcher(text: str) -> bool:
+    """Leaves the first error of a run's processes to ``tools/dist_*.sh``, which show it once, last."""
+    path = os.environ.get('MMSAMPRIORS_ERROR')
+    if not (path and os.path.isfile(path)):
+        return False
+    with open(path, 'a+', errors='surrogateescape') as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        file.seek(0)
+        told = file.read()
+        if not told:
+            file.write(text)
+    # Of the others only what is no copy of it.
+    return not told or text.splitlines()[0] == told.splitlines()[0]
 
 
 def message_of(error: BaseException) -> str:
@@ -96,8 +143,15 @@ def _file_in(frames) -> Optional[str]:
     return None
 
 
-def _keep_traceback() -> str:
-    """Writes the traceback of the error at hand to a file of its own; its path."""
-    with tempfile.NamedTemporaryFile('w', prefix='mmsampriors-error-', suffix='.txt', delete=False) as file:
-        traceback.print_exc(file=file)
-    return file.name
+def _log_traceback() -> str:
+    """Writes the traceback of the error at hand to the log of the run, where one has begun; says where it is."""
+    if 'mmengine.logging' not in sys.modules:
+        return ''
+    from mmengine.logging import MMLogger
+
+    files = [
+        handler for handler in MMLogger.get_current_instance().handlers if isinstance(handler, logging.FileHandler)
+    ]
+    for handler in files:
+        handler.handle(logging.LogRecord('mmengine', logging.ERROR, __file__, 0, 'error', (), sys.exc_info()))
+    return ''.join(f'{os.path.relpath(handler.baseFilename)} or ' for handler in files)

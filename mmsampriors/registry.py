@@ -19,13 +19,13 @@ def _child(parent: Registry, location: str) -> Registry:
 
 
 # ours
-DATA_SAMPLERS = _child(upstream.DATA_SAMPLERS, 'mmsampriors.datasets.samplers')
+DATA_SAMPLERS = _child(upstream.DATA_SAMPLERS, 'mmsampriors.datasets')
 HOOKS = _child(upstream.HOOKS, 'mmsampriors.engine')
 METRICS = _child(upstream.METRICS, 'mmsampriors.evaluation')
 MODELS = _child(upstream.MODELS, 'mmsampriors.models')
 OPTIM_WRAPPERS = _child(upstream.OPTIM_WRAPPERS, 'mmsampriors.engine')
 TASK_UTILS = _child(upstream.TASK_UTILS, 'mmsampriors.models')
-TRANSFORMS = _child(upstream.TRANSFORMS, 'mmsampriors.datasets.transforms')
+TRANSFORMS = _child(upstream.TRANSFORMS, 'mmsampriors.datasets')
 
 # nothing of ours: the location fills the parent, whose names are found from here
 DATASETS = _child(upstream.DATASETS, 'mmagic.datasets')
@@ -57,6 +57,33 @@ def build_part(registry: Registry, cfg: dict):
         raise TypeError(f'a part is a config dict with a type, found {cfg!r}')
     scope = cfg.get('_scope_')
     return registry.build({**cfg, '_scope_': SCOPE if scope in (None, 'mmagic') else scope})
+
+
+def build_network(cfg: dict):
+    """Builds ``model.generator`` as mmagic does: a bare name is mmagic's, or a user's own there."""
+    return upstream.MODELS.build(cfg)
+
+
+def name_classes(node):
+    """Puts registered names in the place of classes (``type=NAFNet``) in a config, in place.
+
+    Classes that are not registered stay.
+    """
+    _name_classes(node, _names_of_classes())
+
+
+def _names_of_classes() -> dict:
+    nodes = [(node, '') for node in vars(upstream).values() if isinstance(node, Registry)]
+    nodes += [(node, f'{SCOPE}.') for node in globals().values() if isinstance(node, Registry)]
+    return {kind: f'{prefix}{name}' for node, prefix in nodes for name, kind in node.module_dict.items()}
+
+
+def _name_classes(node, names):
+    for key, value in list(node.items() if isinstance(node, dict) else enumerate(node)):
+        if key == 'type' and not isinstance(value, (str, dict, list)) and value in names:
+            node[key] = names[value]
+        elif isinstance(value, (dict, list, tuple)):
+            _name_classes(value, names)
 
 
 def is_a(cfg: dict, name: str) -> bool:

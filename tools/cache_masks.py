@@ -12,8 +12,8 @@ import sys
 # A script in a checkout runs the checkout, whatever is installed.
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
-from mmsampriors.command_line import add_cfg_options, add_debug, add_no_check, run_tool
-from mmsampriors.shards import shard_of
+from mmsampriors.command_line import add_cfg_options, add_debug, add_no_check, count, run_tool
+from mmsampriors.files import shard_of
 
 
 def parse_args():
@@ -31,7 +31,7 @@ def parse_args():
     )
     parser.add_argument('--device', help='defaults to CUDA, one device a process, or else the CPU')
     parser.add_argument(
-        '--batch-size', type=int, help='images that are segmented at once; by default what the free memory allows'
+        '--batch-size', type=count, help='images that are segmented at once; by default what the free memory allows'
     )
     parser.add_argument(
         '--export',
@@ -57,20 +57,24 @@ def main(args):
     from mmengine.registry import init_default_scope
 
     from mmsampriors.checks.pair_check import check_data
-    from mmsampriors.datasets.stored_masks import carry_masks, export_masks, fill_masks, stored_source_of
+    from mmsampriors.datasets.stored_masks import carry_masks, check_export, export_masks, fill_masks, stored_source_of
     from mmsampriors.engine.launch import override, read_config
-    from mmsampriors.engine.mask_restorer import restorer_of
+    from mmsampriors.engine.pretrained import restorer_of
+    from mmsampriors.masks.sam.ops import torch_device
     from mmsampriors.registry import DATASETS, is_a
 
+    local = f'cuda:{os.environ.get("LOCAL_RANK", 0)}' if torch.cuda.is_available() else 'cpu'
+    device = torch_device(args.device or local)
     cfg = read_config(args.config)
     override(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmagic'))
     source = stored_source_of(cfg)
     check_data(cfg, images=not args.no_check)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    hooks = [hook for hook in cfg.get('custom_hooks', []) if is_a(hook, 'MaskCacheHook')]
+    if args.export:
+        check_export(dataset, source, args.export[1])
+    hooks = [hook for hook in cfg.get('custom_hooks') or [] if is_a(hook, 'MaskCacheHook')]
     carry_masks(dataset, source, tuple(name for hook in hooks for name in hook.get('neutral', ())))
-    default = f'cuda:{os.environ.get("LOCAL_RANK", 0)}' if torch.cuda.is_available() else 'cpu'
     filled = fill_masks(
         dataset,
         source,
@@ -78,7 +82,7 @@ def main(args):
         shard=args.shard,
         worker=worker(),
         batch_size=args.batch_size,
-        device=args.device or default,
+        device=device,
     )
     print(f'{filled.ready} images had their masks, {filled.computed} got them now')
     if args.export:

@@ -12,7 +12,7 @@ import sys
 # A script in a checkout runs the checkout, whatever is installed.
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
-from mmsampriors.command_line import add_debug, run_tool
+from mmsampriors.command_line import add_allow_imports, add_debug, run_tool
 
 
 def parse_args():
@@ -25,19 +25,35 @@ def parse_args():
     parser.add_argument('--sam', default='tiny', help='which SAM: tiny (default), vit_b, sam2.1_t, and others')
     parser.add_argument('--sam-checkpoint', help='its weights; by default they are downloaded when they are needed')
     parser.add_argument('--device', help='such as cuda:1; by default CUDA where there is one')
-    parser.add_argument('--host', default='127.0.0.1', help='address to listen on (%(default)s: this machine alone)')
-    parser.add_argument('--port', type=int, default=7860, help='port to listen on (%(default)s); 0: any that is free')
+    parser.add_argument(
+        '--host', type=host, default='127.0.0.1', help='address to listen on (%(default)s: this machine alone)'
+    )
+    parser.add_argument('--port', type=port, default=7860, help='port to listen on (%(default)s); 0: any that is free')
     parser.add_argument('--max-megabytes', type=positive, default=30, help='largest upload (%(default)s)')
     parser.add_argument('--max-megapixels', type=positive, default=16, help='largest photograph (%(default)s)')
+    add_allow_imports(parser)
     add_debug(parser)
     return parser.parse_args()
 
 
 def positive(text):
     number = float(text)
-    if not number > 0:
+    if not 0 < number < float('inf'):
         raise argparse.ArgumentTypeError(f'expected a number above 0, found {text}')
     return number
+
+
+def port(text):
+    if not (text.isdecimal() and int(text) < 2**16):
+        raise argparse.ArgumentTypeError(f'expected a port from 0 to 65535, found {text}')
+    return int(text)
+
+
+def host(text):
+    # Python takes an empty address for all that the machine has.
+    if not text.strip():
+        raise argparse.ArgumentTypeError('expected a name or an address, found nothing')
+    return text
 
 
 def main(args):
@@ -54,6 +70,7 @@ def main(args):
             most_bytes=int(args.max_megabytes * 2**20),
             most_pixels=int(args.max_megapixels * 1e6),
             debug=args.debug,
+            allow_imports=args.allow_imports,
         )
     except (FileNotFoundError, ImportError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)

@@ -9,6 +9,10 @@ fi
 CONFIG=$1
 CHECKPOINT=$2
 GPUS=$3
+# The error that a process ends with is shown once, after all that torchrun says.
+MMSAMPRIORS_ERROR=$(mktemp)
+export MMSAMPRIORS_ERROR
+trap 'cat "$MMSAMPRIORS_ERROR" >&2; rm -f "$MMSAMPRIORS_ERROR"' EXIT
 PYTHONPATH="$(dirname "$0")/..:${PYTHONPATH:-}" \
 python -m torch.distributed.run \
     --nnodes="${NNODES:-1}" \

@@ -8,6 +8,10 @@ if [ $# -lt 2 ]; then
 fi
 CONFIG=$1
 GPUS=$2
+# The error that a process ends with is shown once, after all that torchrun says.
+MMSAMPRIORS_ERROR=$(mktemp)
+export MMSAMPRIORS_ERROR
+trap 'cat "$MMSAMPRIORS_ERROR" >&2; rm -f "$MMSAMPRIORS_ERROR"' EXIT
 PYTHONPATH="$(dirname "$0")/..:${PYTHONPATH:-}" \
 python -m torch.distributed.run \
     --nnodes="${NNODES:-1}" \

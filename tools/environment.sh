@@ -22,19 +22,19 @@ fail() {
 }
 
 suits() {
-    "$1" -I -c 'import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))' 2>/dev/null
+    "$1" -I -c 'import ensurepip, sys, venv; sys.exit(sys.version_info[:2] < (3, 10))' 2>/dev/null
 }
 
 find_python() {
     local name
-    for name in python3.11 python3.12 python3.10 python3 python; do
+    for name in python3.11 python3.12 python3.13 python3.10 python3 python; do
         # A name on the PATH is not enough: version managers leave names there that start nothing.
         if command -v "$name" >/dev/null && suits "$name"; then
             command -v "$name"
             return
         fi
     done
-    fail 'needs Python 3.10, 3.11 or 3.12 with its venv module, and finds none on the PATH.' \
+    fail 'needs Python 3.10 or newer with its venv module, and finds none on the PATH.' \
         "Found: $(python3 --version 2>&1 || true) ($(command -v python3 || echo 'no python3'))." \
         'On Debian and Ubuntu: apt install python3-venv. Elsewhere: install Python 3.11 so that `python3.11` starts' \
         "it, or make the environment with any Python of yours: /path/to/python -m venv '$VENV'"
@@ -98,7 +98,9 @@ make_environment() {
         "$base" -m venv "$VENV" || fail "$base -m venv '$VENV' failed; the reason is in the lines above."
     fi
     suits "$PYTHON" ||
-        fail "$VENV has $("$PYTHON" --version 2>&1), and 3.10, 3.11 or 3.12 is needed: remove that folder."
+        fail "$VENV has $("$PYTHON" --version 2>&1), and 3.10 or newer is needed: remove that folder."
+    "$PYTHON" -I -c 'import sys; sys.exit(sys.version_info[:2] > (3, 13))' ||
+        echo "      $("$PYTHON" --version) is newer than what was tested, 3.10 to 3.13: it is tried."
     if [ -e "$VENV/mmsampriors.unfinished" ]; then
         drop_half_packages
     fi

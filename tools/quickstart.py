@@ -13,15 +13,15 @@ import sys
 ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
-from mmsampriors.command_line import add_debug, run_tool
+from mmsampriors.command_line import add_debug, count, run_tool
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', default=osp.join(ROOT, 'work_dirs', 'quickstart'), help='folder of the results')
-    parser.add_argument('--first', type=int, default=1500, help='updates of the plain training that both start from')
-    parser.add_argument('--refiner', type=int, default=300, help='updates of the refiner over that student')
-    parser.add_argument('--then', type=int, default=600, help="the student's further updates, plainly and with SPD")
+    parser.add_argument('--first', type=count, default=1500, help='updates of the plain training that both start from')
+    parser.add_argument('--refiner', type=count, default=300, help='updates of the refiner over that student')
+    parser.add_argument('--then', type=count, default=600, help="the student's further updates, plainly and with SPD")
     add_debug(parser)
     return parser.parse_args()
 

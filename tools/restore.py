@@ -13,12 +13,12 @@ import sys
 # A script in a checkout runs the checkout, whatever is installed.
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
-from mmsampriors.command_line import add_debug, run_tool
-from mmsampriors.restoring.inputs import find_photographs
-from mmsampriors.restoring.job import Job
-from mmsampriors.restoring.measures import METRICS, Measuring
-from mmsampriors.restoring.restorer import OVERLAP, Restorer
-from mmsampriors.shards import shard_of
+from mmsampriors.command_line import add_allow_imports, add_debug, run_tool
+from mmsampriors.files import MadeFiles, shard_of
+from mmsampriors.inference.inputs import find_photographs, kinds_of
+from mmsampriors.inference.job import Job
+from mmsampriors.inference.measures import METRICS, Measuring, file_of
+from mmsampriors.inference.restorer import OVERLAP, Restorer
 
 
 def parse_args():
@@ -27,8 +27,9 @@ def parse_args():
     parser.add_argument('--out', required=True, help='folder of the results')
     parser.add_argument(
         '--student',
-        help='rain, noise or blur (they travel with the package), student.pth or student.safetensors with student.py '
-        'beside it, which is read and not run, or student.onnx',
+        help='noise, camera, rain or blur (they travel with the package), student.pth or student.safetensors with '
+        "student.py beside it, which is read and not run, or student.onnx; a file of a network's authors, which "
+        'spandrel recognizes; or mmagic::FOLDER/CONFIG.py, with the weights that mmagic names for it',
     )
     parser.add_argument('--config', help='instead of --student: a config of mmagic or ours, which is run')
     parser.add_argument('--checkpoint', help='the weights for --config, of training or exported')
@@ -44,9 +45,17 @@ def parse_args():
     parser.add_argument('--compare', action='store_true', help='write panels too, in OUT/compared')
     parser.add_argument('--refined', action='store_true', help='write what the refiner makes too, in OUT/refined')
     parser.add_argument('--gt', help='folder of ground truths of the same names: measures against them')
-    parser.add_argument('--metrics', nargs='+', choices=METRICS, help='what is measured (with --gt: PSNR SSIM)')
+    parser.add_argument(
+        '--metrics',
+        nargs='+',
+        choices=METRICS,
+        help='what is measured (with --gt: PSNR SSIM, of enlarged images PSNR-Y SSIM-Y)',
+    )
+    add_allow_imports(parser)
     add_debug(parser)
     args = parser.parse_args()
+    if not args.out:
+        parser.error('--out must name a folder, found nothing')
     if args.refined and not args.config:
         parser.error('--refined needs --config and --checkpoint of a training: a student holds no refiner')
     return args
@@ -58,8 +67,10 @@ def tile_of(text):
 
 def main(args):
     try:
-        photographs = find_photographs(args.photographs, args.out)[args.shard[0] :: args.shard[1]]
-        measuring = Measuring.of(args.metrics, args.gt, photographs, args.device)
+        kinds = kinds_of(args.refined, args.compare)
+        photographs = find_photographs(args.photographs, args.out, kinds)[args.shard[0] :: args.shard[1]]
+        if args.metrics or args.gt:
+            MadeFiles(args.out, 'restore').refuse_changed([file_of(args.shard)])
         restorer = Restorer(
             args.student,
             config=args.config,
@@ -68,9 +79,11 @@ def main(args):
             tile=args.tile,
             overlap=args.overlap,
             amp=args.amp,
+            allow_imports=args.allow_imports,
         )
+        measuring = Measuring.of(args.metrics, args.gt, photographs, args.device, restorer.network.scale)
         refine = refiner_of(args, restorer) if args.refined else None
-    except (FileNotFoundError, ModuleNotFoundError, ValueError) as error:
+    except (FileExistsError, FileNotFoundError, ModuleNotFoundError, ValueError) as error:
         # 1 is for photographs that could not be restored.
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2)
@@ -89,8 +102,7 @@ def main(args):
 
 def refiner_of(args, restorer):
     # Here and not above: it imports torch and mmagic.
-    from mmsampriors.restoring.refiner import Refiner
-    from mmsampriors.restoring.torch_network import config_of
+    from mmsampriors.inference.torch_network import Refiner, config_of
 
     return Refiner(restorer.network, config_of(args.config), args.checkpoint).refine
 

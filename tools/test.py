@@ -11,10 +11,12 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
 from mmsampriors.command_line import add_common_options, run_tool
 
+FORMATS = ('.json', '.yaml', '.yml', '.pkl', '.pickle')
+
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file, the training config or the exported student.py')
+    parser.add_argument('config', help='the training config; it is run')
     parser.add_argument('checkpoint', help='training checkpoint or exported student')
     parser.add_argument(
         '--refined', action='store_true', help='test the refined images too; needs a training checkpoint'
@@ -38,8 +40,9 @@ def main(args):
     from mmsampriors.checks.pair_check import check_data
     from mmsampriors.engine.launch import load_config, process_group
     from mmsampriors.engine.testing import test
+    from mmsampriors.files import MadeFiles, check_writable
     from mmsampriors.registry import is_a
-    from mmsampriors.reports import by_set, save_results, sets_of, table_of
+    from mmsampriors.reports import RESULT_FILES, by_set, save_results, sets_of, table_of
 
     cfg = load_config(args)
     cfg.load_from, cfg.resume = args.checkpoint, False
@@ -47,6 +50,14 @@ def main(args):
         raise FileNotFoundError(f'there is no checkpoint {args.checkpoint}')
     if args.refined and not is_a(cfg.model, 'SPDModel'):
         raise ValueError(f'--refined needs the config of an SPDModel, and {args.config} has {cfg.model.type}')
+    if args.out:
+        if not args.out.endswith(FORMATS):
+            raise ValueError(f'--out is a file of {", ".join(FORMATS)}, found {args.out}')
+        check_writable(args.out)
+    MadeFiles(cfg.work_dir, 'test').refuse_changed(RESULT_FILES)
+    out = MadeFiles(osp.dirname(args.out), 'test') if args.out else None
+    if out:
+        out.refuse_changed([osp.basename(args.out)])
     sets = sets_of(cfg)
     check_data(cfg, training=False, images=not args.no_check)
     with process_group(cfg):
@@ -56,10 +67,13 @@ def main(args):
         if is_main_process():
             results = {image: by_set(values, sets) for image, values in metrics.items()}
             save_results(cfg.work_dir, results, config=args.config, checkpoint=args.checkpoint)
-            if args.out:
+            if out:
                 refined = {f'refined/{name}': value for name, value in metrics.get('refined', {}).items()}
-                mmengine.dump({**metrics['student'], **refined}, args.out)
-            print(f'\n{table_of(results)}\n\nIn {cfg.work_dir}: test_results.json, test_results.csv')
+                content = mmengine.dump({**metrics['student'], **refined}, file_format=osp.splitext(args.out)[1][1:])
+                out.write(osp.basename(args.out), content)
+            print(f'\n{table_of(results)}\n')
+            print(''.join(f'{one.name}: {one.settings}\n' for one in sets if one.settings))
+            print(f'In {cfg.work_dir}: test_results.json, test_results.csv')
 
 
 if __name__ == '__main__':

@@ -7,7 +7,7 @@ import sys
 # A script in a checkout runs the checkout, whatever is installed.
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
-from mmsampriors.command_line import add_common_options, run_tool
+from mmsampriors.command_line import add_common_options, count, run_tool
 
 
 def parse_args():
@@ -20,7 +20,7 @@ def parse_args():
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the total batch')
     parser.add_argument(
         '--accumulate',
-        type=int,
+        type=count,
         metavar='N',
         help='gradients of N batches make an update, and the training is N times as long: 8 for one GPU in place of 8',
     )
@@ -34,13 +34,18 @@ def parse_args():
 
 
 def main(args):
-    from mmsampriors.checks.config_check import check_config, check_training
     from mmsampriors.checks.pair_check import check_data
-    from mmsampriors.checks.resume_check import check_resume
-    from mmsampriors.engine.accumulation import accumulate
-    from mmsampriors.engine.console import ConsoleRunner
-    from mmsampriors.engine.launch import enable_amp, enable_auto_scale_lr, load_config, process_group
-    from mmsampriors.engine.optim.cpu_memory import keep_freed_memory
+    from mmsampriors.checks.training_checks import CONFIG_CHECKS, prefer_own_checkpoint
+    from mmsampriors.engine.distributed import wait_for_all_ranks
+    from mmsampriors.engine.launch import (
+        ConsoleRunner,
+        enable_amp,
+        enable_auto_scale_lr,
+        load_config,
+        own_work_dir,
+        process_group,
+    )
+    from mmsampriors.engine.optim import accumulate, keep_freed_memory
 
     cfg = load_config(args)
     if args.amp:
@@ -50,21 +55,22 @@ def main(args):
     if args.accumulate is not None:
         accumulate(cfg, args.accumulate)
     cfg.resume = cfg.get('resume', False) or args.resume
+    prefer_own_checkpoint(cfg)
     if args.check:
-        return rehearse_training(cfg)
-    check_config(cfg)
-    check_training(cfg)
-    check_resume(cfg)
-    check_data(cfg, images=not args.no_check)
+        return rehearse_training(cfg, images=not args.no_check)
+    for check in CONFIG_CHECKS:
+        check(cfg)
     keep_freed_memory()
-    with process_group(cfg):
+    with process_group(cfg), own_work_dir(cfg):
+        with wait_for_all_ranks('checking the images'):
+            check_data(cfg, images=not args.no_check)
         ConsoleRunner.from_cfg(cfg).train()
 
 
-def rehearse_training(cfg):
+def rehearse_training(cfg, images):
     from mmsampriors.engine.rehearsal import problems_of, rehearse
 
-    problems = problems_of(cfg)
+    problems = problems_of(cfg, images)
     if problems:
         sys.exit('\n\n'.join(f'{number}. {text}' for number, text in enumerate(problems, 1)))
     print('nothing that training would refuse; ten steps of each stage now', flush=True)

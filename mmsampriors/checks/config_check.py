@@ -1,25 +1,106 @@
-"""Checks of a whole config, before any data is read."""
+"""Checks of a config before a run."""
 
 import inspect
 import logging
 import os.path as osp
 from copy import deepcopy
-from typing import Iterator, Tuple
+from typing import Iterator, Optional, Tuple
 
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.registry import MODEL_WRAPPERS
+from torch.nn.parallel import DistributedDataParallel
 
 from mmsampriors.command_line import message_of
 from mmsampriors.models import SPDModel
-from mmsampriors.models.network_probe import probe_network
-from mmsampriors.registry import MODELS, TASK_UTILS, build_part, is_a
+from mmsampriors.models.losses import DistillationLoss
+from mmsampriors.models.networks import probe_network
+from mmsampriors.models.spd_config import check_spd
+from mmsampriors.registry import MODELS, TASK_UTILS, build_network, build_part, is_a
 
 from .config_keys import ConfigFile, check_keys
+from .config_parts import check_arguments
 from .length_check import check_length
-from .names import check_names
-from .part_arguments import check_arguments
-from .spd_config import check_spd
+from .pair_check import scales_in
+
+#: Loaders whose images measure a network, the first of which counts.
+MEASURED = ('val_dataloader', 'test_dataloader')
+
+
+def check_channel_order(cfg: Config):
+    """Warns of a network that is trained on one order of channels and measured on another.
+
+    mmagic 1.2.0's NAFNet configs load BGR to train and RGB to validate. A data preprocessor with an order of its own
+    mends that by itself.
+    """
+    measured = [(loader, step) for loader in MEASURED for _, step in loading_steps(cfg.get(loader), loader)]
+    if not measured or cfg.model.get('data_preprocessor', {}).get('output_channel_order'):
+        return
+    loader, step = measured[0]
+    wanted = order_of(step)
+    other = [
+        key for key, step in loading_steps(cfg.get('train_dataloader'), 'train_dataloader') if order_of(step) != wanted
+    ]
+    if other:
+        settings = ' '.join(f'{key}.channel_order={wanted}' for key in other)
+        print_log(
+            f'train_dataloader loads {"RGB" if wanted == "bgr" else "BGR"} and {loader} {wanted.upper()}, so that the '
+            'network would be trained on one order of channels and measured on another. Set (in the config, or with '
+            f'--cfg-options) {settings}',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+def trained_order(cfg: Config) -> Optional[str]:
+    """'rgb' or 'bgr', in which the train pipeline loads the images that a network takes; None where it loads none."""
+    orders = {step.get('key'): order_of(step) for _, step in loading_steps(cfg.get('train_dataloader'), '')}
+    return orders.get('img', orders.get('gt'))  # noise that is drawn at random is put on a copy of the ground truth
+
+
+def in_order(node, order: str):
+    """A copy of a config whose steps that load colour images load them in one order."""
+    if isinstance(node, (list, tuple)):
+        return type(node)(in_order(one, order) for one in node)
+    if not isinstance(node, dict):
+        return node
+    copy = {key: in_order(value, order) for key, value in node.items()}
+    return {**copy, 'channel_order': order} if _loads_colour(node) and order_of(node) != order else copy
+
+
+def datasets_of(loaders) -> Iterator[dict]:
+    """The configs of the data sets of one loader or of several, below wrappers such as RepeatDataset."""
+    for loader in loaders if isinstance(loaders, (list, tuple)) else [loaders]:
+        dataset = (loader or {}).get('dataset')
+        while dataset and 'pipeline' not in dataset and isinstance(dataset.get('dataset'), dict):
+            dataset = dataset['dataset']
+        if dataset:
+            yield dataset
+
+
+def loading_steps(node, key: str) -> Iterator[Tuple[str, dict]]:
+    """The steps below a part of a config that load colour images, each with its dotted key."""
+    if isinstance(node, (list, tuple)):
+        node = dict(enumerate(node))
+    if not isinstance(node, dict):
+        return
+    if _loads_colour(node):
+        yield key, node
+    for name, value in node.items():
+        yield from loading_steps(value, f'{key}.{name}')
+
+
+def order_of(step: dict) -> str:
+    """The order in which a step loads images: mmagic's BGR, unless it is told another."""
+    return step.get('channel_order', 'bgr')
+
+
+def _loads_colour(step):
+    kind = step.get('type')
+    name = kind.split('.')[-1] if isinstance(kind, str) else getattr(kind, '__name__', None)
+    return name == 'LoadImageFromFile' and step.get('color_type', 'color') != 'grayscale'
+
 
 TRAINING_KEYS = ('train_dataloader', 'train_cfg', 'optim_wrapper')
 
@@ -31,10 +112,9 @@ def check_config(cfg: Config):
         ValueError: Model without hook, hook without model, a base whose model is no BaseEditModel, wrong ``model.spd``,
             or a top-level ``spd`` that was changed and has no effect. For any config: a misspelt top-level key.
     """
-    check_names(cfg.to_dict())
     file = ConfigFile.of(cfg.filename) if cfg.filename and osp.isfile(cfg.filename) else None
     check_keys(cfg, file)
-    hooks = cfg.get('custom_hooks', [])
+    hooks = cfg.get('custom_hooks') or []
     has_model, has_hook = is_a(cfg.model, 'SPDModel'), any(is_a(hook, 'SPDScheduleHook') for hook in hooks)
     if has_hook and not has_model:
         raise ValueError(
@@ -49,66 +129,98 @@ def check_config(cfg: Config):
             "_base_.get('custom_hooks', []) + _base_.spd_hooks"
         )
     _check_inherited(cfg, file)
+    _check_wrapper(cfg.get('model_wrapper_cfg') or {})
     _check_model(cfg.model)
     check_spd(cfg.model.get('spd'))
     _check_top_level(cfg, file)
 
 
+def _check_wrapper(wrapper):
+    """Refuses FSDP and the like: a stage that begins wraps the model anew, which only DDP can be."""
+    kind = wrapper.get('type', 'MMDistributedDataParallel')
+    kind = MODEL_WRAPPERS.get(kind) if isinstance(kind, str) else kind
+    if kind and not issubclass(kind, DistributedDataParallel):
+        raise ValueError(
+            f'the stages of SPD need DDP, and model_wrapper_cfg.type is {wrapper.type!r}: take model_wrapper_cfg out, '
+            "or set model_wrapper_cfg=dict(type='MMDistributedDataParallel')"
+        )
+
+
 def check_training(cfg: Config):
     """Refuses an SPDModel's config whose network cannot be distilled, or that can only test. Builds the student once.
 
-    Of any config: warns of learning rates that are laid out for another length of training.
+    Of any config: warns of learning rates that are laid out for another length of training, and of channels that are
+    in another order in training than in validation.
 
     Raises:
-        ValueError: The network does not map an image to an image of its size (super-resolution, video, two pictures),
-            the config lacks what training needs, is too short for its stages, or loads images of other channels than
-            the network takes.
+        ValueError: The network does not map an image to an image (video, two pictures), the config lacks what training
+            needs, is too short for its stages, loads images of other channels than the network takes, or pairs of
+            another scale than the network's.
     """
     if not is_a(cfg.model, 'SPDModel'):
         if all(cfg.get(key) for key in TRAINING_KEYS):
             check_length(cfg)
+            check_channel_order(cfg)
         return
     with torch.random.fork_rng(devices=[]):
         _check_parts(cfg.model.spd)
-        probe = probe_network(build_part(MODELS, deepcopy(cfg.model.generator)))
+        probe = probe_network(_network_of(cfg.model.generator))
     missing = [key for key in TRAINING_KEYS if not cfg.get(key)]
     if missing:
         raise ValueError(
             f"the config lacks {', '.join(missing)}, so it can only test, as mmagic's Restormer configs "
             "do: inherit a schedule beside it, 'mmsampriors::_base_/schedules/restormer_derain.py' (or "
-            'restormer_deblur.py, restormer_denoise.py, restormer_denoise_gaussian.py)'
+            'restormer_deblur.py, restormer_denoise.py, restormer_denoise_gaussian.py). Real-world SwinIR needs '
+            'train_dataloader, train_cfg and optim_wrapper of your own'
         )
     check_length(cfg)
+    check_channel_order(cfg)
     pipeline = cfg.train_dataloader.dataset.get('pipeline', [])
     _check_channels(pipeline, probe.image_channels)
+    _check_scale(cfg, pipeline, probe.scale)
     _warn_of_noise(pipeline)
+
+
+#: What building a part of others raises when it is given what it does not take.
+BUILDING_ERRORS = (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError)
+
+
+def _network_of(generator):
+    try:
+        return build_network(deepcopy(generator))
+    except BUILDING_ERRORS as error:
+        raise ValueError(f'model.generator = {_short(generator)} cannot be built: {message_of(error)}') from error
 
 
 def _check_parts(spd):
     """Builds the small parts of ``model.spd``, so that a wrong type or argument is told with its key, before any data.
 
-    Names and kinds of all arguments are looked at. SAM, the refiner and the analyzer are built later. The SPF unit,
-    which is made for its refiner, is built for any.
+    Names and kinds of all arguments are looked at. SAM, the refiner and the feature extractor are built later. The SPF
+    unit, which is made for its refiner, is built for any.
     """
-    for key in ('spf', 'analyzer', 'schedule', 'distill', 'sgr', 'masks'):
-        if spd[key]:
-            check_arguments(key, spd[key])
+    losses = {f'losses.{name}': loss for name, loss in spd['losses'].items()}
+    given = {**spd, **losses}
+    for key in ('spf', 'feature_extractor', 'schedule', *losses, 'masks'):
+        if given[key]:
+            check_arguments(key, given[key])
     made_for = dict(image_channels=3, entry_channels=4, entry=spd['spf'].get('entry') or 'any')
-    parts = {**spd, 'spf': {**spd['spf'], **made_for}}
+    parts = {**given, 'spf': {**spd['spf'], **made_for}}
     for key, registry in (
         ('spf', MODELS),
         ('schedule', TASK_UTILS),
-        ('distill', MODELS),
-        ('sgr', MODELS),
+        *((key, MODELS) for key in losses),
         ('masks', MODELS),
     ):
-        if spd[key] is None:
+        if given[key] is None:
             continue
         try:
             part = build_part(registry, deepcopy(parts[key]))
-        except (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise ValueError(f'model.spd.{key} = {_short(spd[key])} cannot be built: {message_of(error)}') from error
-    part.check()
+        except BUILDING_ERRORS as error:
+            raise ValueError(f'model.spd.{key} = {_short(given[key])} cannot be built: {message_of(error)}') from error
+        if key in losses and not isinstance(part, DistillationLoss):
+            raise ValueError(f'model.spd.{key}.type must be a DistillationLoss, found {type(part).__name__}')
+        if key == 'masks':
+            part.check()
 
 
 def _short(cfg) -> str:
@@ -126,6 +238,30 @@ def _check_channels(pipeline, channels):
                 f'{step.get("key")!r} with {loaded} (color_type={kind!r}): set color_type to '
                 f'{"grayscale" if channels == 1 else "color"!r} in both LoadImageFromFile; for gray '
                 'Restormers inherit mmsampriors::_base_/schedules/restormer_denoise_gaussian_gray.py'
+            )
+
+
+def _check_scale(cfg, pipeline, scale):
+    """Pairs are of the network's scale, and so are masks."""
+    others = [found for found in scales_in(pipeline) if found != scale]
+    if others:
+        raise ValueError(
+            f'model.generator enlarges by {scale}, and SetValues in the train pipeline says scale={others[0]}: write '
+            f"dict(type='SetValues', dictionary=dict(scale={scale})), and take pairs of that scale"
+        )
+    patches = [step['gt_patch_size'] for step in pipeline if step.get('type') == 'PairedRandomCrop']
+    if any(patch % scale for patch in patches):
+        raise ValueError(
+            f'PairedRandomCrop in the train pipeline has gt_patch_size={patches[0]}, and model.generator enlarges by '
+            f'{scale}: take a multiple of {scale}, such as {patches[0] // scale * scale or scale}'
+        )
+    hooks = [hook for hook in cfg.get('custom_hooks') or [] if is_a(hook, 'UnlabeledHook')]
+    sources = {'model.spd.masks': cfg.model.spd.masks, 'UnlabeledHook.masks': hooks[0].get('masks') if hooks else None}
+    for key, masks in sources.items():
+        if scale > 1 and (masks or {}).get('source') == 'lq':
+            raise ValueError(
+                f"{key}.source='lq' makes masks of the size of the degraded image, and model.generator enlarges by "
+                f"{scale}: masks must have the size of the ground truth. Take source='gt', or source='restored'"
             )
 
 

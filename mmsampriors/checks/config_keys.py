@@ -9,7 +9,7 @@ from typing import Iterator, NamedTuple, Optional, Set
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmsampriors.upstream_internals import base_files
+from mmsampriors.compat.upstream import base_files
 
 #: Top-level keys that are read from a config when it is used. Others are names that config files themselves use.
 USED_KEYS = {
@@ -109,10 +109,10 @@ def _nearest(name, keys=USED_KEYS) -> Optional[str]:
 
 
 def _names_read(path) -> Set[str]:
-    """Names that a config file reads: its own, and those of ``_base_``."""
+    """Names that a config file reads: its own, and those of ``_base_``. YAML and JSON have the latter only."""
     with open(path, encoding='utf-8') as file:
         text = file.read()
-    nodes = list(ast.walk(ast.parse(text)))
+    nodes = list(ast.walk(ast.parse(text))) if path.endswith('.py') else []
     names = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
     return (
         names

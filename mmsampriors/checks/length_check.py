@@ -81,6 +81,12 @@ def _rates(cfg, max_iters):
         if length is None or scheduler.get('by_epoch', True) or begin + length == max_iters:
             continue
         wanted = max_iters - begin
+        if wanted <= 0:
+            yield (
+                f'{key} ({scheduler.type}) begins at iteration {begin}, and train_cfg.max_iters is {max_iters}, so '
+                f'that it never does: lay out all of param_scheduler for {max_iters} iterations, or train for longer'
+            )
+            continue
         value = f'{key}.{setting}={wanted}' if setting != 'periods' else f'{key}.periods to add up to {wanted}'
         yield (
             f'{key} ({scheduler.type}) is laid out for {begin + length} iterations, and train_cfg.max_iters is '

@@ -1,26 +1,81 @@
-"""Looks at the images of a config before anything is trained on them."""
+"""Checks of the image pairs of a data set before a run; what was checked is remembered."""
 
+import json
 import logging
 import os
 import os.path as osp
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Iterator, Optional, Tuple
+from pathlib import Path
+from typing import Iterator, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
-from PIL import Image, UnidentifiedImageError
-from tqdm import tqdm
+from PIL import UnidentifiedImageError
 
 from mmsampriors.datasets.unlabeled import photographs_in
-from mmsampriors.masks import LabelMaps, MaskStoreError, build_store
-from mmsampriors.registry import DATASETS, MODELS, TRANSFORMS, build_part, is_a
+from mmsampriors.files import write_whole
+from mmsampriors.images import PhotographError, check_storage, open_image
+from mmsampriors.masks import MaskStore, MaskStoreError, build_store
+from mmsampriors.models.networks import probe_network
+from mmsampriors.progress import progress_bar
+from mmsampriors.registry import DATASETS, MODELS, TRANSFORMS, build_network, build_part, is_a
 
-from .checked_files import CheckedFiles
 from .same_scene import mismatch
+
+
+class CheckedFiles:
+    """A record on disk of groups of files that were good, by their size and date.
+
+    Args:
+        path (str | Path, optional): The record, JSON; None keeps none. One that cannot be read counts as empty.
+    """
+
+    def __init__(self, path=None):
+        self.path = path and Path(path)
+        try:
+            self.known = json.loads(self.path.read_text()) if path else {}
+        except (OSError, ValueError):
+            self.known = {}
+
+    def find(self, files: Sequence[str], how: str) -> Optional[list]:
+        """What was noted of a group of files; None where there is no note, or a file has changed since.
+
+        Args:
+            files (list[str]): The files.
+            how (str): How they were read; read otherwise they are other images.
+        """
+        entry = self.known.get(_key(files, how))
+        return entry['note'] if entry and entry['dates'] == _dates(files) else None
+
+    def note(self, files: Sequence[str], how: str, note: list):
+        """Notes that a group of files is good."""
+        self.known[_key(files, how)] = dict(dates=_dates(files), note=note)
+
+    def save(self):
+        """Writes the record. A folder that cannot be written only costs the next check its time."""
+        if self.path:
+            try:
+                write_whole(self.path, json.dumps(self.known))
+            except OSError:
+                pass
+
+
+def _key(files, how):
+    return '\n'.join([how, *(os.path.abspath(file) for file in files)])
+
+
+def _dates(files):
+    try:
+        return [[stat.st_size, stat.st_mtime_ns] for stat in map(os.stat, files)]
+    except OSError:
+        return None
+
 
 END_OF_FILE = {'PNG': b'\0\0\0\0IEND\xaeB`\x82', 'JPEG': b'\xff\xd9'}
 ORIENTATION = 0x0112  # of EXIF
@@ -29,6 +84,7 @@ THREADS = 16
 RANKS = dict(slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
 #: Loader to the image whose masks its samples carry, or validation asks for.
 MASKS_OF = dict(train_dataloader='gt_path', val_dataloader='img_path')
+MASK_FILES = ('LabelMapMasks', 'CocoRLEMasks')  # sources that read what a user has made
 REFINING_HOOKS = ('RefinedPSNRHook', 'SPDVisualizationHook')
 LISTED = 50  # bad files that an error lists
 
@@ -38,8 +94,9 @@ def check_data(cfg: Config, training: bool = True, images: bool = True):
 
     The first process of a run reads each image once, through the ``LoadImageFromFile`` of its pipeline, so that the
     check sees what training will see: sizes, and which way up an image with an EXIF orientation is. Both images of a
-    pair must show the same scene (:mod:`.same_scene`), and label maps (``LabelMapMasks``) must fit. What was good is
-    noted in the work folder, in ``checked_images.json``, and not read again until its size or date changes.
+    pair must show the same scene (:mod:`.same_scene`), and masks from files (``LabelMapMasks``, ``CocoRLEMasks``) must
+    fit. What was good is noted in the work folder, in ``checked_images.json``, and not read again until its size or
+    date changes.
 
     Args:
         cfg (Config): The config. Its ``data_help``, where it has one, is shown when a folder is missing.
@@ -62,16 +119,38 @@ def check_data(cfg: Config, training: bool = True, images: bool = True):
         return
     init_default_scope(cfg.get('default_scope', 'mmagic'))
     record = CheckedFiles(cfg.get('work_dir') and osp.join(cfg.work_dir, 'checked_images.json'))
-    problems = {}
+    problems, scale = {}, scale_of(cfg)
     for name, dataset in sets:
-        problems.update(_check_images(dataset, record, _label_maps(cfg, name), MASKS_OF.get(name)))
+        problems.update(_check_images(dataset, record, _mask_files(cfg, name), MASKS_OF.get(name), scale))
     if unlabeled:
         pipeline = sets[0][1].get('pipeline', [])  # that of the pairs, which they go through
         loaders, patch = dict(list(_loaders(pipeline).items())[:1]), _patch_size(pipeline)
-        samples = [Sample({key: str(path) for key in loaders}, loaders, patch, None, '') for path in unlabeled]
+        samples = [Sample({key: str(path) for key in loaders}, loaders, patch, scale) for path in unlabeled]
         problems.update(_problems_of(samples, record, 'photographs without ground truth'))
     record.save()
     _refuse(problems)
+
+
+def scale_of(cfg: Config) -> int:
+    """How many times larger than the degraded image the ground truth of a config is: what its student makes of it.
+
+    A model without such a network has the scale that its train pipeline says, or 1.
+    """
+    generator = cfg.get('model', {}).get('generator')
+    if generator:
+        with torch.random.fork_rng(devices=[]):
+            try:
+                return probe_network(build_network(deepcopy(generator))).scale
+            except Exception:  # whatever a network of others raises; check_training says what SPD cannot distil
+                pass
+    datasets = _data_sets(cfg.get('train_dataloader'))
+    return next((scale for dataset in datasets for scale in scales_in(dataset.get('pipeline', []))), 1)
+
+
+def scales_in(pipeline: list) -> list:
+    """The scales that a pipeline's SetValues says."""
+    values = [step.get('dictionary', {}) for step in pipeline if step.get('type') == 'SetValues']
+    return [value['scale'] for value in values if 'scale' in value]
 
 
 def _data_sets(loaders) -> Iterator[dict]:
@@ -80,13 +159,13 @@ def _data_sets(loaders) -> Iterator[dict]:
         yield from _innermost(loader['dataset'])
 
 
-def _label_maps(cfg, name) -> Optional[LabelMaps]:
-    """The label maps that a user has on disk for a loader's images; None where none are wanted."""
+def _mask_files(cfg, name) -> Optional[MaskStore]:
+    """The label maps or run lengths that a user has on disk for a loader's images; None where none are wanted."""
     masks = cfg.model.get('spd', {}).get('masks') if cfg.get('model') else None
     refines = name == 'train_dataloader' or any(
-        is_a(hook, kind) for hook in cfg.get('custom_hooks', []) for kind in REFINING_HOOKS
+        is_a(hook, kind) for hook in cfg.get('custom_hooks') or [] for kind in REFINING_HOOKS
     )
-    if not masks or not is_a(masks, 'LabelMapMasks') or name not in MASKS_OF or not refines:
+    if not masks or not any(is_a(masks, kind) for kind in MASK_FILES) or name not in MASKS_OF or not refines:
         return None
     return build_store(build_part(MODELS, masks).store(''))
 
@@ -127,8 +206,8 @@ def _check_folders(dataset, data_help):
                 f'the config takes {key!r} images from {folder} (dataset.data_root and data_prefix), and there is no '
                 f'such folder in {os.getcwd()}.\n{data_help}\n'
                 'To make pairs from your own photographs: python tools/dataset_converters/make_rain.py PHOTOS OUT '
-                "(make_noise.py, make_blur.py), then data_root=OUT, data_prefix=dict(img='input', gt='target'), "
-                "ann_file=''"
+                '(make_noise.py, make_blur.py, make_lowres.py), then data_root=OUT, '
+                "data_prefix=dict(img='input', gt='target'), ann_file=''"
             )
     _check_list(dataset)
 
@@ -151,14 +230,16 @@ class Sample:
     Args:
         paths (dict[str, str]): Key of the image, ``img`` or ``gt``, to its file.
         loaders (dict[str, BaseTransform]): Key to what loads it.
-        patch (int): Side of the patch that is cut out, in pixels; 0 where there is none.
-        store (LabelMaps, optional): Holds the label map of ``masks_of``, a path.
+        patch (int): Side of the patch that is cut out of the ground truth, in pixels; 0 where there is none.
+        scale (int): How many times larger than the degraded image the ground truth is.
+        store (MaskStore, optional): Holds the masks of ``masks_of``, a path.
     """
 
     paths: dict
     loaders: dict
     patch: int
-    store: Optional[LabelMaps] = None
+    scale: int = 1
+    store: Optional[MaskStore] = None
     masks_of: str = ''
     problems: dict = field(default_factory=dict)
 
@@ -169,16 +250,22 @@ class Sample:
 
     def check(self, record: CheckedFiles) -> dict:
         """What is wrong with the sample: messages to the kind of their error."""
-        how = repr(list(self.loaders.values()))
-        size = record.find(self.files, how)
+        how = repr([*self.loaders.values(), *([self.scale] if self.scale > 1 else [])])
+        try:
+            files = self.files
+        except MaskStoreError as error:
+            return {str(error): ValueError}
+        size = record.find(files, how)
         if size is None:
             size = self._read()
             if size and not self.problems:
-                record.note(self.files, how, size)
-        if size and min(size) < self.patch:
+                record.note(files, how, size)
+        key, path = next(iter(self.paths.items()))
+        patch = self.patch // self.scale if key == 'img' else self.patch
+        if size and min(size) < patch:
             self.problems[
-                f'{next(iter(self.paths.values()))} is {size[0]}x{size[1]} and the train pipeline cuts out '
-                f'{self.patch}x{self.patch}: set a smaller gt_patch_size, or take the image out'
+                f'{path} is {size[0]}x{size[1]} and the train pipeline cuts out {patch}x{patch}: set a smaller '
+                'gt_patch_size, or take the image out'
             ] = ValueError
         return self.problems
 
@@ -207,29 +294,34 @@ class Sample:
     def _compare(self, images):
         image, target = images['img'], images['gt']
         path, partner = self.paths['img'], self.paths['gt']
-        sizes = [f'{one.shape[1]}x{one.shape[0]}' for one in (image, target)]
-        message = None
-        if sizes[0] != sizes[1]:
+        (height, width), size = image.shape[:2], target.shape[:2]
+        wanted, message = (self.scale * height, self.scale * width), None
+        if size != wanted:
             message = (
-                f'a pair has images of different sizes: {path} is {sizes[0]} and {partner} is {sizes[1]}. SPD restores '
-                'an image at its own size'
+                f'a pair has images of sizes that do not fit: {path} is {width}x{height} and {partner} is '
+                f'{size[1]}x{size[0]}. '
+            ) + (
+                f'The network enlarges by {self.scale}: expected {wanted[1]}x{wanted[0]}'
+                if self.scale > 1
+                else 'The network restores an image at its own size'
             )
         else:
-            found = mismatch(image, target)
+            reduced = cv2.resize(target, (width, height), interpolation=cv2.INTER_AREA) if self.scale > 1 else target
+            found = mismatch(image, reduced)
             message = found and f'{path} and {partner} {found}'
         if message:
             self.problems[message + _orientations(path, partner)] = ValueError
 
     def _check_masks(self, size):
         try:
-            found = self.store.load(self.masks_of).size[::-1]
+            found = self.store.size_of(self.masks_of)[::-1]
         except MaskStoreError as error:
             self.problems[str(error)] = ValueError
             return
         if tuple(found) != size:
             self.problems[
-                f'the label map {self.store.path_of(self.masks_of)} is {found[0]}x{found[1]} and its image '
-                f'{self.masks_of} is {size[0]}x{size[1]}: make it anew'
+                f'the masks {self.store.path_of(self.masks_of)} are {found[0]}x{found[1]} and their image '
+                f'{self.masks_of} is {size[0]}x{size[1]}: make them anew'
             ] = ValueError
 
 
@@ -245,18 +337,18 @@ def _orientations(*paths) -> str:
 
 
 def _orientation(path):
-    with Image.open(path) as image:
+    with open_image(path) as image:
         return image.getexif().get(ORIENTATION, 1)
 
 
-def _check_images(dataset, record: CheckedFiles, store, masks_key) -> dict:
+def _check_images(dataset, record: CheckedFiles, store, masks_key, scale) -> dict:
     """What is wrong with the images of a data set: messages to the kind of their error."""
     built = DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': True})
     infos = built.load_data_list()
     if not infos:
         raise FileNotFoundError(f'the data set at {dataset.get("data_root")} is empty: no image is in its folders')
     _say_unused(built, infos)
-    return _problems_of(list(_samples(dataset, infos, store, masks_key)), record, dataset.get('data_root', ''))
+    return _problems_of(list(_samples(dataset, infos, store, masks_key, scale)), record, dataset.get('data_root', ''))
 
 
 def _problems_of(samples, record, name) -> dict:
@@ -264,7 +356,7 @@ def _problems_of(samples, record, name) -> dict:
     problems = {}
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         checked = pool.map(lambda sample: sample.check(record), samples)
-        for found in tqdm(checked, f'checking {name}', len(samples), unit='image', leave=False):
+        for found in progress_bar(checked, desc=f'checking {name}', total=len(samples), unit='image', leave=False):
             problems.update(found)
     return problems
 
@@ -275,14 +367,14 @@ def _unlabeled_files(cfg) -> list:
     return [path for hook in hooks for path in photographs_in(hook['folders'])]
 
 
-def _samples(dataset, infos, store, masks_key) -> Iterator[Sample]:
+def _samples(dataset, infos, store, masks_key, scale) -> Iterator[Sample]:
     loaders = _loaders(dataset.get('pipeline', []))
     patch = _patch_size(dataset.get('pipeline', []))
     for info in infos:
         paths = {key: info.get(f'{key}_path') for key in loaders}
         paths = {key: path for key, path in paths.items() if isinstance(path, str) and '://' not in path}
         if paths:
-            yield Sample(paths, loaders, patch, store, info.get(masks_key, '') if store else '')
+            yield Sample(paths, loaders, patch, scale, store, info.get(masks_key, '') if store else '')
 
 
 def _loaders(pipeline) -> dict:
@@ -335,17 +427,20 @@ def image_size(path: str) -> Tuple[int, int]:
             "set's filename_tmpl gives"
         )
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             size, mode = image.size, image.mode
+            check_storage(image)
             if image.format == 'PNG':
                 image.verify()  # compares all checksums but that of the end, without decoding
-                if not _ends_well(path, image.format) and cv2.imread(path) is None:
+                if not _ends_well(path, image.format) and _in_opencv(path) is None:
                     raise OSError('its end is damaged')
             elif not _ends_well(path, image.format):
                 image.load()
     except UnidentifiedImageError as error:
         size, mode = _size_in_opencv(path, error)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except PhotographError as error:
+        raise ValueError(f'{path} {error}') from error
+    except (OSError, SyntaxError, ValueError) as error:
         raise ValueError(f'{path} cannot be read as an image ({error}): it may be cut off; get it again') from error
     if mode.startswith(('F', 'float')):
         raise ValueError(
@@ -355,10 +450,16 @@ def image_size(path: str) -> Tuple[int, int]:
     return size
 
 
+def _in_opencv(path, flags=cv2.IMREAD_COLOR):
+    """As ``cv2.imread``, which crashes at a name that is no UTF-8."""
+    content = np.fromfile(path, np.uint8)
+    return cv2.imdecode(content, flags) if len(content) else None
+
+
 def _size_in_opencv(path, error) -> tuple:
     """Width and height, and the type of the values, of an image that OpenCV alone knows, such as a TIFF of 16 bits."""
     try:
-        image = cv2.imread(path, cv2.IMREAD_UNCHANGED)
+        image = _in_opencv(path, cv2.IMREAD_UNCHANGED)
     except cv2.error:
         image = None
     if image is None:

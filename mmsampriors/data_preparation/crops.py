@@ -6,11 +6,11 @@ from typing import Dict, List
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from mmsampriors.files import PART, write_whole
+from mmsampriors.images import PhotographError, open_image, read_rgb, to_eight_bits
 
-from .pairs import PairError, refuse_other_settings, refuse_truncated, work_off
+from .pairs import PairError, refuse_other_settings, work_off
 
 RECORD = 'crops.json'
 
@@ -99,16 +99,16 @@ def _missing_crops(name, files, out, size, overlap, whole_up_to) -> Dict[Path, n
 
 
 def _size(path):
-    with Image.open(path) as image:
+    with open_image(path) as image:
         return image.size
 
 
 def _read(path):
-    refuse_truncated(path)
-    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if image is None:
-        raise OSError(f'{path} is no readable image')
-    return image
+    """(H, W, 3), BGR, uint8, as stored: what EXIF data say of one image of a name may not hold for the others."""
+    try:
+        return to_eight_bits(read_rgb(path, upright=False))[..., ::-1]
+    except PhotographError as error:
+        raise PhotographError(f'{path} {error}') from None
 
 
 def _open_record(out, made_with):

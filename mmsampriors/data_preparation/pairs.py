@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
@@ -9,12 +10,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
-from tqdm import tqdm
 
-from mmsampriors.files import PART, write_whole
+from mmsampriors.files import PART, refuse_unwritable, write_whole
+from mmsampriors.images import TRAINING_SUFFIXES, images_in, read_rgb, to_unit
+from mmsampriors.progress import progress_bar
 
-IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 RECORD = 'pairs.json'
 
 
@@ -29,6 +29,8 @@ def make_pairs(source, out, degrade, settings, *, seed: int = 0, workers: int = 
     photograph ``a/b.jpg`` becomes ``a_b.png``. Pairs that exist are kept, so an interrupted run goes on where it was
     stopped; each pair is a function of ``seed``, its NAME, the photograph and the settings alone. What made the
     folder is kept in ``out/pairs.json``.
+
+    The target of a setting that makes images smaller is cropped to whole multiples of the scale.
 
     Args:
         source (str | Path): Folder of photographs, searched recursively; names that start with a dot are left out.
@@ -48,14 +50,15 @@ def make_pairs(source, out, degrade, settings, *, seed: int = 0, workers: int = 
         OSError: ``out`` cannot be written.
     """
     source, out = Path(source), Path(out)
-    photographs = find_photographs(source, out)
+    refuse_unwritable(out)
+    photographs = photographs_by_name(source, out)
     _open_record(out, dict(degradation=degrade.__name__, source=str(source.resolve()), seed=seed, **asdict(settings)))
     todo = {name: path for name, path in photographs.items() if not all(map(Path.exists, _pair(out, name)))}
 
     def make_pair(name):
-        rng = np.random.default_rng([seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], 'big')])
+        rng = np.random.default_rng([seed, int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8], 'big')])
         try:
-            image = read_photograph(todo[name])
+            image = _cropped(to_unit(read_rgb(todo[name])), settings.multiple)
             degraded = degrade(image, rng, **asdict(settings))
         except (OSError, ValueError) as error:
             return f'{todo[name]}: {error}'
@@ -73,7 +76,15 @@ def make_pairs(source, out, degrade, settings, *, seed: int = 0, workers: int = 
     return len(photographs)
 
 
-def find_photographs(source: Path, out: Path) -> dict[str, Path]:
+def _cropped(image, multiple):
+    """Without the last rows and columns that make no whole ``multiple``."""
+    height, width = (side - side % multiple for side in image.shape[:2])
+    if not (height and width):
+        raise ValueError(f'an image of {image.shape[1]}x{image.shape[0]} pixels is smaller than {multiple} pixels')
+    return image[:height, :width]
+
+
+def photographs_by_name(source: Path, out: Path) -> dict[str, Path]:
     """Maps the NAME of each pair to its photograph, sorted; refuses folders and names that would mix things up."""
     if not source.is_dir():
         raise PairError(f'no folder of photographs at {source}')
@@ -83,13 +94,10 @@ def find_photographs(source: Path, out: Path) -> dict[str, Path]:
             'Choose a folder beside it.'
         )
     found = defaultdict(list)
-    for path in sorted(source.rglob('*')):
-        inside = path.relative_to(source)
-        hidden = any(part.startswith('.') for part in inside.parts)
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not hidden:
-            found['_'.join(inside.with_suffix('').parts)].append(path)
+    for path in images_in(source, TRAINING_SUFFIXES):
+        found['_'.join(path.relative_to(source).with_suffix('').parts)].append(path)
     if not found:
-        raise PairError(f'no photographs in {source}: looked for {", ".join(IMAGE_SUFFIXES)}, in subfolders too')
+        raise PairError(f'no photographs in {source}: looked for {", ".join(TRAINING_SUFFIXES)}, in subfolders too')
     clashes = [' and '.join(map(str, paths)) for paths in found.values() if len(paths) > 1]
     if clashes:
         raise PairError(
@@ -97,41 +105,6 @@ def find_photographs(source: Path, out: Path) -> dict[str, Path]:
             + '\n  '.join(clashes)
         )
     return {name: paths[0] for name, paths in found.items()}
-
-
-def read_photograph(path: Path) -> np.ndarray:
-    """Reads an image of 8 or 16 bits, grey or colour, upright, without its transparency.
-
-    Returns:
-        np.ndarray: (H, W, 3) RGB float32 in [0, 1].
-
-    Raises:
-        OSError: It cannot be read, or is cut off.
-        ValueError: Its values are no 8 or 16 bit integers.
-    """
-    data = path.read_bytes()
-    refuse_truncated(path)
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    except cv2.error:
-        image = None
-    if image is None:
-        raise OSError('is no readable image (empty, damaged or of another format than its name says)')
-    if image.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f'has values of {image.dtype}; expected 8 or 16 bit integers')
-    return image[..., ::-1].astype(np.float32) / np.iinfo(image.dtype).max
-
-
-def refuse_truncated(path):
-    """Raises an OSError for an image file that is cut off."""
-    # OpenCV fills the missing part of a truncated JPEG with grey and says nothing. Pillow notices.
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except UnidentifiedImageError:
-        pass  # Formats that only OpenCV knows, such as a colour TIFF of 16 bits.
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise OSError(f'cannot be read: {error}') from error
 
 
 def _pair(out, name):
@@ -185,7 +158,7 @@ def work_off(todo, make_pair, workers, done, unit='pair'):
     pool = ThreadPoolExecutor(workers)
     try:
         jobs = [pool.submit(make_pair, name) for name in todo]
-        for job in tqdm(as_completed(jobs), total=done + len(todo), initial=done, unit=unit):
+        for job in progress_bar(as_completed(jobs), total=done + len(todo), initial=done, unit=unit):
             complaint = job.result()
             if complaint:
                 complaints.append(complaint)

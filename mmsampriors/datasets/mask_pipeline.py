@@ -6,14 +6,14 @@ from mmagic.datasets import transforms as upstream
 
 from mmsampriors.registry import SCOPE, TRANSFORMS
 
-from .transforms import CarryMasks, LoadMasks, PackMasks
-from .transforms.carry_masks import CARRIERS, can_carry
+from .transforms import CARRIERS, CarryMasks, LoadMasks, PackMasks, can_carry
 
 DEGRADES_AT_RANDOM = ('RandomNoise', 'RandomBlur', 'RandomJPEGCompression')
 # Transforms of mmagic that keep every pixel in its place. Not their subclasses: these may do what they like.
 NEUTRAL = (
     *DEGRADES_AT_RANDOM,
     'LoadImageFromFile',
+    'LoadBlackTarget',
     'SetValues',
     'CopyValues',
     'Normalize',
@@ -101,7 +101,7 @@ def _refuse_random_degradation(pipeline: list, source: str) -> None:
 
 def _adds(step, kind: type) -> list:
     """Keys of images that a step adds."""
-    names = {'LoadImageFromFile': 'key', 'CopyValues': 'dst_keys'}
+    names = {'LoadImageFromFile': 'key', 'LoadBlackTarget': 'key', 'CopyValues': 'dst_keys'}
     if kind.__name__ not in names:
         return []
     keys = step[names[kind.__name__]] if isinstance(step, dict) else getattr(step, names[kind.__name__])

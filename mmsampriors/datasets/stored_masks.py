@@ -1,11 +1,13 @@
 """Built datasets whose masks are stored: filling the store, and carrying the masks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Callable
 
 from mmengine.config import Config
 
-from mmsampriors.masks import Filled, MaskCache, build_store, export_coco, fill_cache
+from mmsampriors.files import MadeFiles
+from mmsampriors.masks import Filled, MaskCache, MasksByName, build_store, export_coco, fill_cache, folder_of_all
+from mmsampriors.masks.store.coco import EXPORTER, coco_names
 from mmsampriors.registry import MODELS, TRANSFORMS, build_part
 
 from .mask_pipeline import with_spd_masks
@@ -49,11 +51,32 @@ def carry_masks(dataset, source, neutral: tuple = ()) -> None:
         dataset (Dataset): Built, maybe wrapped.
         source (MaskSource): A stored one.
         neutral (tuple[str]): Names of further transforms that keep every pixel in its place.
+
+    Raises:
+        MaskStoreError: Two images would share a file of masks.
     """
-    for leaf in datasets_with_pipeline(dataset):
+    leaves = datasets_with_pipeline(dataset)
+    paths = (path for leaf in leaves for path in ImagePaths(leaf, source.image_key))
+    refuse_shared_files(build_store(source.store(leaves[0].data_root)), paths)
+    for leaf in leaves:
         store = source.store(leaf.data_root)
         steps = with_spd_masks(leaf.pipeline.transforms, store, source.source, neutral)
         leaf.pipeline.transforms = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in steps]
+
+
+def refuse_shared_files(store, image_paths: Iterable) -> None:
+    """Looks for the masks of all images, as training does later one by one.
+
+    Args:
+        store (MaskStore, optional): Where they are.
+        image_paths (Iterable): Image files.
+
+    Raises:
+        MaskStoreError: Two images would share a file of masks.
+    """
+    if isinstance(store, MasksByName):
+        for path in image_paths:
+            store.path_of(path)
 
 
 def fill_masks(dataset, source, restore: Callable = None, *, validation: tuple = (None, 0), **options) -> Filled:
@@ -75,10 +98,10 @@ def fill_masks(dataset, source, restore: Callable = None, *, validation: tuple =
     for leaf in datasets_with_pipeline(dataset):
         store = build_store(source.store(leaf.data_root))
         if isinstance(store, MaskCache):
-            paths = ImagePaths(leaf, key_of(source))
+            paths = ImagePaths(leaf, source.image_key)
             filled = fill_cache(store, paths, source.segmenter.segment, restore, **options)
             ready, computed = ready + filled.ready, computed + filled.computed
-    if hasattr(source, 'kept_for_validation'):
+    if source.segmenter is not None:
         _fill_validation(source, *validation, restore, options)
     source.release()
     return Filled(ready, computed)
@@ -87,7 +110,7 @@ def fill_masks(dataset, source, restore: Callable = None, *, validation: tuple =
 def _fill_validation(source, dataset, count: int, restore: Callable, options: dict) -> None:
     """Stores the masks of the first ``count`` images, and notes where they are."""
     for leaf in datasets_with_pipeline(dataset) if count else ():
-        paths = ImagePaths(leaf, key_of(source))
+        paths = ImagePaths(leaf, source.image_key)
         paths = [paths[index] for index in range(min(len(paths), count))]
         count -= len(paths)
         store = build_store(source.store_of_validation(leaf.data_root))
@@ -95,9 +118,15 @@ def _fill_validation(source, dataset, count: int, restore: Callable, options: di
         source.kept_for_validation.update(dict.fromkeys(paths, store))
 
 
-def key_of(source) -> str:
-    """The key of the image file whose masks a stored source keeps."""
-    return 'gt_path' if source.source == 'gt' else 'img_path'
+def check_export(dataset, source, folder):
+    """Looks, before masks are computed, whether :func:`export_masks` can write them all.
+
+    Raises:
+        FileExistsError: A file is there that no export wrote.
+        ValueError: Two images have one name.
+    """
+    images, root = _images_of(dataset, source)
+    MadeFiles(folder, EXPORTER).refuse_others(coco_names((path for _, paths in images for path in paths), root))
 
 
 def export_masks(dataset, source, folder) -> int:
@@ -108,10 +137,14 @@ def export_masks(dataset, source, folder) -> int:
         source (MaskSource): A stored one, whose masks are there.
         folder (str): Where the files go; see :func:`mmsampriors.masks.export_coco`.
     """
-    return sum(
-        export_coco(build_store(source.store(leaf.data_root)), ImagePaths(leaf, key_of(source)), folder)
-        for leaf in datasets_with_pipeline(dataset)
-    )
+    images, root = _images_of(dataset, source)
+    return sum(export_coco(build_store(source.store(data_root)), paths, folder, root) for data_root, paths in images)
+
+
+def _images_of(dataset, source):
+    """The image files by the root of their data, and the folder of all."""
+    images = [(leaf.data_root, ImagePaths(leaf, source.image_key)) for leaf in datasets_with_pipeline(dataset)]
+    return images, folder_of_all(path for _, paths in images for path in paths)
 
 
 class ImagePaths(Sequence):

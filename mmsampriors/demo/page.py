@@ -1,7 +1,9 @@
-"""The page: what is on it, and what happens when a person does something."""
+"""The page of tools/demo.py."""
 
+import base64
 import functools
 import html
+import io
 import sys
 import traceback
 from dataclasses import dataclass
@@ -9,16 +11,32 @@ from pathlib import Path
 from typing import Dict, Optional
 
 import gradio as gr
+import numpy as np
+from PIL import Image
 
 from mmsampriors.command_line import message_of
-from mmsampriors.restoring import PhotographError, Restorer
+from mmsampriors.images import PhotographError
+from mmsampriors.inference.restorer import Restorer
 
-from . import words
-from .damage import KINDS, MOST_SEVERE, NONE
-from .opening import SAMPLES, open_photograph, sample, thumbnails
-from .scene import DAMAGED, RESTORED, Scene, make_scene
-from .segmenter import Segmenter
-from .students import first_damage, suited
+from .guard import GuardedBlocks
+from .scene import (
+    DAMAGED,
+    KINDS,
+    MOST_SEVERE,
+    NONE,
+    RESTORED,
+    SAMPLES,
+    SMALL,
+    Scene,
+    describe,
+    first_damage,
+    make_scene,
+    open_photograph,
+    sample,
+    suited,
+    thumbnails,
+)
+from .segmenter import Drawn, Segmenter
 
 STYLE = Path(__file__).with_name('page.css')
 THUMBNAIL = 160  # pixels a side
@@ -57,19 +75,22 @@ class Page:
         students (dict[str, Restorer]): Name on the page to who restores.
         segmenter (Segmenter): Shared by all.
         most_pixels (int): Of a photograph.
+        uploads (Path): Folder of the uploads: no other file is opened.
         debug (bool): Whether the terminal gets tracebacks.
     """
 
     students: Dict[str, Restorer]
     segmenter: Segmenter
     most_pixels: int
+    uploads: Path
     debug: bool = False
 
     def build(self) -> gr.Blocks:
         """Lays the page out."""
-        with gr.Blocks(title='mmsampriors', analytics_enabled=False) as blocks:
+        with GuardedBlocks(title='mmsampriors', analytics_enabled=False) as blocks:
+            blocks.uploads = self.uploads
             if not self.students:
-                gr.HTML(words.NO_STUDENT, elem_id='header')
+                gr.HTML(NO_STUDENT, elem_id='header')
                 return blocks
             self._lay_out()
             self._connect(blocks)
@@ -78,14 +99,15 @@ class Page:
     def _lay_out(self):
         names = list(self.students)
         self.scene = gr.State(None, time_to_live=FORGET_AFTER)
-        gr.HTML(words.HEADER, elem_id='header')
+        gr.HTML(HEADER, elem_id='header')
         with gr.Row():
             with gr.Column(scale=2, min_width=290):
                 self.upload = gr.File(label='Your photograph', height=96, elem_id='upload')
                 self.samples = gr.Gallery(
                     label='Samples', show_label=False, allow_preview=False, buttons=[], elem_id='samples'
                 )
-                self.kind = gr.Radio([NONE, *KINDS], value=NONE, label='Damage that is added', elem_id='kind')
+                kinds = [NONE, *KINDS, *([SMALL] if suited(self.students, SMALL) else [])]
+                self.kind = gr.Radio(kinds, value=NONE, label='Damage that is added', elem_id='kind')
                 self.severity = gr.Slider(
                     1, MOST_SEVERE, value=5, step=1, label='How much of it', buttons=[], elem_id='severity'
                 )
@@ -105,7 +127,7 @@ class Page:
             gr.HTML('<h2>What SAM sees</h2>')
             self.everything = gr.Button('Show all masks', size='sm', elem_id='everything')
             self.clear = gr.Button('Hide masks', size='sm', elem_id='clear')
-        self.caption = gr.HTML(words.hint(), elem_id='caption')
+        self.caption = gr.HTML(hint(), elem_id='caption')
         with gr.Row():
             self.pictures = {
                 name: gr.Image(
@@ -142,7 +164,7 @@ class Page:
     @told
     def first(self, progress=gr.Progress()):
         """Somebody opens the page: a sample, damaged and restored."""
-        thumbs = [dict(image=words.inline(pixels), caption=None) for pixels in thumbnails(THUMBNAIL).values()]
+        thumbs = [dict(image=inline(pixels), caption=None) for pixels in thumbnails(THUMBNAIL).values()]
         kind = first_damage(self.students)
         made = self._show(sample(next(iter(SAMPLES))), kind, 5, next(iter(self.students)), progress)
         return {**made, self.samples: thumbs}
@@ -172,18 +194,18 @@ class Page:
     def clicked(self, picked: gr.SelectData, scene: Optional[Scene]):
         """Somebody clicks on a picture."""
         drawn = self.segmenter.click(self._of(scene), *picked.index)
-        return self._masks(drawn.pictures, words.tell_click(drawn))
+        return self._masks(drawn.pictures, message_of_click(drawn))
 
     @told
     def all_masks(self, scene: Optional[Scene]):
         """Somebody wants all masks."""
         drawn = self.segmenter.everything(self._of(scene))
-        return self._masks(drawn.pictures, words.tell_everything(drawn))
+        return self._masks(drawn.pictures, message_of_masks(drawn))
 
     @told
     def no_masks(self, scene: Optional[Scene]):
         """Somebody wants the pictures without masks."""
-        return self._masks(self._of(scene).views, words.hint())
+        return self._masks(self._of(scene).views, hint())
 
     # ------------------------------------------------------------------------------------------------ what they see
 
@@ -203,11 +225,112 @@ class Page:
             self.severity: severity,
             self.student: student,
             self.upload: None,
-            self.slider: words.pair(scene.views),
-            self.numbers: words.tell_scene(scene),
-            **self._masks(scene.views, words.hint()),
+            self.slider: pair(scene.views),
+            self.numbers: message_of_scene(scene),
+            **self._masks(scene.views, hint()),
         }
 
     def _masks(self, images, caption):
-        pictures = {self.pictures[name]: words.inline(images[name]) for name in (DAMAGED, RESTORED)}
+        pictures = {self.pictures[name]: inline(images[name]) for name in (DAMAGED, RESTORED)}
         return {**pictures, self.caption: caption}
+
+
+QUALITY = 92  # of the JPEGs that the page shows
+HEADER = """
+<h1>mmsampriors</h1>
+<p>A small network restores a photograph, and the Segment Anything Model (SAM) looks at it before and after.</p>
+"""
+NO_STUDENT = """
+<h1>mmsampriors</h1>
+<p>This page needs a student: a network that restores photographs, and none comes with this package.
+End it, and start it again with one:</p>
+<pre>python tools/demo.py --student student.pth</pre>
+<p>Each training exports one, and so does the quickstart, as <code>work_dirs/quickstart/student.pth</code>.</p>
+"""
+HINT = "Click a thing in either picture, and see SAM's mask of it in both."
+
+
+def inline(pixels: np.ndarray) -> dict:
+    """A picture as gradio's front end takes it, inside the message, so that no file is written.
+
+    Args:
+        pixels (np.ndarray): (H, W, 3), uint8.
+    """
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, 'JPEG', quality=QUALITY, subsampling=0)
+    return dict(path=None, url=f'data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}')
+
+
+def message_of_scene(scene: Scene) -> str:
+    """The line under the slider."""
+    height, width = scene.given.shape[:2]
+    work = f'{width} by {height} pixels, restored by {html.escape(scene.student)} in {scene.seconds:.1f} s.'
+    if scene.psnr is None:
+        return _line(
+            _cell('restored', 'done'),
+            f'{work} PSNR compares with a clean original, and here is none: pick a sample, or add damage to a clean '
+            'photograph.',
+        )
+    before, after = scene.psnr
+    cells = [
+        _cell('PSNR, damaged', _decibel(before)),
+        _cell('PSNR, restored', _decibel(after)),
+        _cell('gain', f'{after - before:+.2f} dB', 'good' if after > before else 'bad'),
+    ]
+    return _line(*cells, f'{describe(*scene.damage)}. {work}')
+
+
+def message_of_click(drawn: Drawn) -> str:
+    """The line over the pictures after a click."""
+    before, after = (drawn.numbers[name] for name in (DAMAGED, RESTORED))
+    if before['iou'] is None:
+        cells = [
+            _cell('damaged', f'{100 * before["area"]:.1f} %'),
+            _cell('restored', f'{100 * after["area"]:.1f} %'),
+        ]
+        return _line(*cells, "How much of the picture SAM's mask under your click covers.")
+    cells = [
+        _cell('damaged', f'{100 * before["iou"]:.0f} %'),
+        _cell('restored', f'{100 * after["iou"]:.0f} %', _better(before, after, 'iou')),
+    ]
+    return _line(*cells, "How well SAM's mask under your click agrees with its mask on the clean photograph (IoU).")
+
+
+def message_of_masks(drawn: Drawn) -> str:
+    """The line over the pictures with all masks."""
+    before, after = (drawn.numbers[name] for name in (DAMAGED, RESTORED))
+    if before['found'] is None:
+        cells = [_cell('damaged', f'{before["masks"]} masks'), _cell('restored', f'{after["masks"]} masks')]
+        return _line(*cells, 'A mask that is in both pictures has one colour. White: in the damaged one only.')
+    cells = [
+        _cell('damaged', f'{before["found"]} of {before["wanted"]}'),
+        _cell('restored', f'{after["found"]} of {after["wanted"]}', _better(before, after, 'found')),
+    ]
+    return _line(*cells, "How many of the clean photograph's masks SAM finds again. White: masks that it has not.")
+
+
+def hint() -> str:
+    """The line over the pictures before anybody clicks."""
+    return _line(HINT)
+
+
+def _better(before, after, key) -> Optional[str]:
+    return 'good' if after[key] > before[key] else None
+
+
+def _decibel(value):
+    return 'equal' if value == float('inf') else f'{value:.2f} dB'
+
+
+def _cell(title, value, kind=None) -> str:
+    return f'<div class="cell {kind or ""}"><small>{title}</small><b>{value}</b></div>'
+
+
+def _line(*parts: str) -> str:
+    *cells, text = parts
+    return f'<div class="line">{"".join(cells)}<p>{text}</p></div>'
+
+
+def pair(images: Dict[str, np.ndarray]) -> list:
+    """The damaged and the restored picture, for the slider."""
+    return [inline(images[DAMAGED]), inline(images[RESTORED])]

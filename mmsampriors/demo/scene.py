@@ -1,15 +1,20 @@
-"""What one person looks at: a photograph, its damaged and its restored form."""
+"""What the page shows: a photograph, its damage, and what a student makes of it."""
 
 import time
+import zlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Callable, Dict, Optional, Tuple
 
 import numpy as np
+import skimage.data
 from PIL import Image
 
-from mmsampriors.restoring import Restorer
-
-from .damage import NONE, damaged, psnr
+from mmsampriors.data_preparation.degradations import add_blur, add_camera_noise, add_noise, add_rain
+from mmsampriors.image_metrics import psnr
+from mmsampriors.images import enlarged, read_rgb, to_eight_bits
+from mmsampriors.inference.restorer import Restorer
+from mmsampriors.inference.students import packaged_students
 
 #: Longer sides are shrunk to this for what is shown, and for SAM, which looks at 1024 pixels or less. [ours]
 VIEW_SIDE = 1280
@@ -27,7 +32,7 @@ class Scene:
         student (str): Who restored it.
         seconds (float): How long restoring took.
         images (dict[str, np.ndarray]): ``damaged``, ``restored`` and, where damage was added, ``clean``: all of the
-            full size.
+            full size. Where the student enlarges, what it got is enlarged by bicubic interpolation.
         views (dict[str, np.ndarray]): The same, of at most ``VIEW_SIDE`` pixels a side.
         seen (dict[str, object]): What the segmenter keeps of each view that it has seen.
     """
@@ -58,9 +63,11 @@ def make_scene(
 ) -> Scene:
     """Damages a photograph, or takes it as it is, and restores it.
 
+    For a student that enlarges, the photograph is shrunk before it is damaged: then it is the target.
+
     Args:
         given (np.ndarray): (H, W, 3), uint8.
-        kind (str): What is added: 'none', 'rain', 'noise' or 'blur'.
+        kind (str): What is added: 'none', 'small', which only shrinks, or one of ``KINDS``.
         severity (int): How much of it, 1 to 10.
         student (str): The restorer's name on the page.
         restorer (Restorer): Restores it.
@@ -69,9 +76,12 @@ def make_scene(
     Raises:
         ValueError: The photograph is too small for that damage.
     """
-    damage = None if kind == NONE else (kind, severity)
-    images = {DAMAGED: given if damage is None else damaged(given, kind, severity)}
-    done = 0.0
+    damage, scale, done = None if kind == NONE else (kind, severity), restorer.network.scale, 0.0
+    width, height = given.shape[1] // scale, given.shape[0] // scale
+    clean, seen = given[: scale * height, : scale * width], given
+    if damage is not None:
+        small = Image.fromarray(clean).resize((width, height), Image.Resampling.BICUBIC)
+        seen = damaged(np.asarray(small), kind, severity)
 
     def tell(share):
         nonlocal done
@@ -80,11 +90,12 @@ def make_scene(
             progress(done)
 
     start = time.perf_counter()
-    restored = restorer.restore_pixels(images[DAMAGED], tell)
+    restored = restorer.restore_pixels(seen, tell)
     seconds = time.perf_counter() - start
+    images = {DAMAGED: enlarged(seen, scale)}
     images[RESTORED] = restored if restored.ndim == 3 else np.repeat(restored[..., None], 3, axis=2)
     if damage is not None:
-        images[CLEAN] = given
+        images[CLEAN] = clean
     views = {name: shrunk(pixels, VIEW_SIDE) for name, pixels in images.items()}
     return Scene(given, damage, student, seconds, images, views)
 
@@ -97,3 +108,149 @@ def shrunk(pixels: np.ndarray, side: int) -> np.ndarray:
         return pixels
     size = max(1, round(width * scale)), max(1, round(height * scale))
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+
+
+NONE, SMALL = 'none', 'small'
+KINDS = ('rain', 'noise', 'camera', 'blur')
+MAKERS = dict(rain=add_rain, noise=add_noise, camera=add_camera_noise, blur=add_blur)
+#: Severity is 1 to this, whole numbers. 5 is about the middle of what students are trained on. [ours]
+MOST_SEVERE = 10
+
+
+def settings_of(kind: str, severity: int) -> dict:
+    """The settings of a maker in :mod:`mmsampriors.data_preparation.degradations`. [ours]
+
+    Args:
+        kind (str): One of ``KINDS``.
+        severity (int): 1 to ``MOST_SEVERE``.
+    """
+    if not 1 <= severity <= MOST_SEVERE:
+        raise ValueError(f'severity is 1 to {MOST_SEVERE}, found {severity}')
+    share = severity / MOST_SEVERE
+    if kind == 'rain':
+        return dict(density=0.4 * share, brightness=0.4 + 0.5 * share, veiling=0.2 * share, length=25, width=1.6)
+    if kind == 'noise':
+        return dict(sigma=50 * share)
+    if kind == 'camera':
+        return dict(iso=100 * 128**share, contrast=0.5, saturation=0.3, quality=90)
+    if kind == 'blur':
+        return dict(length=14 * share, turn=100)
+    raise ValueError(f'damage is one of {KINDS}, found {kind!r}')
+
+
+def describe(kind: str, severity: int) -> str:
+    """The damage in words."""
+    if kind == SMALL:
+        return 'Shrunk'
+    settings = settings_of(kind, severity)
+    if kind == 'rain':
+        return f'Rain whose streaks cover {100 * settings["density"]:.0f} % of the area'
+    if kind == 'noise':
+        return f'Noise of σ {settings["sigma"]:.0f} (of 255)'
+    if kind == 'camera':
+        return f'Camera noise at ISO {settings["iso"]:.0f}'
+    return f'Camera shake over {settings["length"]:.0f} pixels'
+
+
+def damaged(clean: np.ndarray, kind: str, severity: int) -> np.ndarray:
+    """A damaged copy; the same photograph, kind and severity give the same copy.
+
+    Args:
+        clean (np.ndarray): (H, W, 3), uint8.
+        kind (str): One of ``KINDS``, or 'small', which changes nothing more.
+        severity (int): 1 to ``MOST_SEVERE``.
+
+    Returns:
+        np.ndarray: (H, W, 3), uint8.
+
+    Raises:
+        ValueError: The photograph is too small for the blur.
+    """
+    if kind == SMALL:
+        return clean
+    rng = np.random.default_rng(zlib.crc32(kind.encode()))
+    made = MAKERS[kind](clean.astype(np.float32) / 255, rng, **settings_of(kind, severity))
+    return np.rint(made * 255).astype(np.uint8)
+
+
+#: Name to the file in scikit-image's wheel; nothing is downloaded.
+SAMPLES = dict(
+    coffee='coffee.png',
+    cat='chelsea.png',
+    astronaut='astronaut.png',
+    rocket='rocket.jpg',
+    motorcycle='motorcycle_left.png',
+)
+
+
+def open_photograph(path, most_pixels: int) -> np.ndarray:
+    """Reads a file of any kind that the package restores, as 8 bits RGB, upright, without alpha.
+
+    Args:
+        path (str | Path): The file.
+        most_pixels (int): Larger photographs are refused before their pixels are read.
+
+    Returns:
+        np.ndarray: (H, W, 3), uint8.
+
+    Raises:
+        PhotographError: The file is no photograph, or has too many pixels. The message does not repeat the path.
+    """
+    return to_eight_bits(read_rgb(path, most_pixels))
+
+
+def sample(name: str) -> np.ndarray:
+    """A photograph that comes with scikit-image, (H, W, 3), uint8."""
+    return read_rgb(Path(skimage.data.__file__).parent / SAMPLES[name])
+
+
+def thumbnails(side: int) -> Dict[str, np.ndarray]:
+    """All samples, cut to squares of ``side`` pixels."""
+    made = {}
+    for name in SAMPLES:
+        pixels = sample(name)
+        least = min(pixels.shape[:2])
+        top, left = ((length - least) // 2 for length in pixels.shape[:2])
+        square = Image.fromarray(pixels[top : top + least, left : left + least])
+        made[name] = np.asarray(square.resize((side, side), Image.Resampling.LANCZOS))
+    return made
+
+
+def find_students(
+    student: Optional[str], device: Optional[str] = None, allow_imports: bool = False
+) -> Dict[str, Restorer]:
+    """The student that was named, or those that come with the package.
+
+    Args:
+        student (str, optional): What :class:`.Restorer` takes.
+        device (str, optional): Where it runs.
+        allow_imports (bool): As :class:`.Restorer` takes it.
+
+    Returns:
+        dict[str, Restorer]: Empty where none was named and none comes with the package.
+
+    Raises:
+        FileNotFoundError: A file of a student is missing.
+        ValueError: A student cannot be read.
+    """
+    if student is not None:
+        return {_title(student): Restorer(student, device=device, allow_imports=allow_imports)}
+    return {name: Restorer(name, device=device) for name in packaged_students()}
+
+
+def _title(student):
+    path = Path(student)
+    return f'{path.parent.name}/{path.name}' if path.parent.name else path.name
+
+
+def suited(students: Dict[str, Restorer], kind: str) -> Optional[str]:
+    """The student that removes a kind of damage by its name, as those of the package do, or enlarges, or None."""
+    if kind == SMALL:
+        return next((name for name, student in students.items() if student.network.scale > 1), None)
+    return kind if kind in students else None
+
+
+def first_damage(students: Dict[str, Restorer]) -> str:
+    """The damage that the page starts with: one that a student's name speaks of, or else a small size or noise."""
+    other = SMALL if suited(students, SMALL) else 'noise'
+    return next((kind for kind in KINDS if any(kind in name for name in students)), other)

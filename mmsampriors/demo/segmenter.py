@@ -1,16 +1,26 @@
-"""SAM for the page: built when somebody first asks, then shared by all."""
+"""SAM on the page: masks under a click, and all masks."""
 
+import os
 import threading
-from typing import Dict, NamedTuple, Optional
+from typing import Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from mmsampriors.masks import SAM_BUILDERS, ImageMasks, MaskEngine, pairwise_iou, shared_sam
+from mmsampriors.masks import SAM_BUILDERS, ImageMasks, MaskEngine, draw_masks, pairwise_iou, shared_sam
 from mmsampriors.masks.optional_packages import check_extra
-from mmsampriors.masks.sam.clicks import mask_at, see
-from mmsampriors.masks.sam.precision import fastest_exact_enough
-from mmsampriors.visualization import draw_masks
+from mmsampriors.masks.sam.encoder import encode_images
+from mmsampriors.masks.sam.ops import (
+    LogitResizer,
+    autocast_to,
+    fastest_exact_dtype,
+    shown_shape,
+    stretches,
+    to_device,
+    to_encoder,
+    torch_device,
+)
 
 from .scene import CLEAN, DAMAGED, RESTORED, Scene
 
@@ -48,8 +58,10 @@ class Segmenter:
         if model_type not in SAM_BUILDERS:
             raise ValueError(f'a SAM is one of {sorted(SAM_BUILDERS)}, found {model_type!r}')
         check_extra(model_type)
+        if checkpoint and '://' not in str(checkpoint) and not os.path.isfile(checkpoint):
+            raise FileNotFoundError(f'there is no SAM checkpoint {checkpoint}')
         self.model_type, self.checkpoint = model_type, checkpoint
-        self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        self.device = torch_device(device)
         self._engine, self._lock = None, threading.Lock()
 
     def click(self, scene: Scene, x: float, y: float) -> Drawn:
@@ -111,7 +123,7 @@ class Segmenter:
     def _built(self) -> MaskEngine:
         if self._engine is None:
             sam = shared_sam(self.model_type, self.checkpoint).to(self.device)
-            self._engine = MaskEngine(sam, dtype=fastest_exact_enough(self.device))
+            self._engine = MaskEngine(sam, dtype=fastest_exact_dtype(self.device))
         return self._engine
 
     def _mask(self, scene, name, x, y):
@@ -152,3 +164,63 @@ def _with_dot(picture, x, y):
     picture[distance <= 1.5 * radius] = 20
     picture[distance <= radius] = 255
     return picture
+
+
+class SeenImage(NamedTuple):
+    """An image that has been embedded.
+
+    Attributes:
+        state (object): What the decoder keeps of it.
+        resizer (LogitResizer): Brings logits to its size.
+    """
+
+    state: object
+    resizer: LogitResizer
+
+
+@torch.no_grad()
+def see(engine: MaskEngine, image: Tensor) -> SeenImage:
+    """Embeds an image, once for all clicks on it.
+
+    Args:
+        engine (MaskEngine): Gives SAM, decoder, resolution and precision.
+        image (Tensor): (3, H, W), uint8, RGB.
+    """
+    sam, resolution = engine.sam, engine.resolution
+    square = to_encoder([to_device(image, sam.device).float()], sam, resolution)
+    with autocast_to(engine.dtype, sam.device):
+        state = engine.image_state(encode_images(sam.image_encoder, square))
+    low, size = tuple(4 * side for side in state.grid), tuple(image.shape[1:])
+    return SeenImage(state, LogitResizer(low, resolution, size, sam.device, stretched=stretches(sam)))
+
+
+@torch.no_grad()
+def mask_at(engine: MaskEngine, seen: SeenImage, x: float, y: float) -> Tuple[Tensor, float]:
+    """The mask that SAM scores highest of the three that it offers for a point, as ``SamPredictor`` finds them.
+
+    Args:
+        engine (MaskEngine): The one that saw the image.
+        seen (SeenImage): Of :func:`see`.
+        x (float): Column in pixels.
+        y (float): Row in pixels.
+
+    Returns:
+        tuple[Tensor, float]: The mask, (H, W), bool, and SAM's estimate of its IoU. The mask may be empty.
+
+    Raises:
+        ValueError: The point is outside the image.
+    """
+    sam, resolution, (height, width) = engine.sam, engine.resolution, seen.resizer.size
+    if not (0 <= x < width and 0 <= y < height):
+        raise ValueError(f'the point ({x}, {y}) is outside the image of {width}x{height} pixels')
+    shown_height, shown_width = shown_shape((height, width), resolution, stretches(sam))
+    point = torch.tensor([[[x * shown_width / width, y * shown_height / height]]], dtype=torch.float64)
+    # The prompt encoder adds half a pixel and divides by its own input size.
+    point = (point + 0.5) * (sam.prompt_encoder.input_image_size[0] / resolution) - 0.5
+    scores, prompts = engine.decoder.decode(seen.state, engine.prompt_embeddings(to_device(point, sam.device)))
+    best, image = int(scores[0].argmax()), seen.state.of_image(0)
+    corner = tuple(-(-used // 4) for used in seen.resizer.used)
+    first = torch.zeros(1, dtype=torch.int64, device=sam.device)
+    selected = engine.decoder.select(image, prompts, first, corner)
+    logits = seen.resizer(engine.decoder.masks(image, selected, first + best))
+    return logits[0] > sam.mask_threshold, float(scores[0, best])

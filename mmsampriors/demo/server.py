@@ -1,6 +1,12 @@
-"""Serves the page on this machine, and leaves nothing behind."""
+"""Serves the page on this machine, and leaves nothing behind.
+
+What ``gradio.Blocks.launch`` does is done here, because launching (gradio 6.17) asks the page for itself by HTTP: that
+fails for port 0, for IPv6, and wherever ``HTTP_PROXY`` is set, as on most clusters. ``Blocks(delete_cache=...)`` leaves
+uploads that were cut off, which :func:`sweep` removes. What launching checks, :mod:`.guard` does.
+"""
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -14,6 +20,11 @@ from typing import Iterator, Optional
 #: An upload is read at once, and its file is removed after so many seconds. Not sooner: gradio gives the same content
 #: the same path, so a file that one person has done with may be another's that is about to be read.
 SECONDS_ON_DISK = 60
+HINTS = {
+    errno.EADDRINUSE: 'name a --port that is free (0: any)',
+    errno.EADDRNOTAVAIL: '--host is an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all that it has',
+    errno.EACCES: 'name a --port from 1024',
+}
 
 
 @contextlib.contextmanager
@@ -63,19 +74,24 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         ValueError: The port is taken, or the host is no address of this machine.
     """
-    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ValueError(f'--host is a name or an address of this machine, found {host!r} ({_reason(error)})') from None
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((host, port))
+        listening.bind(address)
         listening.listen()  # who asks before the page is ready waits
     except OSError as error:
         listening.close()
-        raise ValueError(
-            f'cannot listen on {host}:{port} ({error.strerror}): name a --port that is free (0: any), and a --host of '
-            'this machine'
-        ) from None
+        hint = HINTS.get(error.errno, 'name another --port (0: any that is free) or --host')
+        raise ValueError(f'cannot listen on {host}:{port} ({_reason(error)}): {hint}') from None
     return listening
+
+
+def _reason(error):
+    return getattr(error, 'strerror', None) or str(error)
 
 
 def serve(
@@ -89,8 +105,9 @@ def serve(
     most_bytes: int,
     most_pixels: int,
     debug: bool = False,
+    allow_imports: bool = False,
 ):
-    """Serves the page until it is interrupted.
+    """Serves the page until it is interrupted, and ends the process: Python would wait for a job that hangs.
 
     Args:
         student (str, optional): Who restores; those of the package if left out.
@@ -102,6 +119,7 @@ def serve(
         most_bytes (int): Of an upload.
         most_pixels (int): Of a photograph.
         debug (bool): Whether the terminal gets tracebacks.
+        allow_imports (bool): Whether the modules are imported that the student's config names.
 
     Raises:
         ImportError: gradio, or the package of the SAM, is not installed.
@@ -112,12 +130,19 @@ def serve(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # gradio reads these when it is imported, and calls home without the first.
     os.environ.update(GRADIO_ANALYTICS_ENABLED='False', HF_HUB_DISABLE_TELEMETRY='1')
-    with passing_folder(), contextlib.closing(listen(host, port)) as listening:
+    with passing_folder() as uploads, contextlib.closing(listen(host, port)) as listening:
         _import_gradio()
-        app = _application(student, sam, sam_checkpoint, device, most_bytes, most_pixels, debug)
+        from .page import Page
+        from .scene import find_students
+        from .segmenter import Segmenter
+
+        segmenter = Segmenter(sam, sam_checkpoint, device)  # first: a wrong name is told before a student is built
+        page = Page(find_students(student, device, allow_imports), segmenter, most_pixels, uploads, debug)
+        app = _application(page, host, most_bytes)
         address = '[' + host + ']' if ':' in host else host
         print(f'the page is at http://{address}:{listening.getsockname()[1]} (Ctrl+C ends it)', flush=True)
         _run(app, listening)
+    os._exit(0)
 
 
 def _import_gradio():
@@ -129,17 +154,14 @@ def _import_gradio():
         ) from None
 
 
-def _application(student, sam, sam_checkpoint, device, most_bytes, most_pixels, debug):
+def _application(page, host, most_bytes):
     import fastapi
     import gradio
 
-    from .page import Page, look
-    from .segmenter import Segmenter
-    from .students import find_students
+    from .guard import Guard
+    from .page import look
 
-    segmenter = Segmenter(sam, sam_checkpoint, device)  # first: a wrong name is told before a student is built
-    page = Page(find_students(student, device), segmenter, most_pixels, debug)
-    return gradio.mount_gradio_app(
+    app = gradio.mount_gradio_app(
         fastapi.FastAPI(openapi_url=None),
         page.build(),
         path='/',
@@ -152,12 +174,16 @@ def _application(student, sam, sam_checkpoint, device, most_bytes, most_pixels, 
         mcp_server=False,
         **look(),
     )
+    return Guard(app, host, most_bytes)
 
 
 def _run(app, listening):
+    """Serves in a thread, so that signals reach this one whatever the server does."""
     import uvicorn
 
-    # Pages keep a connection open for news: ending does not wait for them.
-    server = uvicorn.Server(uvicorn.Config(app, log_level='error', timeout_graceful_shutdown=1))
-    with contextlib.suppress(KeyboardInterrupt):
-        server.run(sockets=[listening])
+    server = uvicorn.Server(uvicorn.Config(app, log_level='error'))
+    serving = threading.Thread(target=server.run, kwargs=dict(sockets=[listening]), daemon=True)
+    serving.start()
+    with contextlib.suppress(KeyboardInterrupt, SystemExit):
+        serving.join()
+        raise RuntimeError('the server of the page ended by itself')

@@ -1,28 +1,40 @@
-"""Starting a run from the command line."""
+"""Starting a run: reading its config, processes, and what the console shows."""
 
 import argparse
 import contextlib
 import gc
+import logging
 import os
 import os.path as osp
-from typing import Optional
+import re
+from pathlib import Path
+from typing import Iterator, Optional
 
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
+from mmengine.dist import init_dist, master_only
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
+from mmsampriors.checks import config_reading
 from mmsampriors.checks.config_keys import check_overrides
+from mmsampriors.checks.pair_check import is_first_process
+from mmsampriors.datasets.deterministic_loader import end_workers_with_parent
+from mmsampriors.files import MadeFiles, locked
+from mmsampriors.models.schedules import STAGES
+from mmsampriors.registry import name_classes
 
 
 def read_config(path: str) -> Config:
-    """Reads a config file.
-
-    Raises:
-        FileNotFoundError: There is none.
-    """
-    if not osp.isfile(path):
-        raise FileNotFoundError(f'there is no config {path} (looked in {os.getcwd()})')
-    return Config.fromfile(path)
+    """Reads a config file as :func:`mmsampriors.checks.config_reading.parse_config` does, for a tool with a console."""
+    calm(MMLogger.get_current_instance())  # for what is looked at before there is a run
+    cfg = config_reading.parse_config(path)
+    for value in cfg.values():
+        if isinstance(value, (dict, list, tuple)):
+            name_classes(value)
+    return cfg
 
 
 def override(cfg: Config, options: Optional[dict]):
@@ -33,6 +45,7 @@ def override(cfg: Config, options: Optional[dict]):
     """
     check_overrides(cfg, options or {})
     cfg.merge_from_dict(options or {})
+    config_reading.check_sections(cfg)
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -48,7 +61,7 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.work_dir:
         cfg.work_dir = args.work_dir
         # mmagic's configs send checkpoints to ./work_dirs whatever the work folder is; None is the work folder.
-        if 'out_dir' in cfg.get('default_hooks', {}).get('checkpoint', {}):
+        if 'out_dir' in (cfg.get('default_hooks', {}).get('checkpoint') or {}):
             cfg.default_hooks.checkpoint.out_dir = None
     elif cfg.get('work_dir') is None:
         cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
@@ -57,6 +70,12 @@ def load_config(args: argparse.Namespace) -> Config:
 
 def enable_amp(cfg: Config):
     """Switches the optimizer wrapper to mixed precision."""
+    if 'type' not in cfg.optim_wrapper:
+        names = ', '.join(name for name, value in cfg.optim_wrapper.items() if isinstance(value, dict))
+        raise ValueError(
+            f'--amp is for one optimizer, and optim_wrapper has one each for {names}: leave --amp out, or set '
+            "optim_wrapper.NAME.type='AmpOptimWrapper'"
+        )
     if cfg.optim_wrapper.type not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise ValueError(f'--amp needs optim_wrapper.type OptimWrapper, found {cfg.optim_wrapper.type}')
     if torch.cuda.is_available():
@@ -89,16 +108,32 @@ def process_group(cfg: Config):
     Args:
         cfg (Config): With ``launcher``.
     """
-    _join_on_cpu(cfg)
+    _check_device(cfg)
+    _join(cfg)
     yield
     if dist.is_initialized():
         dist.destroy_process_group()
         gc.collect()
 
 
-def _join_on_cpu(cfg):
-    """Where there is no accelerator, mmengine 0.10.7 would ask for CUDA; else mmengine's Runner joins."""
-    if cfg.launcher == 'none' or torch.cuda.is_available() or dist.is_initialized():
+def _check_device(cfg):
+    """Refuses more processes on a machine than it has GPUs; torch would name no number."""
+    local, there = int(os.environ.get('LOCAL_RANK', 0)), torch.cuda.device_count()
+    if cfg.launcher == 'pytorch' and torch.cuda.is_available() and local >= there:
+        raise ValueError(
+            f'process {local} (from 0) of this machine has no GPU: {there} can be seen (CUDA_VISIBLE_DEVICES='
+            f'{os.environ.get("CUDA_VISIBLE_DEVICES", "")}). Start as many processes as there are GPUs'
+        )
+
+
+def _join(cfg):
+    """As mmengine's Runner does when it is built; where there is no accelerator, mmengine 0.10.7 would ask for CUDA."""
+    if cfg.launcher == 'none' or dist.is_initialized():
+        return
+    if cfg.launcher == 'pytorch' and 'RANK' not in os.environ:
+        raise ValueError('--launcher pytorch is for processes that torchrun starts: use bash tools/dist_train.sh')
+    if torch.cuda.is_available():
+        init_dist(cfg.launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {}))
         return
     if cfg.launcher != 'pytorch':
         raise RuntimeError(
@@ -113,3 +148,115 @@ def _join_on_cpu(cfg):
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
     cfg.model_wrapper_cfg = {**default, **(cfg.get('model_wrapper_cfg') or {}), 'device_ids': None}
+
+
+#: What a training leaves.
+LEFT = ('last_checkpoint', 'iter_*.pth', 'epoch_*.pth', 'best_*.pth', 'student.pth', 'student_best_*.pth')
+
+
+def check_work_dir(cfg: Config):
+    """Refuses a work folder in which the training would replace what it did not make; by the first process of a run.
+
+    Args:
+        cfg (Config): With ``work_dir`` and ``resume``.
+
+    Raises:
+        FileExistsError: The folder holds another training, or a file of the name of the config.
+    """
+    if not is_first_process(cfg.get('launcher', 'none')):
+        return
+    left = [path.name for pattern in LEFT for path in sorted(Path(cfg.work_dir).glob(pattern))]
+    if left and not cfg.get('resume'):
+        raise FileExistsError(
+            f'{cfg.work_dir} holds a training already ({left[0]}), whose files a new one would replace: go on with it '
+            'by --resume, or name another folder with --work-dir'
+        )
+    MadeFiles(cfg.work_dir, 'train').refuse_changed(filter(None, [config_name(cfg)]))
+
+
+@contextlib.contextmanager
+def own_work_dir(cfg: Config) -> Iterator[None]:
+    """Keeps other trainings out of the work folder as long as the body runs; by the first process of a run.
+
+    Args:
+        cfg (Config): With ``work_dir`` and ``resume``.
+
+    Raises:
+        FileExistsError: See :func:`check_work_dir`.
+        RuntimeError: A training runs there.
+    """
+    check_work_dir(cfg)  # before the folder is touched
+    first = is_first_process(cfg.get('launcher', 'none'))
+    with locked(cfg.work_dir, 'a training') if first else contextlib.nullcontext():
+        check_work_dir(cfg)  # another training may have ended meanwhile
+        yield
+
+
+#: Messages of more lines (the environment, the whole config, the table of hooks) go to the file only.
+MAX_LINES = 8
+
+
+#: What mmengine 0.10.7 and mmagic 1.2.0 warn of in each run that is as it should be, as the message begins or goes on.
+UPSTREAM_NOISE = re.compile(
+    r'\S+ is not a meta file, simply parsed as meta information'
+    r'|The prefix is not set in metric class '
+    r'|"FileClient" will be deprecated in future'
+    r'|"HardDiskBackend" is the alias of "LocalBackend"'
+)
+
+
+class ConsoleFilter(logging.Filter):
+    """Keeps from the console long messages that are no warnings, and warnings that are upstream's of each run."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.WARNING:
+            return record.levelno > logging.WARNING or not UPSTREAM_NOISE.match(record.getMessage())
+        return record.getMessage().count('\n') < MAX_LINES
+
+
+def calm(logger: MMLogger):
+    """Puts the filter on what a logger shows on the console; once."""
+    for handler in logger.handlers:
+        if not isinstance(handler, logging.FileHandler) and not any(
+            isinstance(one, ConsoleFilter) for one in handler.filters
+        ):
+            handler.addFilter(ConsoleFilter())
+
+
+class StageFilter(logging.Filter):
+    """Writes the name of the stage into log lines, where mmengine has only numbers."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if 'spd.stage: ' in str(record.msg):
+            record.msg = re.sub(
+                r'spd\.stage: (\d)(?:\.0+)?(?!\S)', lambda found: f'spd.stage: {STAGES[int(found[1])]}', record.msg
+            )
+        return True
+
+
+class ConsoleRunner(Runner):
+    """mmengine's Runner with a console for people; the log file stays as it is.
+
+    It replaces no config of others, and leaves no worker of a loader behind.
+    """
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        logger = super().build_logger(*args, **kwargs)
+        logger.addFilter(StageFilter())
+        calm(logger)
+        return logger
+
+    @staticmethod
+    def build_dataloader(*args, **kwargs) -> DataLoader:
+        return end_workers_with_parent(Runner.build_dataloader(*args, **kwargs))
+
+    @master_only
+    def dump_config(self):
+        """Writes the whole config to the work folder."""
+        made, name = MadeFiles(self.work_dir, 'train'), config_name(self.cfg) or f'{self.timestamp}.py'
+        made.write(name, self.cfg.dump())
+
+
+def config_name(cfg: Config) -> Optional[str]:
+    """The name under which a config is written to the work folder; None where it has no file."""
+    return osp.basename(cfg.filename) if cfg.filename else None

@@ -7,7 +7,8 @@ import io
 import json
 import warnings
 from dataclasses import dataclass
-from typing import Dict, List, Tuple
+from pathlib import Path
+from typing import Dict, List, Optional, Tuple
 from unittest import mock
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmsampriors.files import write_whole
+from mmsampriors.files import MadeFiles
 
 OPSET = 17
 INPUT, OUTPUT = 'image', 'restored'
@@ -65,18 +66,40 @@ class _Exported(nn.Module):
         return self.student.image_of(outputs, (height, width))
 
 
-@torch.no_grad()
-def write_onnx(student: nn.Module, path: str, description: Dict, half: bool = False) -> OnnxReport:
-    """Writes a student, whole or not at all, if ONNX Runtime gives with it what PyTorch gives.
+def write_onnx(student: nn.Module, path: str, description: Dict, half: bool = False, **shape) -> OnnxReport:
+    """Writes the file of :func:`onnx_of`, whole or not at all.
 
-    The file takes ``image``, (N, C, H, W), float32, RGB or gray in [0, 1], and gives ``restored`` of the same shape and
-    kind. Order of channels, range, normalization and padding are inside.
+    Args:
+        student (Student): As there; likewise ``description``, ``half`` and ``shape``, its ``size`` and ``opset``.
+        path (str): ``*.onnx``.
+
+    Raises:
+        FileExistsError: The file is there, and was not exported, or was changed since.
+    """
+    content, report = onnx_of(student, description, half, **shape)
+    MadeFiles(Path(path).parent, 'export_student').write(Path(path).name, content)
+    return report
+
+
+@torch.no_grad()
+def onnx_of(
+    student: nn.Module,
+    description: Dict,
+    half: bool = False,
+    size: Optional[Tuple[int, int]] = None,
+    opset: int = OPSET,
+) -> Tuple[bytes, OnnxReport]:
+    """A student as the content of an ONNX file, if ONNX Runtime gives with it what PyTorch gives.
+
+    The file takes ``image``, (N, C, H, W), float32, RGB or gray in [0, 1], and gives ``restored`` of the same kind,
+    ``student.scale`` times as high and wide. Order of channels, range, normalization and padding are inside.
 
     Args:
         student (Student): On the CPU.
-        path (str): ``*.onnx``.
         description (dict): JSON-able; goes into the file's metadata beside what describes input and output.
         half (bool): float16 inside; input and output stay float32.
+        size (tuple[int], optional): Height and width, where the file is for one image of one size alone.
+        opset (int): Version of ONNX's operators.
 
     Raises:
         ModuleNotFoundError: onnx or onnxruntime is not installed.
@@ -88,20 +111,21 @@ def write_onnx(student: nn.Module, path: str, description: Dict, half: bool = Fa
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"exporting to ONNX needs {error.name}: pip install 'mmsampriors[onnx]'") from None
     kind, failures = type(student.generator).__name__, []
-    references = _references(student)
+    sizes = [(1, *size)] if size else SIZES
+    references = _references(student, sizes)
     for multiple in MULTIPLES:
         try:
-            content = _traced(_Exported(student, multiple, half), student.channels)
+            content = _traced(_Exported(student, multiple, half), student.channels, size, opset)
             model = onnx.load_model_from_string(content)
-            _describe(model, {**description, **_interface(student, kind, half)})
+            _describe(model, {**description, **_interface(student, kind, half, size)})
+            _fix_output(model, student, size)
             content = model.SerializeToString()
             report = _compare(content, references)
         except Exception as error:
             failures.append(f'padded to multiples of {multiple}: {_first_line(error)}')
             continue
         if half and report.psnr >= LEAST_HALF_PSNR or not half and report.difference <= TOLERANCE:
-            write_whole(path, content)
-            return report
+            return content, report
         failures.append(
             f'padded to multiples of {multiple}: differs by {report.difference:.1e} ({report.psnr:.1f} dB) from PyTorch'
         )
@@ -109,11 +133,11 @@ def write_onnx(student: nn.Module, path: str, description: Dict, half: bool = Fa
     raise ValueError(f'{kind} cannot be exported to ONNX; expected {wanted}. Tried: {"; ".join(failures)}')
 
 
-def _references(student) -> List[Tuple[np.ndarray, np.ndarray]]:
+def _references(student, sizes) -> List[Tuple[np.ndarray, np.ndarray]]:
     """Images of several sizes, and what PyTorch makes of them."""
     random = np.random.default_rng(0)
     pairs = []
-    for count, height, width in SIZES:
+    for count, height, width in sizes:
         coarse = torch.from_numpy(random.uniform(0, 1, (count, student.channels, height // 8 + 1, width // 8 + 1)))
         smooth = F.interpolate(coarse, (height, width), mode='bicubic').numpy()
         image = (smooth + random.normal(0, 0.1, smooth.shape)).clip(0, 1).astype(np.float32)
@@ -121,7 +145,7 @@ def _references(student) -> List[Tuple[np.ndarray, np.ndarray]]:
     return pairs
 
 
-def _traced(module, channels) -> bytes:
+def _traced(module, channels, size, opset) -> bytes:
     """The file's content. The exporter by tracing: the other one takes half a minute for the smallest network."""
     buffer, axes = io.BytesIO(), {0: 'batch', 2: 'height', 3: 'width'}
     options = dict(dynamo=False) if 'dynamo' in inspect.signature(torch.onnx.export).parameters else {}
@@ -129,12 +153,12 @@ def _traced(module, channels) -> bytes:
         warnings.simplefilter('ignore')  # about branches that are kept: the comparison tells whether they matter
         torch.onnx.export(
             module.eval(),
-            (torch.rand(TRACED[0], channels, *TRACED[1:]),),
+            (torch.rand(TRACED[0], channels, *(size or TRACED[1:])),),
             buffer,
             input_names=[INPUT],
             output_names=[OUTPUT],
-            dynamic_axes={INPUT: axes, OUTPUT: axes},
-            opset_version=OPSET,
+            dynamic_axes=None if size else {INPUT: axes, OUTPUT: axes},
+            opset_version=opset,
             **options,
         )
     return buffer.getvalue()
@@ -142,28 +166,47 @@ def _traced(module, channels) -> bytes:
 
 @contextlib.contextmanager
 def _any_batch():
-    """mmagic's SwinIR computes the number of images as a Python number, which a trace keeps."""
+    """mmagic's SwinIR and RRDBNet compute the number of images as a Python number, which a trace keeps."""
+    from mmagic.models.editors.esrgan import rrdb_net
     from mmagic.models.editors.swinir import swinir_rstb
 
     def window_reverse(windows, window_size, H, W):
         windows = windows.view(-1, H // window_size, W // window_size, window_size, window_size, windows.shape[-1])
         return windows.permute(0, 1, 3, 2, 4, 5).reshape(-1, H, W, windows.shape[-1])
 
-    with mock.patch.object(swinir_rstb, 'window_reverse', window_reverse):
+    with (
+        mock.patch.object(swinir_rstb, 'window_reverse', window_reverse),
+        mock.patch.object(rrdb_net, 'pixel_unshuffle', lambda images, scale: F.pixel_unshuffle(images, scale)),
+    ):
         yield
 
 
-def _interface(student, kind, half):
+def _interface(student, kind, half, size):
     colours = 'RGB' if student.channels == 3 else 'gray'
+    sizes = f'one image of {size[0]} by {size[1]} pixels' if size else 'any height and width of at least 16 pixels'
     return dict(
         network=kind,
         channels=student.channels,
+        scale=student.scale,
         precision='float16' if half else 'float32',
-        input=f'{INPUT}: (N, {student.channels}, H, W), float32, {colours} in [0, 1]; '
-        'any height and width of at least 16 pixels',
-        output=f'{OUTPUT}: the same shape, order and range; cut off to [0, 1]',
+        input=f'{INPUT}: (N, {student.channels}, H, W), float32, {colours} in [0, 1]; {sizes}',
+        output=f'{OUTPUT}: {_shape_of(student.scale)}, the same order and range; cut off to [0, 1]',
         inside='order of channels, range, normalization and padding of the network',
     )
+
+
+def _shape_of(scale):
+    return 'the same shape' if scale == 1 else f'{scale} times as high and wide'
+
+
+def _fix_output(model, student, size):
+    """Names the sizes of the output that are known; a trace makes symbols of them."""
+    axes = model.graph.output[0].type.tensor_type.shape.dim
+    known = {1: student.channels}
+    if size:
+        known.update({0: 1, 2: size[0] * student.scale, 3: size[1] * student.scale})
+    for axis, length in known.items():
+        axes[axis].dim_value = length
 
 
 def _describe(model, description):

@@ -1,4 +1,4 @@
-"""Whether a checkpoint fits a model, and a student that starts from one (``load_from``)."""
+"""Initial weights of a run, and restorers of cached masks."""
 
 import re
 from typing import Dict, Mapping, Optional
@@ -6,7 +6,9 @@ from typing import Dict, Mapping, Optional
 import torch
 from torch import Tensor, nn
 
-from mmsampriors.models.frozen_copy import same_architecture
+from mmsampriors.checkpoints import generator_weights, read_generator
+from mmsampriors.datasets.stored_masks import datasets_with_pipeline
+from mmsampriors.models.networks import build_student, first_keys, same_architecture
 
 from .export import OWN_PARTS
 
@@ -14,9 +16,10 @@ from .export import OWN_PARTS
 def fit_to_model(checkpoint: dict, model: nn.Module) -> str:
     """Makes a checkpoint that is about to be loaded into an SPDModel whole, in place, or refuses it.
 
-    mmengine loads what it finds and only logs the rest. Stock mmagic checkpoints hold the student (``generator.*``):
-    a refiner of the same architecture then takes the student's weights, which is a better start than random ones
-    [ours]; SPF unit and other refiners keep the weights that they have.
+    mmengine loads what it finds and only logs the rest. Stock mmagic checkpoints hold the student (``generator.*``),
+    and so do those of a network's authors (:func:`mmsampriors.checkpoints.generator_weights`). A refiner of the same
+    architecture then takes the student's weights, which is a better start than random ones [ours]; SPF unit and other
+    refiners keep the weights that they have.
 
     Args:
         checkpoint (dict): As loaded, a state dict or one that holds it under ``state_dict``.
@@ -28,34 +31,33 @@ def fit_to_model(checkpoint: dict, model: nn.Module) -> str:
     Raises:
         ValueError: Weights of the student are missing or have another shape, or those of a refiner have another shape.
     """
-    found = checkpoint.get('state_dict', checkpoint)
-    weights = without_wrapper(found)
-    prefix = 'module.' if any(name.startswith('module.generator.') for name in found) else ''
-    expected = weights_of(model)
-    own = {name: value for name, value in model.state_dict().items() if name.startswith(OWN_PARTS)}
+    weights, form = generator_weights(checkpoint, 'to load')
+    checkpoint['state_dict'] = found = dict(weights)
+    expected, state = weights_of(model), model.state_dict()
+    own = {name: value for name, value in state.items() if name.startswith(OWN_PARTS)}
     ours = {name: value for name, value in own.items() if name not in weights}
     refuse_misfit(
         weights,
         {name: value for name, value in expected.items() if name not in ours},
         f'SPDModel, model.generator {type(model.generator).__name__}',
         'Take the checkpoint of this config, or leave load_from out',
+        state if form else None,
     )
     found.update(ours)
-    copies = [name for name in ('refiner', 'first_student') if not any(key.startswith(f'{name}.') for key in weights)]
+    copies = [name for name in ('refiner', 'initial_student') if not any(key.startswith(f'{name}.') for key in weights)]
     if model.refiner_from and 'refiner' in copies:
         copies.remove('refiner')
     for name in copies:
         network = getattr(model, name)
         if network is not None and same_architecture(network, model.generator):
-            found.update({f'{name}.{key}': found[prefix + f'generator.{key}'] for key in network.state_dict()})
+            found.update({f'{name}.{key}': found[f'generator.{key}'] for key in network.state_dict()})
+    if not ours:
+        return ''
     student = sum(name.startswith('generator.') for name in expected)
     return (
-        (
-            f'the student takes all of its {student} weights from the checkpoint; {len(ours)} of SPF unit and '
-            'refiner are not in it: they start anew, and a refiner of the same architecture from the student'
-        )
-        if ours
-        else ''
+        f'the student takes all of its {student} weights from the checkpoint{form and f" ({form})"}; {len(ours)} of '
+        'SPF unit and refiner are not in it: they start anew, and a refiner of the same '
+        'architecture from the student'
     )
 
 
@@ -69,18 +71,19 @@ def weights_of(model: nn.Module, *parts: str) -> Dict[str, Tensor]:
     learned = {name for name, _ in model.named_parameters()}
 
     def is_weight(name):
-        copied = re.sub('^first_student', 'generator', name)
+        copied = re.sub('^initial_student', 'generator', name)
         return copied in learned or name.endswith(('.running_mean', '.running_var'))
 
     return {name: value for name, value in model.state_dict().items() if name.startswith(prefixes) and is_weight(name)}
 
 
-def without_wrapper(state_dict: Mapping[str, Tensor]) -> Dict[str, Tensor]:
-    """A state dict without the prefix that a model wrapper, such as DDP, gives to each name."""
-    return {re.sub(r'^module\.', '', name): value for name, value in state_dict.items()}
-
-
-def refuse_misfit(state_dict: Mapping[str, Tensor], expected: Mapping[str, Tensor], model: str, remedy: str):
+def refuse_misfit(
+    state_dict: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    model: str,
+    remedy: str,
+    known: Optional[Mapping[str, Tensor]] = None,
+):
     """Refuses a checkpoint that does not give a model each of its weights.
 
     Args:
@@ -88,36 +91,60 @@ def refuse_misfit(state_dict: Mapping[str, Tensor], expected: Mapping[str, Tenso
         expected (dict[str, Tensor]): The weights that the model needs; see :func:`weights_of`.
         model (str): What the model is called in the error.
         remedy (str): What to do, a sentence without its full stop.
+        known (dict[str, Tensor], optional): The model's state dict, where the checkpoint must hold nothing else.
 
     Raises:
         ValueError: Weights are missing, have another shape, or hold values that are not finite.
     """
-    message = misfit(state_dict, expected)
+    message = misfit(state_dict, expected, known)
     if message:
         raise ValueError(f'the checkpoint does not fit the model ({model}): {message}. {remedy}')
 
 
-def misfit(state_dict: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Optional[str]:
+def misfit(
+    found: Mapping[str, Tensor], expected: Mapping[str, Tensor], known: Optional[Mapping[str, Tensor]] = None
+) -> Optional[str]:
     """Says what keeps a checkpoint from filling a model; None where nothing does. See :func:`refuse_misfit`."""
-    found = without_wrapper(state_dict)
     missing = [name for name in expected if not isinstance(found.get(name), Tensor)]
     shared = [name for name in expected if name not in missing]
     other = [name for name in shared if found[name].shape != expected[name].shape]
     faulty = [name for name in shared if not torch.isfinite(found[name]).all()]
-    if not (missing or other or faulty):
+    unknown = [name for name in found if known is not None and name not in known]
+    if not (missing or other or faulty or unknown):
         return None
     parts = [
         f'{len(missing)} of its {len(expected)} weights are missing{_first(missing)}' if missing else '',
         f'{len(other)} weights have another shape{_first(other, found, expected)}' if other else '',
         f'{len(faulty)} weights are not finite{_first(faulty)}' if faulty else '',
+        f'{len(unknown)} weights are unknown to it{_first(unknown)}' if unknown else '',
     ]
-    begins, wanted = (sorted({name.split('.')[0] for name in names})[:5] for names in (found, expected))
     return (
-        f'{", ".join(filter(None, parts))}. The {len(found)} entries of the checkpoint begin with {begins}; expected '
-        f'are {wanted}, as mmagic saves them for the same network'
+        f'{", ".join(filter(None, parts))}. The first of the {len(found)} entries of the checkpoint are '
+        f'{first_keys(found)}; expected are {first_keys(expected)}, as mmagic saves them, or as the authors of '
+        'the same network do'
     )
 
 
 def _first(names, found=None, expected=None):
     shapes = f', {tuple(found[names[0]].shape)} instead of {tuple(expected[names[0]].shape)}' if names and found else ''
     return f' (first: {names[0]}{shapes})'
+
+
+def restorer_of(cfg, source, dataset):
+    """The restorer that a stored mask source names, or None where it segments the images as they are.
+
+    Args:
+        cfg (Config): Holds ``model``, whose student restores.
+        source (MaskSource): A stored one, with ``source`` and, where that is 'restored', ``restorer``, a checkpoint.
+        dataset (Dataset): The train dataset, built. Its pipeline says in which order the student takes channels.
+
+    Returns:
+        callable, optional: Takes (N, 3, H, W), RGB in [0, 1], and gives it restored.
+    """
+    if source.source != 'restored':
+        return None
+    steps = datasets_with_pipeline(dataset)[0].pipeline.transforms
+    orders = {step.key: step.channel_order for step in steps if hasattr(step, 'channel_order')}
+    # Noise that is drawn at random is put on a copy of the ground truth.
+    order = orders['img'] if 'img' in orders else orders['gt']
+    return build_student(cfg.model, read_generator(source.restorer)[0], order, source.restorer).restore

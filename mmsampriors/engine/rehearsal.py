@@ -1,12 +1,14 @@
 """What a training will do, found out without training: every refusal at once, the time and memory of a few steps."""
 
 import itertools
+import math
 import os.path as osp
 import resource
 import statistics
 import tempfile
 import time
 from datetime import timedelta
+from functools import partial
 from typing import Dict, List, NamedTuple, Tuple
 
 import torch
@@ -14,19 +16,21 @@ from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmsampriors.checks.config_check import check_config, check_training
+from mmsampriors.checks.config_check import check_training
+from mmsampriors.checks.config_parts import check_parts
 from mmsampriors.checks.pair_check import check_data
-from mmsampriors.checks.resume_check import check_resume
+from mmsampriors.checks.training_checks import CONFIG_CHECKS
 from mmsampriors.command_line import message_of
 from mmsampriors.datasets.stored_masks import ImagePaths, datasets_with_pipeline
 from mmsampriors.masks import ImageMasks, MaskCache, build_store
 from mmsampriors.masks.store.cache import ImageFile
 from mmsampriors.masks.store.fill import read_image
 from mmsampriors.models import Phase
-from mmsampriors.models.unwrapped import unwrapped
+from mmsampriors.models.networks import unwrapped
 from mmsampriors.reports import save_figure, text_table
 
 from .hooks import UnlabeledHook
+from .launch import check_work_dir
 
 STEPS = 10  # that are timed, of each stage
 MASKS = 64  # an image, in these steps
@@ -49,14 +53,17 @@ class Stage(NamedTuple):
     phase: Phase = None
 
 
-def problems_of(cfg: Config) -> List[str]:
+def problems_of(cfg: Config, images: bool = True) -> List[str]:
     """What training would refuse, all of it: each message once."""
-    found = []
-    for check in (check_config, check_training, check_resume, check_data):
+    found, wrong_parts = [], False
+    for check in (*CONFIG_CHECKS, check_work_dir, partial(check_data, images=images)):
+        if check is check_training and wrong_parts:
+            continue  # it builds them
         try:
             check(cfg)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        except Exception as error:  # what parts of others raise
             found.append(message_of(error))
+            wrong_parts |= check is check_parts
     return list(dict.fromkeys(found))
 
 
@@ -150,11 +157,12 @@ def _seconds_a_step(runner, batches, model, stage, unlabeled) -> float:
     for _ in range(STEPS + 1):
         batch = next(batches)
         if unlabeled is not None and stage.phase.ramp > 0:
-            model.unlabeled_weight, model.unlabeled_passes = unlabeled.weight, unlabeled.passes
-            batch = _with_unlabeled(batch, round(unlabeled.share * len(batch['inputs'])))
-        for sample, image in zip(batch['data_samples'], batch['inputs']):
+            model.unlabeled_weight, model.unlabeled_cascade = unlabeled.weight, unlabeled.cascade
+            # The most that are added to any batch: memory has to suffice for that.
+            batch = _with_unlabeled(batch, math.ceil(unlabeled.per_pair * len(batch['inputs'])))
+        for sample in batch['data_samples']:
             if stage.phase is not None and 'masks' not in sample:
-                sample.set_field(_boxes(*image.shape[-2:]), 'masks')
+                sample.set_field(_boxes(*sample.gt_img.shape[-2:]), 'masks')
         begin = time.perf_counter()
         runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
         if torch.cuda.is_available():
@@ -191,12 +199,12 @@ def _boxes(height: int, width: int) -> ImageMasks:
 def _cost_of_masks(model, dataset) -> Tuple[int, float]:
     """Images whose masks are missing, and seconds each; None where no masks are computed before training."""
     source = getattr(model, 'mask_source', None)
-    if source is None or not source.stored or not hasattr(source, 'segmenter'):
+    if source is None or not source.stored or source.segmenter is None:
         return None
     device, missing, seconds = next(model.parameters()).device, 0, []
     for part in datasets_with_pipeline(dataset):
         store = build_store(source.store(part.data_root))
-        paths = ImagePaths(part, 'gt_path' if source.source == 'gt' else 'img_path')
+        paths = ImagePaths(part, source.image_key)
         if isinstance(store, MaskCache):
             wanted = [path for path in dict.fromkeys(paths) if not store.check(path)]
             missing += len(wanted)

@@ -1,10 +1,7 @@
 """Measuring restored images."""
 
-from .border_psnr import BorderPSNR
-from .overlap import Agreement, agreement
-from .perceptual import DISTS, LPIPS
-from .psnr_by_image import PSNRByImage
-from .segmentation_consistency import SegmentationConsistency
+from .image_metrics import DISTS, LPIPS, PSNRByImage
+from .mask_metrics import Agreement, BorderPSNR, SegmentationConsistency, agreement
 
 __all__ = [
     'DISTS',

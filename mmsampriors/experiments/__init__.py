@@ -1,18 +1,18 @@
-"""Experiments: a config's training beside its rivals, as processes of the tools, and a verdict."""
+"""Experiments: a config's training beside its baselines, as processes of the tools, and a summary."""
 
-from .processes import Processes, hardware
-from .rivals import RIVALS, Trial, prepare_trial, rivals_of, shortened, with_unlabeled
-from .verdict import Verdict, judge
+from .baselines import BASELINES, Trial, baselines_of, prepare_trial, shortened, with_unlabeled
+from .summary import Summary, judge
+from .trials import Processes, hardware
 
 __all__ = [
-    'RIVALS',
+    'BASELINES',
     'Processes',
     'Trial',
-    'Verdict',
+    'Summary',
     'hardware',
     'judge',
     'prepare_trial',
-    'rivals_of',
+    'baselines_of',
     'shortened',
     'with_unlabeled',
 ]

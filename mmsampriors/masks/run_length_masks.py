@@ -7,9 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .drawing import send_runs
 from .image_masks import ImageMasks, boxes_of
-from .run_lengths import by_area, crop_runs, narrow, runs_of_map, runs_of_masks
+from .run_lengths import by_area, crop_runs, narrow, runs_of_map, runs_of_masks, send_runs
 
 
 class Runs(NamedTuple):

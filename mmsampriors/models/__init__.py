@@ -1,12 +1,44 @@
-"""The method: SPDModel, SPF unit, losses, analyzers and mask sources, in mmagic's registries."""
+"""The method: SPDModel, SPF unit, losses, feature extractors and mask sources, in mmagic's registries."""
 
-from .analyzers import *  # noqa: F401, F403
-from .losses import SGRLoss, SPDLoss
-from .mask_sources import *  # noqa: F401, F403
-from .networks import *  # noqa: F401, F403
+from .feature_extractors import EfficientNetExtractor, SAMEncoderExtractor, VGGExtractor
+from .losses import DistillationBatch, DistillationLoss, SGRLoss, SPDLoss
+from .mask_sources import (
+    CachedMasks,
+    CocoRLEMasks,
+    FelzenszwalbMasks,
+    LabelMapMasks,
+    MaskSource,
+    NoMasks,
+    SAMMasks,
+    StoredMaskSource,
+)
+from .networks import DnCNN
 from .regions import Regions
 from .schedules import JointSchedule, Phase, TwoStageSchedule
 from .spd_model import SPDModel
-from .spf_unit import SPFUnit
+from .spf import SPFUnit
 
-__all__ = ['JointSchedule', 'Phase', 'Regions', 'SGRLoss', 'SPDLoss', 'SPDModel', 'SPFUnit', 'TwoStageSchedule']
+__all__ = [
+    'CachedMasks',
+    'CocoRLEMasks',
+    'DistillationBatch',
+    'DistillationLoss',
+    'DnCNN',
+    'EfficientNetExtractor',
+    'FelzenszwalbMasks',
+    'JointSchedule',
+    'LabelMapMasks',
+    'MaskSource',
+    'NoMasks',
+    'Phase',
+    'Regions',
+    'SAMEncoderExtractor',
+    'SAMMasks',
+    'SGRLoss',
+    'SPDLoss',
+    'SPDModel',
+    'SPFUnit',
+    'StoredMaskSource',
+    'TwoStageSchedule',
+    'VGGExtractor',
+]

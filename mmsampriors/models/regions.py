@@ -1,6 +1,5 @@
 """Masks as matrices: what SPF and SGR compute with them."""
 
-from copy import copy
 from functools import cached_property
 from typing import List, Tuple
 
@@ -48,17 +47,6 @@ class Regions:
             h, w = of_image.size
             row[: len(of_image), :h, :w] = of_image.bitmaps.to(stacked.device)
         return stacked
-
-    def only(self, keep: Tensor) -> 'Regions':
-        """The same regions, of which some are empty.
-
-        Args:
-            keep (Tensor): (N, K), bool, which rows of :attr:`stacked` stay as they are.
-        """
-        kept = copy(self)
-        vars(kept).pop('weights', None)
-        kept.stacked = self.stacked & keep[:, :, None, None]
-        return kept
 
     @cached_property
     def weights(self) -> Tensor:

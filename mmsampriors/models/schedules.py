@@ -27,6 +27,11 @@ class Phase:
     ramp: float
 
     @property
+    def distils_from_frozen(self) -> bool:
+        """Whether the student learns from a refiner that stays as it is."""
+        return bool(self.ramp) and not self.refiner
+
+    @property
     def name(self) -> str:
         """``joint``, ``refiner``, ``student``, or ``warmup`` where the student trains as if there were no SPD."""
         if self.student and self.refiner:

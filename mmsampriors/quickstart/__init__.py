@@ -1,5 +1,6 @@
 """The main job on an embedded default, in minutes on two cores: what ``tools/quickstart.py`` runs."""
 
-from .run import Plan, run
+from .progress import Plan
+from .run import run
 
 __all__ = ['Plan', 'run']

@@ -1,15 +1,53 @@
-"""What the quickstart shows while it works."""
+"""What the quickstart does, and its progress."""
 
 import contextlib
+import os.path as osp
 import sys
 import time
+from dataclasses import dataclass
 from typing import Callable
 
 from mmengine.hooks import Hook
-from tqdm import tqdm
+
+from mmsampriors.progress import progress_bar
+
+#: The trainings, in their order; the last two start from the first and run side by side.
+TRAININGS = ('first', 'plain', 'spd')
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The numbers and folders of a quickstart.
+
+    Args:
+        config (str): Path of ``configs/spd/quickstart.py``.
+        out (str): Folder of all that is written.
+        first (int): Updates of the plain training that both others start from.
+        refiner (int): Updates of the refiner over that student.
+        then (int): Further updates of the student, in the plain and in the SPD training alike.
+    """
+
+    config: str
+    out: str
+    first: int
+    refiner: int
+    then: int
+
+    def steps(self, name: str) -> int:
+        """Iterations of a training."""
+        return dict(first=self.first, plain=self.then, spd=self.refiner + self.then)[name]
+
+    def folder(self, *names: str) -> str:
+        """A path below ``out``."""
+        return osp.join(self.out, *names)
+
+    def last_checkpoint(self, name: str) -> str:
+        """The checkpoint that a finished training leaves."""
+        return self.folder(name, f'iter_{self.steps(name)}.pth')
+
 
 #: What an update costs, in tenths of one of plain training: the refiner's runs the student too, and the student's under
-#: the refiner runs first student, refiner and analyzer too. Only the bar depends on it.
+#: the refiner runs initial student, refiner and feature extractor too. Only the bar depends on it.
 COST = dict(warmup=10, refiner=16, student=26)
 
 
@@ -46,17 +84,15 @@ class Console:
         return f'{minutes} min {seconds} s'
 
 
-class TrainingBar(tqdm):
-    """One bar over several trainings that follow each other; its unit is :data:`COST`.
+def training_bar(total: int, console: Console):
+    """Progress over several trainings that follow each other; its unit is :data:`COST`.
 
     Args:
         total (int): Their cost.
         console (Console): Where it is shown.
     """
-
-    def __init__(self, total: int, console: Console):
-        layout = '      {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left{postfix}'
-        super().__init__(total=total, file=console.err, bar_format=layout, smoothing=0.05, dynamic_ncols=True)
+    layout = '      {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left{postfix}'
+    return progress_bar(total=total, file=console.err, bar_format=layout, smoothing=0.05, dynamic_ncols=True)
 
 
 class ProgressHook(Hook):
@@ -70,13 +106,13 @@ class ProgressHook(Hook):
         self.report = report
 
     def before_train(self, runner):
-        self.report(sum(cost_of(runner, iteration) for iteration in range(runner.iter)))
+        self.report(sum(cost_of_training(runner, iteration) for iteration in range(runner.iter)))
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.report(cost_of(runner, runner.iter))
+        self.report(cost_of_training(runner, runner.iter))
 
 
-def cost_of(runner, iteration: int) -> int:
+def cost_of_training(runner, iteration: int) -> int:
     """The cost of an update of a training, plain or SPD."""
     schedule = getattr(runner.model, 'schedule', None)
     return COST[schedule.phase(iteration, runner.max_iters).name] if schedule else COST['warmup']

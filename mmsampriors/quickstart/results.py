@@ -1,19 +1,68 @@
-"""What the quickstart leaves: the student, a panel, curves, and a table."""
+"""Photographs and results of the quickstart."""
 
-import json
+import os
+import os.path as osp
 import shutil
+from pathlib import Path
 from typing import Dict
 
-from PIL import Image
+import skimage.data
+from PIL import Image, ImageOps
 
 from mmsampriors.checkpoints import read_checkpoint
-from mmsampriors.engine.compare_on_pairs import compare_on_pairs, mean_metrics
-from mmsampriors.files import write_whole
+from mmsampriors.data_preparation.degradations import RainSettings, add_rain
+from mmsampriors.data_preparation.pairs import make_pairs
+from mmsampriors.engine.testing import compare_on_pairs, mean_metrics
+from mmsampriors.images import read_rgb
+from mmsampriors.masks import draw_masks
 from mmsampriors.reports import draw_curves, read_scalars
-from mmsampriors.visualization import draw_masks, draw_panel
+from mmsampriors.reports.panels import draw_panel
 
-from .configs import config_of
-from .plan import TRAININGS, Plan
+from .progress import TRAININGS, Plan
+from .trainings import training_config
+
+PHOTOGRAPHS = dict(
+    train=['astronaut.png', 'rocket.jpg', 'motorcycle_left.png', 'motorcycle_right.png'],
+    test=['chelsea.png', 'coffee.png'],
+)
+#: Width and height in pixels. One size for all, so that their masks are computed in one batch.
+SIZE = (352, 240)
+#: Rain that is seen at first sight, without a veil: streaks are what a small network clears in minutes.
+RAIN = RainSettings(veiling=0, density=(0.1, 0.25), brightness=(0.5, 0.85))
+#: Rain of which nobody has the ground truth.
+HEAVIER = RainSettings(veiling=0, density=(0.3, 0.4), brightness=(0.5, 0.85))
+#: Seeds of the heavier rains from here on: no rain falls twice.
+SEED = 1000
+
+
+def make_data(out: str, rains: int):
+    """Writes photographs and rainy ones below ``out``; what is there is kept.
+
+    Args:
+        out (str): Gets ``photographs``, and pairs in ``data/train/rain_N`` and ``data/heavier/rain_N`` for every rain
+            N, in ``data/test`` and in ``data/test_heavier``. Of ``heavier`` nothing but ``input`` is used.
+        rains (int): How often each training photograph is rained on.
+    """
+    for split, names in PHOTOGRAPHS.items():
+        folder = osp.join(out, 'photographs', split)
+        os.makedirs(folder, exist_ok=True)
+        for name in names:
+            _write_photograph(name, folder)
+        if split == 'test':
+            make_pairs(folder, osp.join(out, 'data', 'test'), add_rain, RAIN)
+            make_pairs(folder, osp.join(out, 'data', 'test_heavier'), add_rain, HEAVIER, seed=SEED)
+        else:
+            for number in range(rains):
+                make_pairs(folder, osp.join(out, 'data', 'train', f'rain_{number}'), add_rain, RAIN, seed=number)
+                heavier = osp.join(out, 'data', 'heavier', f'rain_{number}')
+                make_pairs(folder, heavier, add_rain, HEAVIER, seed=SEED + 1 + number)
+
+
+def _write_photograph(name, folder):
+    image = Image.fromarray(read_rgb(osp.join(osp.dirname(skimage.data.__file__), name)))
+    photograph = ImageOps.fit(image, SIZE)
+    photograph.save(osp.join(folder, f'{Path(name).stem}.png'), icc_profile=None)
+
 
 #: Decibels above the rainy input that the student must reach.
 GAIN = 4.0
@@ -30,24 +79,21 @@ TABLE = dict(
 
 
 def write_results(plan: Plan) -> Dict[str, Dict[str, Dict[str, float]]]:
-    """Writes ``student.pth``, ``student.py``, ``panel.png``, ``curves.png`` and ``metrics.json``.
+    """Writes ``student.pth``, ``student.py``, ``panel.png`` and ``curves.png``.
 
     Returns:
         dict: By the keys of :data:`SETS` and of :data:`TABLE` the mean PSNR in dB and SSIM, on the Y channel.
     """
     states = {name: read_checkpoint(plan.last_checkpoint(name))['state_dict'] for name in TRAININGS}
     comparisons = {
-        name: compare_on_pairs(config_of(plan, 'spd').model, states, 'spd', plan.folder('data', folder))
+        name: compare_on_pairs(training_config(plan, 'spd').model, states, 'spd', plan.folder('data', folder))
         for name, (folder, _) in SETS.items()
     }
     _draw_results(comparisons, plan.folder('panel.png'))
     _draw_validations(plan, plan.folder('curves.png'))
     for suffix in ('.pth', '.py'):
         shutil.copy(plan.folder('spd', f'student{suffix}'), plan.out)
-    metrics = {name: mean_metrics(pairs) for name, pairs in comparisons.items()}
-    # Written last: where it is, the run is complete.
-    write_whole(plan.folder('metrics.json'), json.dumps(metrics, indent=2))
-    return metrics
+    return {name: mean_metrics(pairs) for name, pairs in comparisons.items()}
 
 
 def _draw_validations(plan, path):
@@ -77,7 +123,7 @@ def _draw_results(comparisons, path):
     Image.fromarray(draw_panel(rows, notes)).save(path)
 
 
-def table_of(metrics: Dict[str, Dict[str, Dict[str, float]]]) -> str:
+def quickstart_table(metrics: Dict[str, Dict[str, Dict[str, float]]]) -> str:
     """The table that is printed, and what it says."""
     lines = [f'{"PSNR-Y, dB":22}' + ''.join(f'{title:>14}' for _, title in SETS.values())]
     for name, title in TABLE.items():

@@ -1,16 +1,22 @@
-"""The quickstart from its first to its last line."""
+"""The quickstart: its steps in order, and what is done already."""
 
-import os
+import json
 import os.path as osp
 import shlex
-import shutil
 
-from .configs import read_config
-from .photographs import PHOTOGRAPHS, make_data
-from .plan import Plan
-from .progress import Console
-from .results import GAIN, table_of, write_results
-from .trainings import compute_masks, train_all
+from mmsampriors.files import MadeFiles, locked
+
+from .progress import Console, Plan
+from .results import GAIN, PHOTOGRAPHS, make_data, quickstart_table, write_results
+from .trainings import compute_masks, read_quickstart_config, train_all
+
+TOOL, METRICS = 'quickstart', 'metrics.json'
+#: What a run leaves; the last is the sign that it is complete.
+RESULTS = (
+    *('data', 'first', 'masks', 'photographs', 'plain', 'spd'),
+    *('student.pth', 'student.py', 'panel.png', 'curves.png', METRICS),
+)
+LOGS = ('quickstart.log', 'quickstart_plain.log')
 
 NEXT = """What next
   look           {out}/panel.png, curves.png
@@ -25,22 +31,25 @@ def run(plan: Plan):
     """Does what is not done yet, and says what it is.
 
     Raises:
+        FileExistsError: Something that it would replace is not of an earlier run.
+        RuntimeError: Another quickstart runs in the folder.
         SystemExit: The student is not :data:`.results.GAIN` dB above the rainy input.
     """
-    _clear_finished(plan.out)
-    os.makedirs(plan.out, exist_ok=True)
-    console = Console(plan.folder('quickstart.log'), stages=4)
-    with console.kept_clear():
-        metrics = _work(plan, console)
+    MadeFiles(plan.out, TOOL).refuse_others([*RESULTS, *LOGS])
+    with locked(plan.out, 'a quickstart'):
+        _begin(plan.out)
+        console = Console(plan.folder('quickstart.log'), stages=4)
+        with console.kept_clear():
+            metrics = _work(plan, console)
     folder = osp.relpath(plan.out)
-    print(f'\n{table_of(metrics)}\n\nDone in {console.elapsed}.\n\n{NEXT.format(out=shlex.quote(folder))}')
+    print(f'\n{quickstart_table(metrics)}\n\nDone in {console.elapsed}.\n\n{NEXT.format(out=shlex.quote(folder))}')
     gain = metrics['rain']['spd']['PSNR'] - metrics['rain']['input']['PSNR']
     if gain < GAIN:
         raise SystemExit(f'error: the student is {gain:.2f} dB above the rainy input, and {GAIN} dB were expected')
 
 
 def _work(plan, console):
-    rains = len(read_config(plan).train_dataloader.dataset.datasets)
+    rains = len(read_quickstart_config(plan).train_dataloader.dataset.datasets)
     train, test = (len(PHOTOGRAPHS[split]) for split in ('train', 'test'))
     console.begin(f'Rain and heavier rain: {rains} times on {train} photographs to train on, once on {test} to test on')
     make_data(plan.out, rains)
@@ -50,12 +59,17 @@ def _work(plan, console):
     console.say('      Pairs are of rain. SPD sees heavier rain too, without its ground truth.')
     train_all(plan, console)
     console.begin(f'Comparing on the {test} photographs that were not trained on')
-    return write_results(plan)
+    metrics = write_results(plan)
+    made = MadeFiles(plan.out, TOOL)
+    made.finish(name for name in RESULTS if name != METRICS)
+    # Written last: where it is, the run is complete.
+    made.write(METRICS, json.dumps(metrics, indent=2))
+    return metrics
 
 
-def _clear_finished(out):
-    """Removes what an earlier run that was finished made, and nothing else: the folder may be anyone's."""
-    if osp.isfile(osp.join(out, 'metrics.json')):
-        for name in ('data', 'first', 'masks', 'photographs', 'plain', 'spd'):
-            shutil.rmtree(osp.join(out, name), ignore_errors=True)
-        os.remove(osp.join(out, 'metrics.json'))
+def _begin(out):
+    """Removes what an earlier run that was finished made, and claims what this one will make."""
+    made = MadeFiles(out, TOOL)
+    if osp.isfile(osp.join(out, METRICS)):
+        made.remove(RESULTS)
+    made.claim([*RESULTS, *LOGS])

@@ -1,27 +1,82 @@
-"""The three trainings: the first student, then plain and SPD training side by side."""
+"""Configs and trainings of the quickstart."""
 
 import contextlib
 import multiprocessing
+import os.path as osp
 import sys
 import traceback
 
 import torch
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from mmsampriors.command_line import message_of
+from mmsampriors.compat import apply_to_tools
 from mmsampriors.datasets.stored_masks import fill_masks
-from mmsampriors.engine.optim.cpu_memory import keep_freed_memory
-from mmsampriors.registry import DATASETS, MODELS, build_part
+from mmsampriors.engine.export import stock_model
+from mmsampriors.engine.optim import keep_freed_memory
+from mmsampriors.registry import DATASETS, MODELS, build_part, is_a
 
-from .configs import config_of, read_config
-from .plan import Plan
-from .progress import COST, Console, ProgressHook, TrainingBar, chatter_to
+from .progress import COST, Console, Plan, ProgressHook, chatter_to, training_bar
+
+
+def read_quickstart_config(plan: Plan) -> Config:
+    """``configs/spd/quickstart.py`` with the folders of the plan."""
+    cfg = Config.fromfile(plan.config)
+    for dataset in cfg.train_dataloader.dataset.datasets:
+        dataset.data_root = plan.folder('data', 'train')
+    cfg.val_dataloader.dataset.data_root = plan.folder('data', 'test_heavier')
+    hook = next(hook for hook in cfg.custom_hooks if is_a(hook, 'UnlabeledHook'))
+    rains = range(len(cfg.train_dataloader.dataset.datasets))
+    hook.folders = [plan.folder('data', 'heavier', f'rain_{number}', 'input') for number in rains]
+    cfg.model.spd.masks.cache_dir = plan.folder('masks')
+    cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
+    return cfg
+
+
+def training_config(plan: Plan, name: str) -> Config:
+    """The config of one training: where it starts, how long it takes, and its rates.
+
+    Args:
+        plan (Plan): Of the quickstart.
+        name (str): ``first``, ``plain`` or ``spd``.
+    """
+    cfg, steps = read_quickstart_config(plan), plan.steps(name)
+    cfg.work_dir, cfg.launcher, cfg.experiment_name = plan.folder(name), 'none', f'quickstart_{name}'
+    cfg.train_cfg.max_iters = steps
+    # Plain and SPD training are validated after the same updates of the student.
+    cfg.train_cfg.val_interval = max(1, (plan.first if name == 'first' else plan.then) // 2)
+    cfg.resume = osp.isfile(plan.folder(name, 'last_checkpoint'))
+    if name != 'first':
+        # Both start from a trained student: smaller steps than from scratch.
+        cfg.optim_wrapper.optimizer.lr /= 2
+        cfg.load_from = None if cfg.resume else plan.last_checkpoint('first')
+    if name == 'spd':
+        _distil(cfg, plan)
+    else:
+        cfg.model = stock_model(cfg.model)
+        # Plain and SPD training are shown the same patches.
+        cfg.custom_hooks = [hook for hook in cfg.custom_hooks if is_a(hook, 'ExactResumeHook')]
+        cfg.param_scheduler.T_max = steps
+    return cfg
+
+
+def _distil(cfg, plan):
+    """First the refiner, then the student with the rates that it has in plain training."""
+    cfg.model.spd.schedule = dict(type='TwoStageSchedule', refiner=plan.refiner / plan.steps('spd'), warmup=0.0)
+    cfg.param_scheduler = dict(
+        type='CosineRestartLR',
+        by_epoch=False,
+        periods=[plan.refiner, plan.then],
+        restart_weights=[1, 1],
+        eta_min=cfg.param_scheduler.eta_min,
+    )
 
 
 def compute_masks(plan: Plan, console: Console):
     """Segments the training photographs that have no masks yet, all in one batch."""
-    cfg = read_config(plan)
+    cfg = read_quickstart_config(plan)
     init_default_scope(cfg.default_scope)
     # All rains share the ground truth of the first, and so its masks.
     photographs = DATASETS.build(cfg.train_dataloader.dataset.datasets[0])
@@ -33,7 +88,7 @@ def train_all(plan: Plan, console: Console):
     """Trains what is not trained yet, behind one bar, each process on one thread."""
     # The plain training, shorter than the SPD training beside it, costs no time of its own.
     cost = plan.first * COST['warmup'] + plan.refiner * COST['refiner'] + plan.then * COST['student']
-    with TrainingBar(cost, console) as bar:
+    with training_bar(cost, console) as bar:
         bar.set_postfix_str('student')
         train(plan, 'first', bar.update)
         with PlainTraining(plan) as beside:
@@ -52,7 +107,8 @@ def train(plan: Plan, name: str, report):
     """
     torch.set_num_threads(1)  # small tensors: a second thread gains little on a free core, and costs on a busy one
     keep_freed_memory()
-    runner = Runner.from_cfg(config_of(plan, name))
+    apply_to_tools()  # in the other process too
+    runner = Runner.from_cfg(training_config(plan, name))
     runner.register_hook(ProgressHook(report))
     runner.train()
 

@@ -1,13 +1,23 @@
 """What compares and draws runs: results and scalars, statistics, tables and plots. Nothing here imports mmagic."""
 
 from .plots import draw_curves, draw_differences, draw_validations, save_figure
-from .results import Results, by_set, load_results, save_results, sets_of, table_of
+from .results import RESULT_FILES, Results, by_set, load_results, save_results, sets_of, table_of
 from .run_comparison import Cell, Level, Run, compare_runs, gather, read_tested
-from .scalars import Measure, read_scalars, read_validated
-from .statistics import Interval, bootstrap, paired_t
-from .tables import csv_text, markdown_table, show_value, text_table
+from .tables import (
+    Interval,
+    Measure,
+    bootstrap,
+    csv_text,
+    markdown_table,
+    paired_t,
+    read_scalars,
+    read_validated,
+    show_value,
+    text_table,
+)
 
 __all__ = [
+    'RESULT_FILES',
     'Cell',
     'Interval',
     'Level',

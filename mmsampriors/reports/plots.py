@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from mmsampriors.files import written_whole
 
 from .run_comparison import Cell, Level
-from .scalars import Measure
+from .tables import Measure
 
 
 def draw_differences(cells: List[Cell], path: str):

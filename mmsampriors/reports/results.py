@@ -1,4 +1,4 @@
-"""What ``tools/test.py`` measures on all test sets: the table, the files, and reading them again."""
+"""Results of tests: written, read, and shown as tables."""
 
 import json
 import os.path as osp
@@ -6,21 +6,23 @@ from typing import Dict, List, NamedTuple
 
 from mmengine.config import Config
 
-from mmsampriors.files import write_whole
-from mmsampriors.image_metrics import kept_apart
+from mmsampriors.files import MadeFiles
+from mmsampriors.image_metrics import split_by_reference
 
 from .tables import csv_text, show_value, text_table
 
 FILE = 'test_results'
+RESULT_FILES = (f'{FILE}.json', f'{FILE}.csv')
 #: Restored image ('student', 'refined') to test set to metric to value.
 Results = Dict[str, Dict[str, Dict[str, float]]]
 
 
 class SetOfTest(NamedTuple):
-    """A test set of a config: its name, and the prefixes of its metrics ('' for none)."""
+    """A test set of a config: its name, the prefixes of its metrics ('' for none), and how PSNR and SSIM are taken."""
 
     name: str
     prefixes: frozenset
+    settings: str = ''
 
 
 def sets_of(cfg: Config) -> List[SetOfTest]:
@@ -57,8 +59,19 @@ def sets_of(cfg: Config) -> List[SetOfTest]:
                     f'{key[0]!r}: give the metrics of each set a prefix of their own'
                 )
             reported[key] = name
-        sets.append(SetOfTest(name, frozenset(metric.get('prefix') or '' for metric in metrics)))
+        prefixes = frozenset(metric.get('prefix') or '' for metric in metrics)
+        sets.append(SetOfTest(name, prefixes, _settings(metrics)))
     return sets
+
+
+def _settings(metrics) -> str:
+    found = {}
+    for metric in metrics:
+        if metric['type'] in ('PSNR', 'SSIM'):
+            border = metric.get('crop_border', 0)
+            on = f'on {metric.get("convert_to") or "RGB"}{f", without a border of {border} pixels" if border else ""}'
+            found.setdefault(on, []).append(metric['type'])
+    return '; '.join(f'{" and ".join(names)} {on}' for on, names in found.items())
 
 
 def _is_one(evaluators) -> bool:
@@ -106,7 +119,7 @@ def table_of(results: Results) -> str:
 
     Metrics without reference have a table of their own below it.
     """
-    against, without = kept_apart(_rows(results)[0])
+    against, without = split_by_reference(_rows(results)[0])
     tables = [_table('test set', _only(against, results))] if against or not without else []
     return '\n\n'.join(tables + ([_table('without reference', _only(without, results))] if without else []))
 
@@ -134,17 +147,20 @@ def _table(title, results) -> str:
 
 
 def save_results(work_dir: str, results: Results, **made_with):
-    """Writes ``test_results.json`` and ``test_results.csv``.
+    """Writes :data:`RESULT_FILES`.
 
     Args:
         work_dir (str): Where to.
         results (dict): Restored image ('student', 'refined') to test set to metric to value.
         **made_with: What the results depend on, such as config and checkpoint; for the JSON file.
+
+    Raises:
+        FileExistsError: A file is there that no test wrote, or that was changed since.
     """
     names, rows = _rows(results)
-    path = osp.join(work_dir, FILE)
-    write_whole(f'{path}.csv', csv_text(['test_set', 'image', *names], rows))
-    write_whole(f'{path}.json', json.dumps(dict(made_with, results=results), indent=2) + '\n')
+    made = MadeFiles(work_dir, 'test')
+    made.write(RESULT_FILES[1], csv_text(['test_set', 'image', *names], rows))
+    made.write(RESULT_FILES[0], json.dumps(dict(made_with, results=results), indent=2) + '\n')
 
 
 def load_results(work_dir: str) -> Results:

@@ -6,8 +6,7 @@ import statistics
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from .results import load_results
-from .scalars import Measure
-from .statistics import Interval, paired_t
+from .tables import Interval, Measure, paired_t
 
 SEEDED = re.compile(r'(?:(?P<group>.+)[-_.])?(?:seed[-_]?|s)(?P<seed>\d+)')
 
@@ -139,10 +138,10 @@ def compare_runs(runs: List[Run]) -> Tuple[List[Cell], List[Measure]]:
     return cells, [measure for measure in every if measure not in common]
 
 
-def difference(ours: List[Run], theirs: List[Run], measure: Measure) -> Interval:
+def difference(values: List[Run], reference: List[Run], measure: Measure) -> Interval:
     """How far a group lies above another; with limits where their runs pair up by seed."""
-    mine, other = ({run.seed: run.values[measure] for run in runs} for runs in (ours, theirs))
-    if len(mine) == len(ours) > 1 and mine.keys() == other.keys() and len(other) == len(theirs):
+    mine, other = ({run.seed: run.values[measure] for run in runs} for runs in (values, reference))
+    if len(mine) == len(values) > 1 and mine.keys() == other.keys() and len(other) == len(reference):
         return paired_t([mine[seed] - other[seed] for seed in mine])
-    means = [statistics.fmean(run.values[measure] for run in runs) for runs in (ours, theirs)]
+    means = [statistics.fmean(run.values[measure] for run in runs) for runs in (values, reference)]
     return Interval(means[0] - means[1])

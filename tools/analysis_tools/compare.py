@@ -13,7 +13,7 @@ import sys
 sys.path.insert(0, osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__)))))
 
 from mmsampriors.files import write_whole  # noqa: E402
-from mmsampriors.image_metrics import kept_apart  # noqa: E402
+from mmsampriors.image_metrics import split_by_reference  # noqa: E402
 from mmsampriors.reports import (  # noqa: E402
     compare_runs,
     csv_text,
@@ -85,7 +85,7 @@ def with_metrics(runs, metrics):
 
 def table_of(cells):
     """The tables in markdown: a line a measure, and a column a group; metrics without reference below the others."""
-    against, without = kept_apart(dict.fromkeys(cell.metric for cell in cells))
+    against, without = split_by_reference(dict.fromkeys(cell.metric for cell in cells))
     tables = [_table([cell for cell in cells if cell.metric in metrics]) for metrics in (against, without) if metrics]
     return '\n\nWithout reference:\n\n'.join(tables) if against else tables[0]
 

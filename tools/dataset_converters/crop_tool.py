@@ -6,12 +6,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from mmsampriors.command_line import let_names_print  # noqa: E402
 from mmsampriors.data_preparation.crops import cut_crops  # noqa: E402
 from mmsampriors.data_preparation.pairs import PairError  # noqa: E402
 
 
 def prepare(images, out, **settings):
     """Cuts the images and says how many there were; ends the process with a message where that does not work."""
+    let_names_print()
     try:
         count = cut_crops(images, out, workers=os.cpu_count(), **settings)
     except (PairError, OSError) as error:

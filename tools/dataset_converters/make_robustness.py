@@ -10,6 +10,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from mmsampriors.data_preparation.degradations import ROBUSTNESS  # noqa: E402
 from mmsampriors.data_preparation.pairs import PairError, make_pairs  # noqa: E402
 
+from pair_tool import whole_number  # isort: skip
+
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
@@ -18,7 +20,7 @@ def parse_args():
         'out', metavar='OUT', nargs='?', default='data/robustness', help='folder to make, OUT/SET/{input,target}'
     )
     parser.add_argument('--task', nargs='+', choices=list(ROBUSTNESS), default=list(ROBUSTNESS), help='which test sets')
-    parser.add_argument('--seed', type=int, default=0, help='another seed makes other pairs')
+    parser.add_argument('--seed', type=whole_number(0), default=0, help='another seed makes other pairs')
     return parser.parse_args()
 
 

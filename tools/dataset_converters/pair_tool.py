@@ -1,4 +1,4 @@
-"""What the rain, noise and blur makers have in common: their command line."""
+"""What the makers of rain, noise, blur and low resolution have in common: their command line."""
 
 import argparse
 import inspect
@@ -9,17 +9,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from mmsampriors.command_line import let_names_print  # noqa: E402
 from mmsampriors.data_preparation.pairs import PairError, make_pairs  # noqa: E402
 
 
-def main(degrade, settings_type):
+def main(degrade, settings_type, note=None):
     """Reads the command line for one degradation, makes the pairs and ends the process.
 
     Args:
         degrade (callable): ``degrade(image, rng, **settings)``; the first line of its docstring heads the help.
         settings_type (type): Its table of settings; every field becomes an option.
+        note (str | None): Last line of the help.
     """
-    parser = build_parser(degrade, settings_type)
+    let_names_print()
+    parser = build_parser(degrade, settings_type, note)
     args = vars(parser.parse_args())
     source, out, seed, workers = (args.pop(name) for name in ('source', 'out', 'seed', 'workers'))
     try:
@@ -35,11 +38,12 @@ def main(degrade, settings_type):
     print(f'{count} pairs in {out}: input/ (degraded) and target/')
 
 
-def build_parser(degrade, settings_type) -> argparse.ArgumentParser:
+def build_parser(degrade, settings_type, note=None) -> argparse.ArgumentParser:
     """Builds the command line: the folders, every setting of the degradation, seed and workers."""
     parser = argparse.ArgumentParser(
         description=f'{inspect.getdoc(degrade).splitlines()[0]} Makes pairs in the layout of mmagic from any folder '
         'of photographs. A stopped run goes on when it is started again.',
+        epilog=note,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument('source', metavar='PHOTOGRAPHS', help='folder of photographs; subfolders too')
@@ -53,9 +57,9 @@ def build_parser(degrade, settings_type) -> argparse.ArgumentParser:
             metavar='NUMBER',
             help=f'{item.metadata["description"]}; one number, or lowest and highest',
         )
-    parser.add_argument('--seed', type=_whole_number(0), default=0, help='another seed makes other pairs')
+    parser.add_argument('--seed', type=whole_number(0), default=0, help='another seed makes other pairs')
     parser.add_argument(
-        '--workers', type=_whole_number(1), default=os.cpu_count(), help='threads; they change nothing in the result'
+        '--workers', type=whole_number(1), default=os.cpu_count(), help='threads; they change nothing in the result'
     )
     return parser
 
@@ -68,7 +72,7 @@ def _as_setting(name, value):
     return value[0] if len(value) == 1 else tuple(value)
 
 
-def _whole_number(lowest):
+def whole_number(lowest):
 
     def parse(text):
         if not text.isdigit() or int(text) < lowest:

@@ -11,9 +11,9 @@ import cv2
 from crop_tool import files_in, prepare  # puts the checkout on sys.path
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
-from tqdm import tqdm
 
 from mmsampriors.files import write_whole
+from mmsampriors.progress import progress_bar
 
 SIZE, OVERLAP = 512, 128
 BLOCKS = dict(noisy=('ValidationNoisyBlocksSrgb', 'NOISY'), gt=('ValidationGtBlocksSrgb', 'GT'))
@@ -40,7 +40,7 @@ def export_blocks(folder, out):
         except (KeyError, ValueError, TypeError, OSError, MatReadError, zlib.error) as error:
             sys.exit(f'error: {file} cannot be read ({error}): get it again')
         blocks = blocks.reshape(-1, *blocks.shape[-3:])
-        for number, block in enumerate(tqdm(blocks, kind, unit='block')):
+        for number, block in enumerate(progress_bar(blocks, desc=kind, unit='block')):
             content = cv2.imencode('.png', block[..., ::-1])[1].tobytes()
             write_whole(str(Path(out) / kind / f'val_{number}_{suffix}.png'), content)
 

@@ -11,8 +11,13 @@ import numpy as np  # noqa: E402
 import skimage.data  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from mmsampriors.data_preparation.degradations import BlurSettings, add_blur, add_noise, add_rain  # noqa: E402
-from mmsampriors.data_preparation.degradations.blur import shake_kernel  # noqa: E402
+from mmsampriors.data_preparation.degradations import (  # noqa: E402
+    BlurSettings,
+    add_blur,
+    add_noise,
+    add_rain,
+    shake_kernel,  # noqa: E402
+)
 from mmsampriors.files import write_whole  # noqa: E402
 
 #: Part of a photograph that scikit-image ships: name, top, left; SIDE pixels a side.

@@ -1,17 +1,16 @@
-from .blend_student_hook import BlendStudentHook
-from .checkpoint_activations_hook import CheckpointActivationsHook
-from .compile_hook import CompileHook
-from .exact_resume_hook import ExactResumeHook
-from .export_student_hook import ExportStudentHook
-from .finite_loss_hook import FiniteLossHook
-from .mask_cache_hook import MaskCacheHook
-from .mask_coverage_hook import MaskCoverageHook
-from .refined_psnr_hook import RefinedPSNRHook
-from .refiner_gain_hook import RefinerGainHook
-from .spd_schedule_hook import SPDScheduleHook
-from .spd_visualization_hook import SPDVisualizationHook
-from .time_left_hook import TimeLeftHook
-from .unlabeled_hook import UnlabeledHook
+from .data import MaskCacheHook, UnlabeledHook
+from .monitoring import (
+    FiniteLossHook,
+    MaskCoverageHook,
+    PSNRGainHook,
+    RefinedPSNRHook,
+    SPDVisualizationHook,
+    TimeLeftHook,
+)
+from .resume import ExactResumeHook
+from .schedule import SPDScheduleHook
+from .speed import CheckpointActivationsHook, CompileHook
+from .student import BlendStudentHook, ExportStudentHook
 
 __all__ = [
     'BlendStudentHook',
@@ -23,7 +22,7 @@ __all__ = [
     'MaskCacheHook',
     'MaskCoverageHook',
     'RefinedPSNRHook',
-    'RefinerGainHook',
+    'PSNRGainHook',
     'SPDScheduleHook',
     'SPDVisualizationHook',
     'TimeLeftHook',

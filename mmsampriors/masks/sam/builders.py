@@ -1,21 +1,20 @@
-"""Building a SAM: those whose checkpoints people have, and any that a user registers."""
+"""Building SAMs by name, with their checkpoints; one copy serves all that use it."""
 
+import os
 import re
 from functools import partial
 from pathlib import Path
 from typing import Callable, Optional
-from urllib.error import URLError
+from weakref import WeakValueDictionary
 
-import torch
-from filelock import FileLock
 from segment_anything import sam_model_registry
 from torch import nn
 
-from mmsampriors.checkpoints import read_checkpoint
-from mmsampriors.files import sha256_of, written_whole
+from mmsampriors.checkpoints import download, read_checkpoint, read_weights
+from mmsampriors.files import sha256_of
 
-from .hq_and_mobile import hq_sam, mobile_sam
-from .sam2_images import SAM2_CONFIGS, Sam2Images, sam2_model
+from .families import SAM2_CONFIGS, Sam2Images, hq_sam, mobile_sam, sam2_model
+from .hugging_face import FILES, meta_names, sam_of_shapes
 from .tiny import TINY_AUTOMATIC, TINY_CHECKPOINT, build_sam_tiny
 
 META, META2 = 'https://dl.fbaipublicfiles.com/segment_anything/', 'https://dl.fbaipublicfiles.com/segment_anything_2/'
@@ -80,9 +79,10 @@ def build_sam(model_type: str, checkpoint: str = None) -> nn.Module:
     """Builds a SAM with weights, in eval mode. ``sam.automatic`` holds the settings of automatic masks that suit it.
 
     Args:
-        model_type (str): A key of :data:`SAM_BUILDERS`: one of :data:`CHECKPOINT_URLS`, ``tiny``, or a registered one.
-        checkpoint (str, optional): A local file of weights, or a URL. Defaults to the official one. What is downloaded
-            is downloaded once, into torch.hub's folder.
+        model_type (str): A key of :data:`SAM_BUILDERS`: one of :data:`CHECKPOINT_URLS`, ``tiny``, ``hf`` (any
+            ``SamModel`` of transformers, pruned or not, whose sizes its weights say), or a registered one.
+        checkpoint (str, optional): A local file of weights, a folder of transformers' ``SamModel``, or a URL. Defaults
+            to the official one. What is downloaded is downloaded once, into torch.hub's folder.
 
     Returns:
         nn.Module: A ``segment_anything`` ``Sam``, or what has the parts of one under the same names.
@@ -92,7 +92,7 @@ def build_sam(model_type: str, checkpoint: str = None) -> nn.Module:
         ValueError: Unknown ``model_type``, or a checkpoint that is damaged or of another architecture.
         FileNotFoundError: There is no such checkpoint, or it cannot be downloaded.
     """
-    if model_type not in SAM_BUILDERS:
+    if not isinstance(model_type, str) or model_type not in SAM_BUILDERS:
         raise ValueError(
             f'model_type must be one of {sorted(SAM_BUILDERS)}, found {model_type!r}; register_sam adds others'
         )
@@ -106,24 +106,28 @@ def load_weights(sam: nn.Module, checkpoint: str, name: str) -> nn.Module:
 
     Args:
         sam (nn.Module): The architecture.
-        checkpoint (str): A file that ``torch.save`` wrote from a state dict, or from a dict with one under 'model'.
+        checkpoint (str): A file of a state dict, or of a dict with one under 'model', under the names of
+            ``segment_anything`` or of transformers' ``SamModel``.
         name (str): What ``sam`` is called in errors.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file is damaged, holds no state dict, or one of another architecture.
     """
-    if not Path(checkpoint).is_file():
-        raise FileNotFoundError(
-            f'no SAM checkpoint at {checkpoint}: give the path of a local file for {name}, '
-            'or leave checkpoint out to download it'
-        )
+    return _fit(sam, _read_sam(checkpoint_file(name, checkpoint)), checkpoint, name)
+
+
+def _read_sam(checkpoint: str) -> dict:
+    """The state dict of a file, under segment_anything's names."""
     try:
-        state = read_checkpoint(checkpoint)
+        state = read_weights(checkpoint) if checkpoint.endswith('.safetensors') else read_checkpoint(checkpoint)
     except ValueError as error:
         raise ValueError(f'SAM checkpoint {checkpoint} cannot be read: {error}') from error
+    return meta_names(state['model'] if isinstance(state.get('model'), dict) else state)
+
+
+def _fit(sam: nn.Module, state: dict, checkpoint: str, name: str) -> nn.Module:
     expected = sam.state_dict()
-    state = state['model'] if isinstance(state.get('model'), dict) else state
     shapes = {key: tuple(getattr(value, 'shape', ())) for key, value in state.items()}
     wrong = [key for key, value in expected.items() if shapes.get(key) != tuple(value.shape)]
     wrong += [key for key in shapes if key not in expected]
@@ -167,9 +171,12 @@ def checkpoint_file(model_type: str, checkpoint: Optional[str]) -> str:
     Raises:
         FileNotFoundError: There is no such file, or it cannot be downloaded.
     """
+    if checkpoint is None and model_type not in CHECKPOINT_URLS:
+        raise ValueError(f'the SAM {model_type} comes with no weights: give their file as checkpoint')
     checkpoint = str(checkpoint or CHECKPOINT_URLS[model_type])
     if re.match('(https?|file)://', checkpoint):
-        return download(checkpoint)
+        return str(download(checkpoint, digest_in(checkpoint)))
+    checkpoint = next((str(path) for name in FILES if (path := Path(checkpoint, name)).is_file()), checkpoint)
     if not Path(checkpoint).is_file():
         raise FileNotFoundError(
             f'no SAM checkpoint at {checkpoint}: give the path of a local file for {model_type}, '
@@ -182,32 +189,6 @@ def digest_in(url: str) -> Optional[str]:
     """The start of the SHA-256 with which the names of Meta's first files end, or None."""
     tail = Path(url).stem.rsplit('_', 1)[-1]
     return tail if re.fullmatch('[0-9a-f]{6,}', tail) else None
-
-
-def download(url: str) -> str:
-    """Fetches a file once into ``torch.hub``'s checkpoint folder and returns its path.
-
-    One process downloads, the others of this machine wait for it.
-
-    Raises:
-        FileNotFoundError: It cannot be downloaded.
-    """
-    folder = Path(torch.hub.get_dir()) / 'checkpoints'
-    target = folder / url.rsplit('/', 1)[1]
-    if target.is_file():
-        return str(target)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f'.{target.name}.lock'):
-            if not target.is_file():  # another process may have been faster
-                with written_whole(target) as part:
-                    torch.hub.download_url_to_file(url, str(part), hash_prefix=digest_in(url))
-    except (URLError, OSError, RuntimeError) as error:
-        raise FileNotFoundError(
-            f'{url} cannot be downloaded to {target} ({error}): fetch it elsewhere and either give '
-            f'its path as checkpoint or put it there'
-        ) from error
-    return str(target)
 
 
 #: Name to a function that makes the architecture with random weights, as its checkpoint has it.
@@ -225,9 +206,41 @@ def _build(model_type: str, checkpoint: str = None) -> nn.Module:
     return (Sam2Images(model) if model_type.startswith('sam2.') else model).eval()
 
 
+def _build_hf(checkpoint: str = None) -> nn.Module:
+    """A ``SamModel`` of transformers, of the sizes that its weights have."""
+    file = checkpoint_file('hf', checkpoint)
+    state = _read_sam(file)
+    try:
+        sam = sam_of_shapes(state)
+    except KeyError as error:
+        raise ValueError(f"{file} holds no SamModel of transformers and no SAM of Meta's: it has no {error}") from None
+    return _fit(sam, state, file, 'hf').eval()
+
+
 #: The thresholds of SAM 2's own generator where they differ from Meta's first.
 SAM2_AUTOMATIC = dict(pred_iou_thresh=0.8)
 
 register_sam('tiny', build_sam_tiny, TINY_AUTOMATIC)
+register_sam('hf', _build_hf)
 for _name in ARCHITECTURES:
     register_sam(_name, partial(_build, _name), SAM2_AUTOMATIC if _name.startswith('sam2.') else None)
+
+
+_ALIVE = WeakValueDictionary()
+
+
+def shared_sam(model_type: str, checkpoint: str = None) -> nn.Module:
+    """A frozen SAM as :func:`.builders.build_sam` makes it, the same object as long as somebody holds it.
+
+    Who asks must not change its weights, may move it to a device, and must expect that others move it.
+
+    Args:
+        model_type (str): As for ``build_sam``.
+        checkpoint (str, optional): As for ``build_sam``.
+    """
+    # the builder too: another one may have been registered under the name
+    key = (model_type, SAM_BUILDERS.get(model_type), checkpoint and os.path.abspath(checkpoint))
+    sam = _ALIVE.get(key)
+    if sam is None:
+        sam = _ALIVE[key] = build_sam(model_type, checkpoint).requires_grad_(False)
+    return sam

@@ -10,16 +10,25 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import batched_nms
 
-from mmsampriors.masks.image_masks import ImageMasks
-
+from ..image_masks import ImageMasks
 from .builders import META_AUTOMATIC
-from .decoder_choice import build_decoder
+from .decoders import build_decoder
 from .encoder import Embeddings, encode_images, takes_any_size
-from .filters import boxes_above, pack_above, stability_scores, unpack
-from .precision import computed_in
-from .prompts import embed_points
-from .resizing import LogitResizer, point_grid, shown_shape, stretches, to_encoder
-from .transfer import to_device, to_host
+from .ops import (
+    LogitResizer,
+    autocast_to,
+    boxes_above,
+    embed_points,
+    pack_above,
+    point_grid,
+    shown_shape,
+    stability_scores,
+    stretches,
+    to_device,
+    to_encoder,
+    to_host,
+    unpack,
+)
 
 #: Sizes of images whose resizing matrices and points are kept. Training has one, a folder of photographs a few.
 KEPT_SIZES = 16
@@ -86,6 +95,7 @@ class MaskEngine:
         images_per_batch: int = 8,
         max_bytes: int = None,
     ) -> None:
+        _check_sam(sam)
         given = dict(
             points_per_side=points_per_side,
             pred_iou_thresh=pred_iou_thresh,
@@ -94,6 +104,7 @@ class MaskEngine:
         )
         given = {name: value for name, value in given.items() if value is not None}
         settings = {**META_AUTOMATIC, **getattr(sam, 'automatic', {}), **given}
+        _check_settings(dtype=dtype, **{**settings, 'resolution': resolution or 1})
         if settings['points_per_side'] < 1 or images_per_batch < 1:
             raise ValueError(
                 'points_per_side and images_per_batch must be at least 1, found '
@@ -162,7 +173,7 @@ class MaskEngine:
         Raises:
             ValueError: Another shape, type or range of values.
         """
-        images = _checked(list(images))
+        images = _checked(images)
         found = []
         for start in range(0, len(images), self.images_per_batch):
             batch = [to_device(image, self.sam.device) for image in images[start : start + self.images_per_batch]]
@@ -177,7 +188,7 @@ class MaskEngine:
         """
         sizes, device = [tuple(image.shape[1:]) for image in images], self.sam.device
         images = [image.float() if image.dtype == torch.uint8 else image.float() * 255 for image in images]
-        with computed_in(self.dtype, device):
+        with autocast_to(self.dtype, device):
             embeddings = self._encode(self.sam.image_encoder, to_encoder(images, self.sam, self.resolution))
         state = self.image_state(embeddings)
         low = tuple(4 * n for n in state.grid)
@@ -348,14 +359,40 @@ def _image_masks(kept: Candidates, size: tuple) -> ImageMasks:
     )
 
 
-def _checked(images: list) -> list:
+#: What the engine uses of a SAM.
+SAM_PARTS = ('image_encoder', 'prompt_encoder', 'mask_decoder')
+
+
+def _check_sam(sam):
+    missing = [part for part in SAM_PARTS if not isinstance(getattr(sam, part, None), nn.Module)]
+    if missing:
+        raise TypeError(
+            f'expected a SAM, a network with {", ".join(SAM_PARTS)}, as build_sam makes; found {type(sam).__name__} '
+            f'without {", ".join(missing)}'
+        )
+
+
+def _check_settings(dtype, **numbers):
+    for name, value in numbers.items():
+        if not isinstance(value, (int, float)) or value < 0:
+            raise ValueError(f'{name} must be a number of at least 0, found {value!r}')
+    if dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        raise ValueError(f'dtype must be torch.float32, torch.bfloat16 or torch.float16, found {dtype!r}')
+
+
+def _checked(images) -> list:
     """What :meth:`MaskEngine.generate` takes, or an error; the device says once what values all images have."""
+    if not isinstance(images, (Tensor, list, tuple)) or isinstance(images, Tensor) and images.ndim != 4:
+        found = f'a tensor of shape {tuple(images.shape)}' if isinstance(images, Tensor) else type(images).__name__
+        raise ValueError(f'images must be a tensor of shape (N, 3, H, W) or a list of tensors (3, H, W), found {found}')
     for index, image in enumerate(images):
         if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] != 3:
             found = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
             raise ValueError(f'images[{index}] must be a tensor of shape (3, H, W), found {found}')
         if image.dtype != torch.uint8 and not image.is_floating_point():
             raise ValueError(f'images[{index}] must be uint8, or float in [0, 1], found {image.dtype}')
+        if 0 in image.shape:
+            raise ValueError(f'images[{index}] must have pixels, found the shape {tuple(image.shape)}')
     floats = [index for index, image in enumerate(images) if image.dtype != torch.uint8]
     if floats:
         device = images[floats[0]].device

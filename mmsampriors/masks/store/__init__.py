@@ -1,9 +1,9 @@
 """Masks on disk: the cache, its file format, folders of label maps and of COCO run lengths, and filling the cache."""
 
-from .build import build_store
-from .cache import ImageFile, LabelMaps, MaskCache, MaskStore, MaskStoreError
-from .coco import CocoRLE, export_coco
+from .cache import ImageFile, LabelMaps, MaskCache, MasksByName, MaskStore, MaskStoreError
+from .coco import CocoRLE, build_store, export_coco, folder_of_all
 from .fill import Filled, fill_cache
+from .mask_files import MaskFiles
 
 __all__ = [
     'CocoRLE',
@@ -11,9 +11,12 @@ __all__ = [
     'ImageFile',
     'LabelMaps',
     'MaskCache',
+    'MaskFiles',
     'MaskStore',
     'MaskStoreError',
+    'MasksByName',
     'build_store',
     'export_coco',
     'fill_cache',
+    'folder_of_all',
 ]

@@ -1,24 +1,111 @@
-"""Stores of masks: the cache on disk and folders of label maps."""
+"""Masks of images kept on disk: one file an image, with a checksum and what it was made from. [ours]
 
+Layout of a file, little-endian: ``HEADER``; the runs, deflated; provenance as JSON. The checksum covers all that
+follows it.
+"""
+
+import filecmp
 import hashlib
 import json
 import os
-import time
+import struct
+import zlib
 from abc import ABC, abstractmethod
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Tuple
 
 import numpy as np
-from PIL import Image
 
-from mmsampriors.files import PART, sha256_of, write_whole
-from mmsampriors.masks.image_masks import ImageMasks
-from mmsampriors.masks.run_length_masks import RunMasks
+from mmsampriors.files import PART, remove_abandoned, sha256_of, write_whole
+from mmsampriors.images import open_image
 
-from .codec import CorruptEntry, Entry, encode
+from ..image_masks import ImageMasks
+from ..run_length_masks import RunMasks, Runs
+
+# magic, checksum, digest of the settings, H, W, K, cells, bytes a cell's bits, runs, bytes a run's cell, deflated bytes
+HEADER = struct.Struct('<4sI16sIIIIIIII')
+CHECKED_FROM = 8
+MAGIC = b'SPM1'
+
+
+class CorruptEntry(RuntimeError):
+    """Bytes that are not a whole, unharmed entry."""
+
+
+class Entry:
+    """The bytes of an entry, checked; unpacked when the masks are first read.
+
+    Args:
+        data (bytes): What :func:`encode` gave.
+
+    Raises:
+        CorruptEntry: The bytes are not a whole, unharmed entry.
+    """
+
+    def __init__(self, data: bytes):
+        if len(data) < HEADER.size or data[:4] != MAGIC:
+            raise CorruptEntry(f'{len(data)} bytes that do not start like an entry')
+        self.data = data
+        _, checksum, self.digest, *self.counts = HEADER.unpack_from(data)
+        if zlib.crc32(memoryview(data)[CHECKED_FROM:]) != checksum:
+            raise CorruptEntry(f'the checksum of its {len(data)} bytes is wrong')
+
+    @property
+    def size(self) -> tuple:
+        """(H, W) of the image in pixels."""
+        return tuple(self.counts[:2])
+
+    @property
+    def provenance(self) -> dict:
+        """What the entry was made from."""
+        return json.loads(self.data[HEADER.size + self.counts[-1] :])
+
+    def unpacked(self) -> Runs:
+        """The masks of the whole image."""
+        *_, count, cells, cell_bytes, runs, itemsize, size = self.counts
+        shapes = [('<u2', runs), (f'<u{itemsize}', runs), ('u1', cells * cell_bytes), ('<f4', count), ('<f4', count)]
+        # With its size known, the result is not made larger again and again.
+        unpacked = (2 + itemsize) * runs + cells * cell_bytes + 8 * count
+        body = zlib.decompress(memoryview(self.data)[HEADER.size : HEADER.size + size], bufsize=unpacked)
+        parts, at = [], 0
+        for dtype, length in shapes:
+            parts.append(np.frombuffer(body, dtype, length, at))
+            at += parts[-1].nbytes
+        columns, ids, members, scores, stability = parts
+        return Runs(self.size, columns, ids, members.reshape(cells, cell_bytes), scores, stability)
+
+
+def encode(masks: RunMasks, digest: bytes, provenance: dict) -> bytes:
+    """An entry.
+
+    Args:
+        masks (RunMasks): Of the whole image.
+        digest (bytes): 16 bytes that stand for the settings.
+        provenance (dict): What the entry was made from, JSON-able.
+    """
+    runs = masks.stored.unpacked()
+    cells = runs.cells.astype(runs.cells.dtype.newbyteorder('<'))
+    body = zlib.compress(
+        b''.join(
+            np.ascontiguousarray(part).tobytes()
+            for part in (
+                runs.columns.astype('<u2'),
+                cells,
+                runs.members,
+                runs.scores.astype('<f4'),
+                runs.stability.astype('<f4'),
+            )
+        )
+    )
+    header = HEADER.pack(
+        MAGIC, 0, digest, *runs.size, len(runs.scores), *runs.members.shape, len(cells), cells.itemsize, len(body)
+    )
+    checked = header[CHECKED_FROM:] + body + json.dumps(provenance, sort_keys=True).encode()
+    return MAGIC + struct.pack('<I', zlib.crc32(checked)) + checked
+
 
 SUFFIX = '.masks'
-ABANDONED_SECONDS = 3600
 
 
 class MaskStoreError(RuntimeError):
@@ -41,7 +128,7 @@ class MaskStore(ABC):
 
 
 class MaskCache(MaskStore):
-    """Masks that were computed once, one file an image. [ours, docs/masks_and_sams.md]
+    """Masks that were computed once, one file an image. [ours, docs/masks.md]
 
     The file of an image follows from its path below ``data_root`` alone, so no index is kept: memory and time for an
     entry do not grow with their number. Files are written under another name and renamed, and carry a checksum, so any
@@ -65,7 +152,7 @@ class MaskCache(MaskStore):
 
     def entry_path(self, image_path) -> str:
         """The file that holds the masks of an image."""
-        name = hashlib.sha256(self._key(image_path).encode()).hexdigest()
+        name = hashlib.sha256(os.fsencode(self._key(image_path))).hexdigest()
         return os.path.join(self.cache_dir, name[:2], name[2:24] + SUFFIX)
 
     def load(self, image_path) -> RunMasks:
@@ -150,12 +237,7 @@ class MaskCache(MaskStore):
 
     def sweep(self) -> None:
         """Deletes temporary files that killed processes left more than an hour ago."""
-        for temporary in Path(self.cache_dir).glob(f'??/.*{SUFFIX}.*{PART}'):
-            try:
-                if time.time() - temporary.stat().st_mtime > ABANDONED_SECONDS:
-                    temporary.unlink()
-            except FileNotFoundError:
-                pass  # another process was faster
+        remove_abandoned(Path(self.cache_dir).glob(f'??/.*{SUFFIX}.*{PART}'))
 
     def _key(self, image_path) -> str:
         path = os.path.abspath(image_path)
@@ -173,29 +255,91 @@ class MaskCache(MaskStore):
         )
 
 
-class LabelMaps(MaskStore):
+class MasksByName(MaskStore):
+    """A folder of files of masks, each found by the name of its image.
+
+    The name counts with as many of the image's folders as the masks are kept in: the masks of ``gt/first/0001.png`` are
+    ``first/0001.*`` of the folder, or, where that is absent, ``0001.*``. Two images never share a file, unless they are
+    the same bytes.
+
+    Args:
+        folder (str | Path): Holds the files.
+        ext (str): Their file name extension.
+    """
+
+    def __init__(self, folder, ext: str):
+        self.folder, self.ext = Path(folder), ext
+        self._found = {}
+        # Name to the image that is found by it, and to one that is found by this name and folders before it.
+        self._taken, self._longer = {}, {}
+
+    def path_of(self, image_path) -> Path:
+        """The file with the masks of an image; it may be absent.
+
+        Raises:
+            MaskStoreError: Another image was found by the same name.
+        """
+        image_path = os.path.abspath(image_path)
+        if image_path not in self._found:
+            path, name, shorter = self._find(image_path)
+            if not path.exists():
+                return path
+            self._take(image_path, path, name, shorter)
+            self._found[image_path] = path
+        return self._found[image_path]
+
+    def _find(self, image_path: str) -> tuple:
+        """The file, the name that it was found by, and what remains of that name without its first folders."""
+        parts = Path(image_path).with_suffix('').parts[1:]
+        names = ['/'.join(parts[start:]) for start in range(len(parts))]
+        paths = [self.folder / f'{name}{self.ext}' for name in names]
+        at = next((place for place, path in enumerate(paths) if path.exists()), len(names) - 1)
+        return paths[at], names[at], names[at + 1 :]
+
+    def _take(self, image_path, path, name, shorter):
+        others = [self._taken.get(name), self._longer.get(name), *map(self._taken.get, shorter)]
+        for other in filter(None, others):
+            if not _same_bytes(image_path, other):
+                raise MaskStoreError(
+                    f'{image_path} and {other} would share the masks {path}: keep the masks in the folders of the '
+                    f'images, such as {self._in_folders(image_path)} and {self._in_folders(other)}'
+                )
+        self._taken.setdefault(name, image_path)
+        for one in shorter:
+            self._longer.setdefault(one, image_path)
+
+    def _in_folders(self, image_path) -> Path:
+        path = Path(image_path)
+        return self.folder / path.parent.name / f'{path.stem}{self.ext}'
+
+
+class LabelMaps(MasksByName):
     """A folder of label maps: one mask a label.
 
     Args:
-        folder (str | Path): Holds one 8- or 16-bit image a photograph, of the photograph's size and stem.
+        folder (str | Path): Holds one 8- or 16-bit image a photograph, of the photograph's size and name.
         ext (str): Their file name extension. Defaults to '.png'.
     """
 
     def __init__(self, folder, ext: str = '.png'):
-        self.folder, self.ext = Path(folder), ext
+        super().__init__(folder, ext)
 
-    def path_of(self, image_path) -> Path:
-        """The label map of an image."""
-        return self.folder / f'{Path(image_path).stem}{self.ext}'
+    def size_of(self, image_path) -> Tuple[int, int]:
+        """(H, W) of an image's label map.
+
+        Raises:
+            MaskStoreError: As for :meth:`load`.
+        """
+        return self.load(image_path).size
 
     def load(self, image_path) -> RunMasks:
         path = self.path_of(image_path)
         try:
-            with Image.open(path) as image:
+            with open_image(path) as image:
                 labels = np.asarray(image)
         except FileNotFoundError:
             raise MaskStoreError(f'no label map of {image_path}: {path} is absent') from None
-        except (OSError, SyntaxError) as error:
+        except (OSError, SyntaxError, ValueError) as error:
             raise MaskStoreError(f'{path} cannot be read as a label map: {error}') from None
         if labels.ndim != 2:
             raise MaskStoreError(f'{path} must be a label map with one channel, found {labels.shape[2]} channels')
@@ -223,6 +367,10 @@ def _read(path) -> bytes:
         return os.read(file, os.fstat(file).st_size)
     finally:
         os.close(file)
+
+
+def _same_bytes(first, second) -> bool:
+    return Path(first).is_file() and Path(second).is_file() and filecmp.cmp(first, second, shallow=False)
 
 
 def _plain(settings: dict) -> dict:

@@ -7,18 +7,105 @@ import io
 import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import chain
 from typing import Callable, Iterable, Iterator, NamedTuple, Optional, Sequence
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
-from tqdm import tqdm
 
-from .batch_size import BatchSize
+from mmsampriors.images import PhotographError, read_rgb, to_eight_bits
+from mmsampriors.progress import progress_bar
+
 from .cache import ImageFile, MaskCache
-from .progress import SharedProgress
+
+MOST = 16
+#: Of the free memory; the rest is for what varies from image to image.
+SHARE = 0.5
+
+
+class BatchSize:
+    """Images in a batch.
+
+    Without a fixed count the first batch is one image, whose memory is measured, and the next are as many as fit. On
+    the CPU more than one at a time gains nothing, so it stays one.
+
+    Args:
+        fixed (int, optional): The count.
+        device (torch.device): Where images are segmented.
+
+    Raises:
+        ValueError: The count is below 1.
+    """
+
+    def __init__(self, fixed: Optional[int], device):
+        if fixed is not None and fixed < 1:
+            raise ValueError(f'a batch of images that are segmented has at least 1, found batch_size={fixed}')
+        self.count, self.device = fixed or 1, torch.device(device)
+        self._open = fixed is None and self.device.type == 'cuda'
+
+    @contextmanager
+    def measured(self, images: int) -> Iterator[None]:
+        """Around the work on a batch of ``images``."""
+        if not self._open:
+            yield
+            return
+        before = torch.cuda.memory_allocated(self.device)
+        torch.cuda.reset_peak_memory_stats(self.device)
+        yield
+        peak = torch.cuda.max_memory_allocated(self.device) - before
+        free = torch.cuda.mem_get_info(self.device)[0]
+        free += torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        self.count, self._open = fitting(peak / images, free), False
+
+
+def fitting(bytes_each: float, free: int) -> int:
+    """How many images of ``bytes_each`` take at most half of the ``free`` bytes: from 1 to :data:`MOST`."""
+    return max(1, min(MOST, int(SHARE * free / max(bytes_each, 1))))
+
+
+class SharedProgress:
+    """A progress bar over the images of this process and of others, whose entries are looked for.
+
+    Args:
+        own (int): Images that this process has to compute.
+        others (Sequence[ndarray]): For each other worker the indices of its images, in the order in which it works.
+        is_there (Callable): Whether the masks of an image, by its index, are there.
+        shown (bool): Whether anything is shown.
+    """
+
+    def __init__(self, own: int, others: Sequence[list], is_there: Callable, shown: bool):
+        self.others, self.places, self.is_there = others, [0] * len(others), is_there
+        self.total, self.done = own + sum(map(len, others)), 0
+        self.bar = progress_bar(
+            total=self.total, desc='computing masks', unit='image', disable=not (shown and self.total)
+        )
+
+    def __enter__(self) -> 'SharedProgress':
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._show()
+        self.bar.close()
+
+    def update(self, images: int) -> None:
+        """This process has computed ``images`` more."""
+        self.done += images
+        self._show()
+
+    def forget(self, own: bool) -> None:
+        """An image turned out to have its masks; one of the own share counts as done."""
+        self.update(int(own))
+
+    def _show(self) -> None:
+        for number, share in enumerate(self.others):
+            while self.places[number] < len(share) and self.is_there(share[self.places[number]]):
+                self.places[number] += 1
+                self.done += 1
+        # What two workers did counts once: there are never more than all.
+        self.bar.update(min(self.done, self.total) - self.bar.n)
+
 
 #: Threads that read images, and threads that write masks. PIL, zlib and numpy let others run meanwhile.
 READERS, WRITERS = 2, 2
@@ -41,6 +128,7 @@ def fill_cache(
     worker: tuple = (0, 1),
     batch_size: Optional[int] = 1,
     device='cpu',
+    pass_by: Optional[Callable] = None,
 ) -> Filled:
     """Computes the masks that are missing or corrupt, and keeps what is there.
 
@@ -51,7 +139,7 @@ def fill_cache(
     ends, so a slow one does less, and what a killed one left is done by the others. None waits for another.
 
     Args:
-        cache (MaskCache): What to fill.
+        cache (MaskCache | MaskFiles): What to fill.
         image_paths (Sequence): Image files; repeated ones are computed once. Read one at a time and not copied, so that
             memory does not grow with their number.
         segment (Callable): Maps images (N, 3, H, W), RGB in [0, 1], to a list of N ImageMasks.
@@ -62,6 +150,8 @@ def fill_cache(
         batch_size (int, optional): Images handed to ``segment`` at once, where as many of one size follow each other.
             None lets the free memory of the device choose.
         device (torch.device): Where images are handed over.
+        pass_by (Callable, optional): Called with the error of an image of the own share that cannot be read; the work
+            goes on with the next one. Defaults to None: the error is raised.
 
     Raises:
         MaskStoreError: An entry was made with other settings or from another image, or cannot be written.
@@ -69,7 +159,7 @@ def fill_cache(
     cache.sweep()
     own, others = _shares(len(image_paths), shard, worker)
     shown = worker[0] == 0
-    checked = tqdm(own, 'checking masks', unit='image', leave=False, disable=not shown)
+    checked = progress_bar(own, desc='checking masks', unit='image', leave=False, disable=not shown)
     todo = np.fromiter((index for index in checked if not cache.check(image_paths[index])), np.int64)
     if len(todo):
         cache.check_writable()
@@ -83,7 +173,8 @@ def fill_cache(
         ((image_paths[index], False) for share in others for index in reversed(share)),
     )
     with SharedProgress(len(todo), absent, is_there, shown) as progress:
-        computed = _compute(cache, wanted, segment, restore, BatchSize(batch_size, device), device, progress)
+        size = BatchSize(batch_size, device)
+        computed = _compute(cache, wanted, segment, restore, size, device, progress, pass_by)
     return Filled(len(own) - computed[True], sum(computed.values()))
 
 
@@ -94,7 +185,7 @@ def _shares(count: int, shard: tuple, worker: tuple) -> tuple:
     return own, others
 
 
-def _compute(cache, wanted: Iterable, segment, restore, size: BatchSize, device, progress: SharedProgress) -> dict:
+def _compute(cache, wanted: Iterable, segment, restore, size: BatchSize, device, progress, pass_by) -> dict:
     """Computes and saves the masks of ``wanted`` (path, whether of the own share) that are missing.
 
     Returns:
@@ -109,8 +200,8 @@ def _compute(cache, wanted: Iterable, segment, restore, size: BatchSize, device,
 
     with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
         try:
-            read = _ahead(readers, lambda path: _read(cache, path), _new(wanted, in_work, progress), size)
-            for files, images in _batches(read, size, in_work, progress):
+            read = _ahead(readers, lambda path: _read(cache, path, pass_by), _new(wanted, in_work, progress), size)
+            for files, images in _batches(read, size, in_work, progress, pass_by):
                 with size.measured(len(files)):
                     found = _found(files, images.to(device), segment, restore)
                 for file, masks in zip(files, found, strict=True):
@@ -131,21 +222,24 @@ def read_image(file: ImageFile) -> Tensor:
         ValueError: It cannot be decoded.
     """
     try:
-        with Image.open(io.BytesIO(file.data)) as image:
-            pixels = np.array(ImageOps.exif_transpose(image).convert('RGB'))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(
-            f'{file.path} cannot be read as an image ({error}); replace it, or take it out of the data set'
-        ) from None
-    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+        pixels = to_eight_bits(read_rgb(io.BytesIO(file.data)))
+    except PhotographError as error:
+        raise ValueError(f'{file.path} {error}: replace it, or take it out of the data set') from None
+    return torch.tensor(pixels).permute(2, 0, 1).float() / 255  # copied: what Pillow gives is read-only
 
 
-def _read(cache: MaskCache, path) -> tuple:
-    """The path, and its file and image; None for these where another process was faster."""
+def _read(cache, path, pass_by) -> tuple:
+    """The path, and its file and image; for these None and None where another process was faster, or None and the
+    error where the image cannot be read and may be passed by."""
     if cache.check(path):
         return path, None, None
-    file = ImageFile(path)
-    return path, file, read_image(file)
+    try:
+        file = ImageFile(path)
+        return path, file, read_image(file)
+    except (OSError, ValueError) as error:
+        if pass_by is None:
+            raise
+        return path, None, error
 
 
 def _new(wanted: Iterable, in_work: dict, progress: SharedProgress) -> Iterator:
@@ -172,12 +266,15 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable, items: Iterable, size: Batc
         yield waiting.popleft().result()
 
 
-def _batches(read: Iterable, size: BatchSize, in_work: dict, progress: SharedProgress) -> Iterator[tuple]:
+def _batches(read: Iterable, size: BatchSize, in_work: dict, progress: SharedProgress, pass_by) -> Iterator[tuple]:
     """Yields lists of files and their images (N, 3, H, W), one size each."""
     batch = []
     for path, file, image in read:
         if file is None:
-            progress.forget(in_work.pop(path))
+            own = in_work.pop(path)
+            progress.forget(own)
+            if own and image is not None:
+                pass_by(image)
             continue
         if batch and image.shape != batch[0][1].shape:
             yield _stacked(batch)

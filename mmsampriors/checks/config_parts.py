@@ -1,0 +1,513 @@
+"""Checks of the parts in a config: known names, and the kinds of values that constructors take."""
+
+import ast
+import difflib
+import inspect
+import math
+import textwrap
+import types
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Tuple,
+    Union,
+    get_args,
+    get_origin,
+)
+
+import torch
+from mmagic.datasets import BasicImageDataset
+from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from mmengine.registry import Registry, init_default_scope
+from mmengine.runner import Runner
+from mmengine.utils.dl_utils import set_multi_processing
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
+from torch.utils.data import DataLoader
+
+from mmsampriors.command_line import message_of
+from mmsampriors.registry import (
+    DATA_SAMPLERS,
+    DATASETS,
+    EVALUATORS,
+    HOOKS,
+    LOG_PROCESSORS,
+    LOOPS,
+    METRICS,
+    MODELS,
+    OPTIM_WRAPPERS,
+    OPTIMIZERS,
+    PARAM_SCHEDULERS,
+    SCOPE,
+    TASK_UTILS,
+    TRANSFORMS,
+    VISBACKENDS,
+    VISUALIZERS,
+)
+
+
+def _is_whole(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value) -> bool:
+    return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+#: Annotation to its test and to the words for it. Arguments that are annotated otherwise are left to their part.
+KINDS: Dict[type, Tuple[Callable, str]] = {
+    bool: (lambda value: isinstance(value, bool), 'True or False'),
+    int: (_is_whole, 'a whole number'),
+    float: (_is_number, 'a finite number'),
+    str: (lambda value: isinstance(value, str), 'a text'),
+    dict: (lambda value: isinstance(value, dict), 'a dict'),
+    type(None): (lambda value: value is None, 'None'),
+}
+
+#: What an annotation of several kinds is made of: ``Union[int, str]``, ``int | str``.
+UNIONS = (Union, types.UnionType)
+
+
+def check_arguments(key: str, cfg: dict):
+    """Refuses a type that is not registered, arguments that it does not take, and values of another kind.
+
+    What a mask source segments with, ``segmenter``, is looked at too.
+
+    Args:
+        key (str): Of ``model.spd``, such as 'sgr'.
+        cfg (dict): Config of that part.
+
+    Raises:
+        ValueError: Something of that, with its key.
+    """
+    kind = (TASK_UTILS if key == 'schedule' else MODELS).get(str(cfg.get('type')))
+    if kind is None:
+        raise ValueError(f'model.spd.{key}.type = {cfg.get("type")!r} is not registered')
+    takes = inspect.signature(kind).parameters
+    given = {name: value for name, value in cfg.items() if name not in ('type', '_scope_')}
+    unknown = sorted(set(given) - set(takes))
+    if unknown and not any(one.kind is one.VAR_KEYWORD for one in takes.values()):
+        raise ValueError(
+            f'model.spd.{key} has keys {unknown} that {kind.__name__} does not take; it takes {list(takes)}'
+        )
+    for name, value in given.items():
+        if name in takes:
+            _check_kind(f'model.spd.{key}.{name}', takes[name].annotation, value)
+    if isinstance(given.get('segmenter'), dict):
+        check_arguments(f'{key}.segmenter', given['segmenter'])
+
+
+def _check_kind(key: str, annotation: Any, value):
+    kinds = _kinds_of(annotation)
+    if kinds and not any(KINDS[kind][0](value) for kind in kinds):
+        raise ValueError(f'{key} must be {_words(kinds)}, found {value!r}')
+
+
+def kind_problem(parameter: inspect.Parameter, value) -> Optional[str]:
+    """Says that an argument of anybody's function must be a number, and is none; None where it may serve.
+
+    More lenient than :func:`check_arguments`, for annotations of others are not always true: any number serves.
+
+    Args:
+        parameter (Parameter): The argument, of a signature.
+        value (object): What a config gives.
+    """
+    kinds = [kind for kind in _kinds_of(parameter.annotation) if kind is not type(None)]
+    if not kinds or set(kinds) - {bool, int, float} or value is None or isinstance(value, (bool, int, float)):
+        return None
+    return f'must be {_words(kinds)}, found {value!r}'
+
+
+def _kinds_of(annotation) -> tuple:
+    """The kinds of an annotation; none where it has others, which are left to their part."""
+    kinds = get_args(annotation) if get_origin(annotation) in UNIONS else (annotation,)
+    kinds = tuple(kind for kind in kinds if kind is not torch.Tensor)  # no config holds one
+    return kinds if all(isinstance(kind, type) and kind in KINDS for kind in kinds) else ()
+
+
+def _words(kinds) -> str:
+    return ' or '.join(KINDS[kind][1] for kind in kinds)
+
+
+#: Top-level key to the registries that are asked for its parts.
+ROOTS = dict(
+    model=(MODELS,),
+    train_dataloader=(),
+    val_dataloader=(),
+    test_dataloader=(),
+    optim_wrapper=(OPTIM_WRAPPERS,),
+    param_scheduler=(PARAM_SCHEDULERS,),
+    train_cfg=(LOOPS,),
+    val_cfg=(LOOPS,),
+    test_cfg=(LOOPS,),
+    val_evaluator=(METRICS, EVALUATORS),
+    test_evaluator=(METRICS, EVALUATORS),
+    default_hooks=(HOOKS,),
+    custom_hooks=(HOOKS,),
+    visualizer=(VISUALIZERS,),
+    log_processor=(LOG_PROCESSORS,),
+)
+#: Key inside of them, by itself or dotted, to the registries that its parts come from.
+BELOW = {
+    'model.generator': (MODELS,),
+    'model.pixel_loss': (MODELS,),
+    'model.data_preprocessor': (MODELS,),
+    'dataset': (DATASETS,),
+    'datasets': (DATASETS,),
+    'pipeline': (TRANSFORMS,),
+    'transforms': (TRANSFORMS,),
+    'sampler': (DATA_SAMPLERS,),
+    'batch_sampler': (DATA_SAMPLERS,),
+    'optimizer': (OPTIMIZERS,),
+    'metrics': (METRICS,),
+    'vis_backends': (VISBACKENDS,),
+}
+#: What is taken out of a part's dict before it is built.
+TAKEN_OUT = {
+    HOOKS: ('priority',),
+    LOOPS: ('by_epoch',),
+    OPTIM_WRAPPERS: ('constructor', 'paramwise_cfg'),
+    PARAM_SCHEDULERS: ('convert_to_iter_based',),
+}
+#: Classes that hand their further arguments on, to what takes them.
+HANDED_ON = {CheckpointHook: Runner.save_checkpoint}
+ENVIRONMENT_KEYS = ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit')
+PARAMWISE_KEYS = (
+    *('custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult', 'dwconv_decay_mult', 'flat_decay_mult'),
+    *('dcn_offset_lr_mult', 'bypass_duplicate'),
+)
+#: Settings that must be above 0 where a class of OpenMMLab or PyTorch takes them.
+ABOVE_ZERO = {
+    *('T_max', 'accumulative_counts', 'batch_size', 'clip_value', 'gt_patch_size', 'lr', 'max_epochs', 'max_iters'),
+    *('max_norm', 'pad_size_divisor', 'std', 'step_size', 'total_steps', 'val_interval'),
+}
+#: Those that must be at least 0.
+AT_LEAST_ZERO = {'crop_border', 'eps', 'num_workers', 'weight_decay'}
+#: Those that count. Upstream takes 2.5 and compares an iteration with it.
+WHOLE = {
+    *('accumulative_counts', 'batch_size', 'crop_border', 'gt_patch_size', 'max_epochs', 'max_iters', 'num_workers'),
+    'val_interval',
+}
+#: Those with few values. Upstream takes any other for one of them, or ends at the first validation.
+CHOICES = dict(
+    color_type=('color', 'grayscale', 'unchanged', 'color_ignore_orientation', 'grayscale_ignore_orientation'),
+    channel_order=('bgr', 'rgb'),
+    convert_to=(None, 'y'),
+    input_order=('HWC', 'CHW'),
+    rule=(None, 'greater', 'less'),
+)
+#: Those of one kind that upstream does not annotate so: the kind, and the words for it.
+BY_KIND = dict(
+    data_root=(str, 'a text'),
+    dynamic_intervals=(list, 'a list of pairs'),
+    pipeline=(list, 'a list of transforms'),
+    seed=(int, 'a whole number'),
+)
+UPSTREAM = ('mmagic', 'mmcv', 'mmengine', 'mmsampriors', 'torch')
+BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+NEAR = 0.6  # similarity, in [0, 1], from which a name is proposed
+
+
+class Part(NamedTuple):
+    """A dict of a config that something is built of.
+
+    Attributes:
+        path (str): Its dotted key.
+        cfg (dict): The dict, with ``type``.
+        registries (tuple[Registry]): Those that are asked for its type.
+        sure (bool): Whether they are the ones that will be. Below a part that is not known it may be otherwise.
+    """
+
+    path: str
+    cfg: dict
+    registries: Tuple[Registry, ...]
+    sure: bool
+
+
+def check_parts(cfg: Config):
+    """Refuses a config that gives a part what it does not take.
+
+    Raises:
+        ValueError: A type that is not registered, an argument that its constructor does not take, a value of another
+            kind, 0 and less where only more makes sense, or a best checkpoint by what is not measured. Lists them all.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmagic'))
+    problems = list(dict.fromkeys(_problems(cfg.to_dict())))
+    if problems:
+        raise ValueError(problems[0] if len(problems) == 1 else '\n- '.join(['faults of the config:', *problems]))
+
+
+def parts_of(cfg: dict) -> Iterator[Part]:
+    """All parts of a config, the outer before the inner."""
+    for name, registries in ROOTS.items():
+        node = cfg.get(name)
+        if name == 'train_cfg' and isinstance(node, dict) and 'type' not in node:
+            node = {'type': 'EpochBasedTrainLoop' if node.get('by_epoch') else 'IterBasedTrainLoop', **node}
+        yield from _walk(name, node, registries, True)
+
+
+def class_of(part: Part) -> Optional[Callable]:
+    """What a part's type names; None where it names nothing."""
+    kind = part.cfg['type']
+    if not isinstance(kind, str):
+        return kind
+    for one in part.registries:
+        with one.switch_scope_and_registry(part.cfg.get('_scope_')) as found:
+            known = found.get(kind)
+        if known is not None:
+            return known
+    return None
+
+
+def accepted(kind: Callable) -> Tuple[Dict[str, inspect.Parameter], bool]:
+    """The arguments that a class or function takes by name, and whether it takes any others.
+
+    ``**kwargs`` that a class only hands to its base are what the base takes.
+    """
+    takes = {}
+    for one in kind.__mro__ if inspect.isclass(kind) else [kind]:
+        function = one.__dict__.get('__init__') if inspect.isclass(one) else one
+        if function is None:
+            continue
+        parameters = _parameters(function)
+        if parameters is None:
+            return takes, True
+        takes = {**{name: each for name, each in parameters.items() if each.kind in BY_NAME}, **takes}
+        others = next((name for name, each in parameters.items() if each.kind is each.VAR_KEYWORD), None)
+        if one in HANDED_ON:
+            return {**accepted(HANDED_ON[one])[0], **takes}, False
+        if others is None or not _only_for_the_base(function, others):
+            return takes, others is not None
+    return takes, True
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The one of ``names`` that may be meant, as the end of a clause; nothing where none is like it."""
+    found = difflib.get_close_matches(str(name), sorted(names), 1, NEAR)
+    return f' (is {found[0]} meant?)' if found else ''
+
+
+def _walk(path, node, registries, sure) -> Iterator[Part]:
+    if isinstance(node, (list, tuple)):
+        node = dict(enumerate(node))
+    elif isinstance(node, dict) and 'type' in node and registries:
+        yield Part(path, node, registries, sure)
+        sure = False
+    if not isinstance(node, dict):
+        return
+    for key, value in node.items():
+        # norm_cfg and its like are read by the networks themselves, each in its own way.
+        if str(key).endswith(('_cfg', '_config')) or key == 'spd':
+            continue
+        known = BELOW.get(f'{path}.{key}', BELOW.get(key))
+        yield from _walk(f'{path}.{key}', value, known or registries, bool(known) or sure)
+
+
+def _problems(cfg) -> Iterator[str]:
+    for part in parts_of(cfg):
+        yield from _problems_of_part(part, bool(cfg.get('val_dataloader')))
+    for path, loader in _loaders(cfg):
+        given = {key: loader[key] for key in loader if key not in ('num_batch_per_epoch', 'disable_subprocess_warning')}
+        yield from _problems_of_call(path, given, DataLoader)
+    environment = cfg.get('env_cfg') or {}
+    yield from _problems_of_keys('env_cfg', environment, ENVIRONMENT_KEYS)
+    yield from _problems_of_call('env_cfg.mp_cfg', environment.get('mp_cfg'), set_multi_processing)
+    yield from _problems_of_call('randomness', cfg.get('randomness'), Runner.set_randomness)
+    yield from _problems_of_keys('auto_scale_lr', cfg.get('auto_scale_lr'), ('enable', 'base_batch_size'))
+    yield from _problems_of_hooks(cfg)
+    yield from _problems_of_best(cfg)
+
+
+def _loaders(cfg) -> Iterator[Tuple[str, dict]]:
+    """Dotted key and dict of each loader; mmagic's validation may have several."""
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loaders = cfg.get(name) or []
+        if isinstance(loaders, dict):
+            yield name, loaders
+        else:
+            yield from ((f'{name}.{number}', loader) for number, loader in enumerate(loaders))
+
+
+def _problems_of_part(part, validates) -> List[str]:
+    kind = class_of(part)
+    if kind is None:
+        return [_unknown_type(part)] if part.sure else []
+    given = {key: value for key, value in part.cfg.items() if key not in ('type', '_scope_')}
+    for key in sum((TAKEN_OUT.get(one, ()) for one in part.registries), ()):
+        given.pop(key, None)
+    if not validates:
+        given.pop('val_interval', None)  # nothing reads it
+    found = list(_problems_of_call(part.path, given, kind))
+    if not found and _is_upstream(kind):
+        found += _problems_of_building(part)
+    if inspect.isclass(kind) and issubclass(kind, OptimWrapper):
+        found += _problems_of_optim_wrapper(part.path, part.cfg)
+    if inspect.isclass(kind) and issubclass(kind, BasicImageDataset) and part.cfg.get('pipeline'):
+        found += _problems_of_folders(part.path, part.cfg)
+    return found
+
+
+def _problems_of_building(part) -> Iterator[str]:
+    """Builds what is small, an optimizer or a data preprocessor, and says why it cannot be."""
+    parameters = dict(params=[torch.nn.Parameter(torch.zeros(1))])
+    more = {'optimizer': parameters, 'data_preprocessor': {}}.get(part.path.rsplit('.', 1)[-1])
+    if more is None:
+        return
+    try:
+        part.registries[0].build({**part.cfg, **more})
+    except Exception as error:
+        yield f'{part.path} cannot be built: {message_of(error)}'
+
+
+def _unknown_type(part) -> str:
+    names = {name for one in part.registries for node in _family(one) for name in node.module_dict}
+    return (
+        f'{part.path}.type = {part.cfg["type"]!r} is not registered{nearest(part.cfg["type"], names)}. A class of your '
+        "own is registered when its module is imported: custom_imports = dict(imports=['its.module'])"
+    )
+
+
+def _family(node: Optional[Registry]) -> Iterator[Registry]:
+    while node is not None:
+        yield node
+        node = node.parent
+
+
+def _problems_of_optim_wrapper(path, cfg) -> Iterator[str]:
+    clip = cfg.get('clip_grad') or {}
+    if not isinstance(clip, dict):
+        yield f'{path}.clip_grad must be a dict such as dict(max_norm=0.01), found {clip!r}'
+        return
+    clip = dict(clip)
+    how = clip_grad_value_ if clip.pop('type', 'norm') == 'value' else clip_grad_norm_
+    yield from _problems_of_call(f'{path}.clip_grad', clip, how)
+    if cfg.get('constructor') in (None, DefaultOptimWrapperConstructor.__name__):
+        yield from _problems_of_keys(f'{path}.paramwise_cfg', cfg.get('paramwise_cfg'), PARAMWISE_KEYS)
+
+
+def _problems_of_folders(path, cfg) -> Iterator[str]:
+    """Whether the folders of a data set are those that its pipeline loads images of."""
+    folders = cfg.get('data_prefix') or dict(img='')
+    steps = [step for step in cfg['pipeline'] if step.get('type') == 'LoadImageFromFile']
+    missing = [step['key'] for step in steps if step.get('key') and step['key'] not in folders]
+    for key in filter(lambda key: nearest(key, folders), missing):
+        yield f'{path}.data_prefix has no folder of {key!r} images, which the pipeline loads{nearest(key, folders)}'
+    loaded = {step.get('key') for step in steps} - {None, *missing}
+    mentioned = str(cfg['pipeline'])
+    for key in folders:
+        if repr(key) not in mentioned and nearest(key, loaded):
+            yield f'{path}.data_prefix has {key!r} images, which the pipeline does not load{nearest(key, loaded)}'
+
+
+def _problems_of_hooks(cfg) -> Iterator[str]:
+    """Of this package's hooks each is there once."""
+    hooks = list(parts_of(dict(custom_hooks=cfg.get('custom_hooks'))))
+    kinds = [class_of(hook) for hook in hooks]
+    for number, kind in enumerate(kinds):
+        first = kinds.index(kind)
+        if first < number and getattr(kind, '__module__', '').startswith(f'{SCOPE}.'):
+            yield f'{hooks[number].path} is the {kind.__name__} of {hooks[first].path} again: take one of them out'
+
+
+def _problems_of_best(cfg) -> Iterator[str]:
+    """Whether validation measures what the best checkpoint is chosen by, where all its metrics tell their names."""
+    best = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('save_best')
+    metrics = [part for part in parts_of(dict(val_evaluator=cfg.get('val_evaluator'))) if METRICS in part.registries]
+    names = [getattr(class_of(metric), 'metric', None) for metric in metrics]
+    if not names or not all(isinstance(name, str) for name in names):
+        return
+    for name in [best] if isinstance(best, str) else best or ():
+        if '/' not in name and name not in (*names, 'auto'):
+            yield (
+                f'default_hooks.checkpoint.save_best = {name!r} is measured by no metric of val_evaluator'
+                f'{nearest(name, names)}; there are {", ".join(names)}'
+            )
+
+
+def _problems_of_call(path, given, function) -> Iterator[str]:
+    """What is wrong with the arguments that a function is given."""
+    takes, others = accepted(function)
+    if not others:
+        yield from _problems_of_keys(path, given, takes, function)
+    for name, value in (given or {}).items():
+        wrong = takes.get(name) and kind_problem(takes[name], value)
+        if wrong:
+            yield f'{path}.{name} {wrong}'
+        elif name in takes and _is_upstream(function) and (must := _must(name, value)):
+            yield f'{path}.{name} must be {must}, found {value!r}'
+
+
+def _must(name, value) -> Optional[str]:
+    """What a setting of upstream must be and is not."""
+    numbers = _numbers(value)
+    if name in BY_KIND and not isinstance(value, (BY_KIND[name][0], type(None))):
+        return BY_KIND[name][1]
+    if name == 'pipeline' and not value:
+        return 'a list of transforms'
+    if name in WHOLE and any(isinstance(one, float) for one in numbers):
+        return 'a whole number'
+    if name in ABOVE_ZERO and not all(0 < one < math.inf for one in numbers):
+        return 'greater than 0'
+    if name in AT_LEAST_ZERO and not all(0 <= one < math.inf for one in numbers):
+        return 'at least 0'
+    choices = [*CHOICES.get(name, ()), *(str(one).upper() for one in CHOICES.get(name, ()))]
+    if choices and not all(one in choices for one in (value if isinstance(value, (list, tuple)) else [value])):
+        return f'one of {CHOICES[name]}'
+    return None
+
+
+def _problems_of_keys(path, given, keys, function=None) -> Iterator[str]:
+    for name in given or {}:
+        if name not in keys:
+            by = f'{function.__name__} does not take' if function else 'nothing reads'
+            known = ', '.join(sorted(set(keys) - {'self'})) or 'none'
+            yield f'{path} has the key {name!r}, which {by}{nearest(name, keys)}; there are {known}'
+
+
+def _parameters(function) -> Optional[dict]:
+    try:
+        parameters = dict(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # some that are written in C
+        return None
+    return {name: one.replace(annotation=_annotation(one, function)) for name, one in parameters.items()}
+
+
+def _annotation(parameter, function):
+    """What an argument is annotated with; in torch 2.14 that is often text (``from __future__ import annotations``)."""
+    if not isinstance(parameter.annotation, str):
+        return parameter.annotation
+    try:
+        return eval(parameter.annotation, getattr(function, '__globals__', {}))
+    except Exception:  # names that are there for type checkers only
+        return parameter.empty
+
+
+def _only_for_the_base(function, others) -> bool:
+    """Whether ``**kwargs`` is used for nothing but ``super().__init__(**kwargs)``."""
+    try:
+        nodes = list(ast.walk(ast.parse(textwrap.dedent(inspect.getsource(function)))))
+    except (OSError, SyntaxError, TypeError):
+        return False
+
+    def is_it(node):
+        return isinstance(node, ast.Name) and node.id == others
+
+    calls = [node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    handed = [key for call in calls if call.func.attr == '__init__' for key in call.keywords if is_it(key.value)]
+    return len(handed) == sum(map(is_it, nodes)) > 0
+
+
+def _is_upstream(function) -> bool:
+    return (getattr(function, '__module__', None) or '').split('.')[0] in UPSTREAM
+
+
+def _numbers(value) -> list:
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return [one for one in values if isinstance(one, (int, float))]

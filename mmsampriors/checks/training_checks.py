@@ -1,0 +1,188 @@
+"""What a training checks before it begins: its checkpoint of before, and the list of all checks of configs."""
+
+import logging
+import os.path as osp
+from pathlib import Path
+from typing import Optional
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.runner import find_latest_checkpoint
+
+from mmsampriors.checkpoints import read_checkpoint
+from mmsampriors.compat.plain_data import PlainConfigError, plain_values
+
+from .config_check import check_config, check_training, values_by_key
+from .config_keys import plain
+from .config_parts import check_parts
+from .pair_check import is_first_process
+
+#: What the checkpoint's weights and optimizer are made for, or what it brings: a change is lost or breaks the run.
+FIXED = (
+    'model.generator',
+    'model.spd.spf',
+    'model.spd.refiner',
+    'model.spd.schedule',
+    'optim_wrapper.optimizer',
+    'optim_wrapper.paramwise_cfg',
+    'optim_wrapper.accumulative_counts',
+    'param_scheduler',
+)
+#: What else decides over a training: a change is taken, and told.
+TOLD = ('model', 'train_dataloader', 'train_cfg.max_iters', 'train_cfg.type', 'optim_wrapper')
+#: Keys that change how a training runs, and not what it does.
+FREE = (
+    'model.test_cfg',
+    'model.spd.masks.cache_dir',
+    *(f'train_dataloader.{key}' for key in ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor')),
+)
+ABSENT = '(absent)'
+
+
+def check_resume(cfg: Config):
+    """Compares a run that is to be resumed with the config in its checkpoint; by the first process of a run.
+
+    Args:
+        cfg (Config): With ``resume``, settled by :func:`prefer_own_checkpoint`; its checkpoint is ``load_from``, or the
+            latest in ``work_dir``.
+
+    Raises:
+        FileNotFoundError: There is nothing to resume.
+        ValueError: Network, schedule, optimizer or learning rates differ: the weights do not fit, or the checkpoint has
+            its own.
+    """
+    if not cfg.get('resume') or not is_first_process(cfg.get('launcher', 'none')):
+        return
+    path = _checkpoint_of(cfg)
+    meta = read_checkpoint(path).get('meta', {})
+    _refuse_what_is_no_interrupted_run(cfg, path, meta)
+    if 'cfg' not in meta:
+        _warn(f'{path} holds no config, so that nothing tells whether this run is the one that it comes from')
+        return
+    try:
+        before = plain_values(meta['cfg'])  # not mmengine's reader, which runs it
+    except PlainConfigError as error:
+        _warn(
+            f'the config in {path} holds more than values ({error}) and is not run, so that nothing tells whether this '
+            'run is the one that it comes from'
+        )
+        return
+    changes = changed_keys(Config(before), cfg)
+    fixed = [key for key in changes if _is_below(key, FIXED)]
+    if fixed:
+        raise ValueError(
+            f'--resume goes on from {path}, which was trained with other settings: {_listed(changes, fixed)}. A '
+            'resumed run has the network, the stages, the optimizer and the learning rates of its checkpoint: set them '
+            'as they were, or start a new run from its weights (without --resume, in another --work-dir, with '
+            f'--cfg-options load_from={path})'
+        )
+    if changes:
+        _warn(
+            f'--resume goes on from {path}, which was trained with other settings, so that the run is not the one that '
+            f'was interrupted: {_listed(changes, changes)}'
+        )
+
+
+def prefer_own_checkpoint(cfg: Config):
+    """Drops ``load_from`` where a run that began with it is resumed: its own last checkpoint comes first; in place.
+
+    mmengine would "resume" from ``load_from``, that is, begin anew or end at once. Each process of a run calls this.
+
+    Args:
+        cfg (Config): With ``resume``, ``load_from`` and ``work_dir``.
+
+    Raises:
+        FileNotFoundError: The folder holds checkpoints, and no valid note of the last one.
+    """
+    if cfg.get('resume') and cfg.get('load_from') and _noted_checkpoint(cfg.work_dir):
+        cfg.load_from = None
+
+
+def _refuse_what_is_no_interrupted_run(cfg, path, meta):
+    if not cfg.get('load_from'):
+        return
+    iteration, end = meta.get('iter'), cfg.train_cfg.get('max_iters')
+    if 'epoch' not in meta or iteration is None:
+        found = 'weights alone'
+    elif end and iteration >= end:
+        found = f'a training that ended after {iteration} iterations'
+    else:
+        return
+    raise ValueError(
+        f'there is nothing to resume: no checkpoint in {osp.abspath(cfg.work_dir)}, and load_from={path} holds '
+        f'{found}: leave --resume out to begin with its weights'
+    )
+
+
+def changed_keys(before: Config, now: Config) -> dict:
+    """Dotted key to ``(before, now)`` of all that decides over a training and differs."""
+    before, now = (dict(values_by_key(plain(dict(cfg)))) for cfg in (before, now))
+    keys = [key for key in {**before, **now} if _is_below(key, (*FIXED, *TOLD)) and not _is_below(key, FREE)]
+    pairs = {key: (before.get(key, ABSENT), now.get(key, ABSENT)) for key in keys}
+    return {key: (old, new) for key, (old, new) in pairs.items() if old != new}
+
+
+def _checkpoint_of(cfg) -> str:
+    path = cfg.get('load_from') or _noted_checkpoint(cfg.work_dir)
+    if not path or not osp.isfile(path):
+        where = f'no {path}' if path else f'no checkpoint in {osp.abspath(cfg.work_dir)}'
+        raise FileNotFoundError(
+            f'there is nothing to resume: {where}. For a new run leave --resume out; to go on with another one, give '
+            'its --work-dir'
+        )
+    return path
+
+
+def _noted_checkpoint(work_dir) -> Optional[str]:
+    """The checkpoint that mmengine has noted as the last one of a run; None where it has noted none."""
+    note = osp.join(work_dir, 'last_checkpoint')
+    checkpoints = [*Path(work_dir).glob('iter_*.pth'), *Path(work_dir).glob('epoch_*.pth')]
+    if checkpoints and not osp.isfile(note):
+        newest = max(checkpoints, key=lambda path: path.stat().st_mtime)
+        raise FileNotFoundError(
+            f'{note} names the checkpoint to resume from, and there is none, beside {newest.name}: write the path '
+            f'{osp.abspath(newest)} into it'
+        )
+    try:
+        path = find_latest_checkpoint(work_dir)
+    except UnicodeDecodeError:
+        path = ''
+    if path is not None and not osp.isfile(path):
+        raise FileNotFoundError(
+            f'{note} must hold the path of the checkpoint to resume from, and {path!r} is no file: the note is '
+            'damaged, or the checkpoint was removed or moved. Write the path of the newest iter_*.pth into it'
+        )
+    return path
+
+
+def _is_below(key, roots) -> bool:
+    return any(key == root or key.startswith(f'{root}.') for root in roots)
+
+
+def _listed(changes, keys) -> str:
+    return ', '.join(f'{key} was {_short(changes[key][0])} and is {_short(changes[key][1])}' for key in keys)
+
+
+def _short(value) -> str:
+    text = value if value == ABSENT else repr(value)
+    return text if len(text) <= 100 else f'{text[:97]}...'
+
+
+def _warn(message):
+    print_log(message, logger='current', level=logging.WARNING)
+
+
+def check_load_from(cfg: Config):
+    """Refuses weights to begin with, ``load_from``, that cannot be read; those of a run that is resumed are another's.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged or no checkpoint.
+    """
+    path = cfg.get('load_from')
+    if path and not cfg.get('resume') and '://' not in str(path) and is_first_process(cfg.get('launcher', 'none')):
+        read_checkpoint(path)
+
+
+#: In their order; each takes a config and raises what a training would refuse. Work folder and data come after them.
+CONFIG_CHECKS = (check_config, check_parts, check_training, check_load_from, check_resume)

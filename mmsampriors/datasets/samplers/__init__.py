@@ -1,3 +1,0 @@
-from .progressive import ProgressiveBatchSampler, SampleIndex
-
-__all__ = ['ProgressiveBatchSampler', 'SampleIndex']

@@ -1,1 +1,0 @@
-"""What concerns the optimizer's step: clipping, mixed precision on the CPU, and memory."""

@@ -1,0 +1,116 @@
+"""Which photographs are restored, and where the results go."""
+
+import glob
+import os.path as osp
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Dict, List, Sequence
+
+from mmsampriors.files import MadeFiles
+from mmsampriors.images import FORMATS, SUFFIXES, images_in
+
+RESTORED, REFINED, COMPARED = 'restored', 'refined', 'compared'  # kinds of results
+
+
+@dataclass(frozen=True)
+class Found:
+    """One photograph.
+
+    Args:
+        path (Path): The file.
+        name (Path): Where its result goes, below the folder of results: the same name, and the same folders below the
+            folder that was named. A format that is not written becomes PNG.
+    """
+
+    path: Path
+    name: Path
+
+
+def kinds_of(refined: bool, compared: bool) -> List[str]:
+    """The kinds of results where refined images or panels are asked for."""
+    return [RESTORED, *([REFINED] if refined else []), *([COMPARED] if compared else [])]
+
+
+def results_of(one: Found, kinds: Sequence[str]) -> Dict[str, Path]:
+    """The files of the results of a photograph, below the folder of results.
+
+    Args:
+        one (Found): The photograph.
+        kinds (list[str]): What is written; all but ``RESTORED`` goes into folders of these names.
+    """
+    name = one.name
+    files = {RESTORED: name, REFINED: Path(REFINED) / name, COMPARED: Path(COMPARED) / f'{name}.jpg'}
+    return {kind: files[kind] for kind in kinds}
+
+
+def find_photographs(
+    inputs: Sequence[str], out=None, kinds: Sequence[str] = (RESTORED,), results: Callable = results_of, tool='restore'
+) -> List[Found]:
+    """The photographs that files, folders and globs name, in order of their names.
+
+    Args:
+        inputs (list[str]): Files, folders, which are searched to any depth, and globs, ``**`` among them.
+        out (str | Path, optional): The folder of results. What it holds is not taken for input.
+        kinds (list[str]): What will be written there.
+        results (callable): Which files these are: takes a Found and ``kinds``, as :func:`results_of`.
+        tool (str): The name of the tool that writes them.
+
+    Raises:
+        FileExistsError: A result would replace a file that is not a result of ours.
+        FileNotFoundError: Nothing is there, or nothing that looks like a photograph.
+        ValueError: A result would overwrite its photograph, or two results would have one name.
+    """
+    out, found = None if out is None else Path(out).resolve(), {}
+    for text in inputs:
+        for one in _expand(text, out):
+            found.setdefault(osp.realpath(one.path), one)  # resolve() fails at links that run in circles
+    found = sorted(found.values(), key=lambda one: (str(one.name), str(one.path)))
+    _refuse_clashes([(one, name) for one in found for name in results(one, kinds).values()], out, tool)
+    return found
+
+
+def _refuse_clashes(results, out, tool):
+    by_name = {}
+    for one, name in results:
+        if out is not None and osp.realpath(out / name) == osp.realpath(one.path):
+            raise ValueError(f'{one.path} would be overwritten by its result: name another folder with --out')
+        other = by_name.setdefault(str(name).lower(), one)
+        if other is not one:
+            raise ValueError(
+                f'results of {other.path} and {one.path} would both become {name}: name them in two calls, with '
+                'another --out each'
+            )
+    if out is not None:
+        MadeFiles(out, tool).refuse_others(name for _, name in results)
+
+
+def _expand(text, out):
+    path = Path(text)
+    if path.is_dir():
+        files = [Found(file, _result(file.relative_to(path))) for file in images_in(path, leave_out=out)]
+        if not files:
+            raise FileNotFoundError(f'there is no photograph in {text}: looked for {", ".join(sorted(SUFFIXES))}')
+        return files
+    if path.exists() or not glob.has_magic(text):
+        # A file that is named is tried, whatever its suffix, and one that is missing is told with the others.
+        return [Found(path, _result(Path(path.name)))]
+    matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
+    files = [match for match in matches if match.is_file() and out not in match.resolve().parents]
+    if not files:
+        raise FileNotFoundError(f'no file matches {text}')
+    fixed = Path(*_fixed_parts(text))
+    return [Found(file, _result(file.relative_to(fixed))) for file in files]
+
+
+def _fixed_parts(pattern):
+    """The folders of a glob that hold no wildcard."""
+    parts = []
+    for part in Path(pattern).parent.parts:
+        if glob.has_magic(part):
+            break
+        parts.append(part)
+    return parts
+
+
+def _result(name):
+    return name if name.suffix.lower() in FORMATS else name.with_name(f'{name.name}.png')

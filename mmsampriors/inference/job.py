@@ -1,0 +1,138 @@
+"""Restoring many photographs: which, what is done already, and what fails."""
+
+import sys
+from dataclasses import dataclass, field
+from errno import EDQUOT, ENOSPC, EROFS
+from functools import partial
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Sequence
+
+import mmsampriors
+from mmsampriors.command_line import message_of
+from mmsampriors.files import MadeFiles, sha256_of
+from mmsampriors.images import Photograph, PhotographError, encode_photograph, read_photograph
+from mmsampriors.progress import progress_bar
+
+from .inputs import COMPARED, REFINED, RESTORED, Found, kinds_of, results_of
+from .measures import encode_panel
+from .restorer import Restorer
+from .tiles import OutOfMemoryError, is_out_of_memory
+
+#: What no other photograph can be written after either.
+FULL = (EDQUOT, ENOSPC, EROFS)
+
+
+@dataclass
+class Outcome:
+    """What became of the photographs.
+
+    Args:
+        restored (int): How many were restored now.
+        ready (int): How many were restored before.
+        failed (list[str]): A line for each that could not be, with its path and the reason.
+        measured (list[dict]): One row for each photograph that was measured.
+    """
+
+    restored: int = 0
+    ready: int = 0
+    failed: List[str] = field(default_factory=list)
+    measured: List[Dict] = field(default_factory=list)
+
+
+class Job:
+    """How photographs are restored and where the results go.
+
+    Args:
+        restorer (Restorer): Restores them.
+        out (str | Path): The folder of results.
+        compare (bool): Whether to write panels, too.
+        refine (callable, optional): Takes a Photograph and its path and gives it refined.
+        measure (callable, optional): Takes the name of a result and, by kind, ``input``, ``restored`` and perhaps
+            ``refined``, the Photographs; gives a row.
+        truth (callable, optional): Gives the ground truth for the name of a result, for panels.
+    """
+
+    def __init__(
+        self,
+        restorer: Restorer,
+        out,
+        compare: bool = False,
+        refine: Optional[Callable[[Photograph, Path], Photograph]] = None,
+        measure: Optional[Callable[[Path, Dict[str, Photograph]], Dict]] = None,
+        truth: Optional[Callable[[Path], Photograph]] = None,
+    ):
+        self.restorer, self.out, self.compare = restorer, Path(out), compare
+        self.refine, self.measure, self.truth = refine, measure, truth
+        self.kinds = kinds_of(refine is not None, compare)
+        self.made = MadeFiles(out, 'restore')
+        self.made_by = dict(version=mmsampriors.__version__, network=restorer.network.identity)
+        self.made_by |= dict(tile=restorer.tile, overlap=restorer.overlap, truth=truth is not None and compare)
+
+    def run(self, photographs: Sequence[Found]) -> Outcome:
+        """Restores the photographs behind one line of progress.
+
+        Args:
+            photographs (list[Found]): They, and the names of their results.
+        """
+        outcome = Outcome()
+        layout = '{percentage:3.0f}% {bar:20} {n:.1f} of {total}, {rate_fmt}, {remaining} left{postfix}'
+        with progress_bar(total=len(photographs), unit='photo', bar_format=layout, mininterval=0.2) as bar:
+            say = partial(bar.write, file=sys.stderr)
+            self.restorer.tell = say
+            for index, one in enumerate(photographs):
+                bar.set_postfix_str(one.path.name, refresh=False)
+                bar.update(index - bar.n)
+                try:
+                    self._restore(one, outcome, lambda share: bar.update(min(share, index + 1 - bar.n)), say)
+                except Exception as error:
+                    if isinstance(error, OSError) and error.errno in FULL:
+                        raise
+                    outcome.failed.append(f'{one.path}: {_reason(error)}')
+                    say(f'not restored: {outcome.failed[-1]}')
+            bar.update(len(photographs) - bar.n)
+        return outcome
+
+    def _restore(self, one, outcome, progress, say):
+        results = results_of(one, self.kinds)
+        made_of = dict(photograph=sha256_of(one.path) if one.path.is_file() else None, made_by=self.made_by)
+        done = all(self.made.is_done(name, **made_of) for name in results.values())
+        if done:
+            outcome.ready += 1
+            if self.measure is None:
+                return
+        photograph = read_photograph(one.path)
+        if done:
+            images = {kind: read_photograph(self.out / name) for kind, name in results.items() if kind != COMPARED}
+        else:
+            self.made.refuse_changed(results.values())
+            images = self._make(one, photograph, results, made_of, progress, say)
+            outcome.restored += 1
+        if self.measure is not None:
+            outcome.measured.append(self.measure(one.name, dict(input=photograph, **images)))
+
+    def _make(self, one, photograph, results, made_of, progress, say):
+        """Restores a photograph and writes all that is made of it."""
+        images = {RESTORED: self.restorer.restore_photograph(photograph, progress)}
+        if self.refine is not None:
+            images[REFINED] = self.refine(photograph, one.path)
+        notes = list(images[RESTORED].notes)
+        for kind, image in images.items():
+            content, lost = encode_photograph(one.name.suffix, image)
+            self.made.write(results[kind], content, **made_of)
+            notes += lost if kind == RESTORED else []
+        if one.name.name != one.path.name:
+            notes.append(f'written as {one.name}')
+        if self.compare:
+            panel = dict(input=photograph, **images)
+            if self.truth is not None:
+                panel['ground truth'] = self.truth(one.name)
+            self.made.write(results[COMPARED], encode_panel(panel), **made_of)
+        for note in notes:
+            say(f'{one.path}: {note}')
+        return images
+
+
+def _reason(error):
+    if isinstance(error, (PhotographError, OutOfMemoryError)):
+        return str(error)
+    return f'out of memory: {error or "free some"}' if is_out_of_memory(error) else message_of(error)

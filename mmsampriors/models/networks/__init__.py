@@ -1,5 +1,0 @@
-"""Restoration networks that mmagic does not have."""
-
-from .dncnn import DnCNN
-
-__all__ = ['DnCNN']

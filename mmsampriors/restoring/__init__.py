@@ -1,9 +1,0 @@
-"""From a trained student to restored photographs.
-
-Importing this imports neither torch nor mmagic; a student in PyTorch imports them when it is built.
-"""
-
-from .photographs import Photograph, PhotographError, read_photograph, write_photograph
-from .restorer import Restorer
-
-__all__ = ['Photograph', 'PhotographError', 'Restorer', 'read_photograph', 'write_photograph']
