@@ -13,16 +13,21 @@ spd = dict(
         cache_dir='data/spd_masks',
     ),
     # g: how masks are fused into what the refiner sees.
-    spf=dict(type='SPFUnit', form='prototype', inject='feature'),
+    spf=dict(type='SPFUnit', inject='feature'),
     # r: a network config, or None for the student's own architecture.
     refiner=None,
-    # V: the frozen semantic analyzer. EfficientNet-Lite0 needs no download; VGGAnalyzer is the paper's.
-    analyzer=dict(type='EfficientNetAnalyzer', stage=2),
-    # λ2 is sgr.loss_weight: how hard relations pull at the restored image, as a share of the student's own loss;
-    # relative=False makes it a plain factor. sgr=None switches relations off.
-    sgr=dict(type='SGRLoss', loss_weight=0.1),
-    # λ1 is distill.loss_weight: how much harder a difference from the refined image pulls than one from the truth.
-    distill=dict(type='SPDLoss', loss_weight=3.0),
+    # V: the frozen network whose features SGR compares. EfficientNet-Lite0 needs no download; VGGExtractor is the
+    # paper's.
+    feature_extractor=dict(type='EfficientNetExtractor', stage=2),
+    # What the student learns from the refined image besides its own loss; NAME=None switches a loss off, and one of
+    # your own is another entry.
+    losses=dict(
+        # λ1: how many times the gradient of a difference from the truth the same difference from the refined image has.
+        spd=dict(type='SPDLoss', loss_weight=3.0),
+        # λ2: the gradient norm of the relations relative to that of the student's own loss; relative=False makes it a
+        # plain factor.
+        sgr=dict(type='SGRLoss', loss_weight=0.1),
+    ),
     # First the student alone, then the refiner over it, then the student again under the refiner. The student learns in
     # half of the iterations: for as many updates as without SPD, double max_iters. With a trained student (load_from)
     # set warmup=0.
@@ -40,7 +45,7 @@ spd_hooks = [
     # Stops where a loss is not finite; warns where masks are few, or the refiner has nothing to teach.
     dict(type='mmsampriors.FiniteLossHook'),
     dict(type='mmsampriors.MaskCoverageHook'),
-    dict(type='mmsampriors.RefinerGainHook'),
+    dict(type='mmsampriors.PSNRGainHook'),
     # refined/PSNR beside PSNR, and panels, at each validation.
     dict(type='mmsampriors.RefinedPSNRHook'),
     dict(type='mmsampriors.SPDVisualizationHook'),

@@ -3,17 +3,17 @@
 # A config of mmagic's inherits spd.py (or spd_sam.py) and this, with one line for the hooks of both:
 #   custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks + _base_.spd_unlabeled_hooks
 # See docs/unlabeled.md, also for the hook that a finished network gets besides. Distil gently:
-# model.spd.distill.loss_weight=1.
+# model.spd.losses.spd.loss_weight=1.
 
 spd_unlabeled_hooks = [
     dict(
         type='mmsampriors.UnlabeledHook',
         folders=['data/unlabeled'],
         # Photographs for each pair of a batch, and how much each counts in L_SPD and L_SGR.
-        share=0.5,
+        per_pair=0.5,
         weight=1.0,
         # How often the first student restores a photograph before the refiner sees it: heavy rain is not gone at once.
-        passes=2,
+        cascade=2,
         # Their masks: of the restored image of the fixed first student, such as
         #   dict(type='CachedMasks', segmenter=dict(type='SAMMasks', model_type='vit_h'), source='restored',
         #        restorer='student.pth', cache_dir='data/spd_masks_unlabeled')

@@ -29,7 +29,7 @@ model = dict(
             cache_dir='work_dirs/quickstart/masks',
         ),
         spf=dict(channels=8),
-        distill=dict(loss_weight=1.0),
+        losses=dict(spd=dict(loss_weight=1.0)),
     ),
 )
 

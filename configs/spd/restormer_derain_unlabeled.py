@@ -9,15 +9,14 @@ model = dict(
         # Masks had no part in what was gained this way, and SAM's of the whole of Rain13K take hours. For them
         # delete these two lines.
         masks=dict(_delete_=True, type='NoMasks'),
-        sgr=None,
-        distill=dict(loss_weight=1.0),
+        losses=dict(spd=dict(loss_weight=1.0), sgr=None),
         schedule=dict(warmup=0.0, refiner=1 / 3),
     )
 )
 custom_hooks = _base_.custom_hooks + _base_.spd_unlabeled_hooks
 custom_hooks[-1].update(folders=['data/my_rain'])
 # The student ends half of the way to its new weights. 1: all of the way, for more in your rain and less in Rain13K's.
-custom_hooks += [dict(type='mmsampriors.BlendStudentHook', share=0.5)]
+custom_hooks += [dict(type='mmsampriors.BlendStudentHook', end_weight=0.5)]
 
 # One stage of patches, at half of the learning rate that the training began with.
 train_dataloader = dict(batch_size=2, batch_sampler=dict(batch_sizes=[2], patch_sizes=[256], iters=[15_000]))

@@ -1,0 +1,10 @@
+# RDN, super-resolution by 2, on DIV2K with mmagic's schedule for one GPU.
+_base_ = ['mmagic::rdn/rdn_x2c64b16_1xb16-1000k_div2k.py', '../_base_/spd_sam.py', '../_base_/datasets/div2k.py']
+
+model = dict(
+    type='mmsampriors.SPDModel', spd={**_base_.spd, 'masks': {**_base_.spd.masks, 'cache_dir': 'data/spd_masks/div2k'}}
+)
+custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks
+
+experiment_name = 'rdn_sr_x2'
+work_dir = f'./work_dirs/{experiment_name}'
