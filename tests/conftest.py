@@ -6,8 +6,10 @@ import mmsampriors  # noqa: F401  (before mmagic, which it mends)
 import collections
 import copy
 import functools
+import signal
 
 import cv2
+import hypothesis
 import mmengine.config.config
 import mmengine.config.utils
 import mmengine.runner.runner
@@ -17,10 +19,17 @@ import skimage.data
 import torch
 from mmengine.registry import init_default_scope
 
+from mmsampriors.compat import apply_to_tools
 from mmsampriors.registry import MODELS
 
 # Each base ``mmagic::...`` reads all of mmagic's index anew, which takes longer than the config.
 mmengine.config.utils._get_cfg_metainfo = functools.cache(mmengine.config.utils._get_cfg_metainfo)
+apply_to_tools()  # what is tested is what runs in our tools
+hypothesis.settings.register_profile('suite', deadline=None)  # other processes share the cores
+hypothesis.settings.load_profile('suite')
+# Shells start jobs in the background with Ctrl-C ignored, and the processes that tests start and stop would inherit it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)
 cv2.setNumThreads(1)
 
@@ -90,9 +99,8 @@ def model_cfg():
             masks=dict(type='FelzenszwalbMasks', min_size=20),
             spf=dict(type='SPFUnit', channels=4),
             refiner=None,
-            analyzer=dict(type='EfficientNetAnalyzer', stage=1),
-            sgr=dict(type='SGRLoss', loss_weight=0.1),
-            distill=dict(type='SPDLoss', loss_weight=0.5),
+            feature_extractor=dict(type='EfficientNetExtractor', stage=1),
+            losses=dict(spd=dict(type='SPDLoss', loss_weight=0.5), sgr=dict(type='SGRLoss', loss_weight=0.1)),
             schedule=dict(type='JointSchedule', begin=0.0, end=0.0),
         )
         return copy.deepcopy(
@@ -106,7 +114,7 @@ def model_cfg():
                     data_preprocessor=dict(type='DataPreprocessor', mean=[0.0] * 3, std=[255.0] * 3),
                 ),
                 **model,
-                'spd': {**parts, **(spd or {})},
+                'spd': {**parts, **(spd or {}), 'losses': {**parts['losses'], **(spd or {}).get('losses', {})}},
             }
         )
 

@@ -112,3 +112,9 @@ def test_damaged_bytes_give_the_same_weights_or_a_known_error(fuzzed, data):
         assert str(path) in str(error)
     else:
         assert all(torch.equal(state[name], value) for name, value in STATE['state_dict'].items())
+
+
+def test_the_old_config_of_a_checkpoint_is_left_out(tmp_path):
+    """mmengine's Runner runs it when it resumes; its own checkpoints have it under another name."""
+    path = write(tmp_path / 'x.pth', dict(STATE, meta=dict(config='import os', cfg='a = 1')))
+    assert CheckpointLoader.load_checkpoint(str(path))['meta'] == dict(cfg='a = 1')

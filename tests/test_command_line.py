@@ -22,13 +22,37 @@ def failing(error):
     return main
 
 
-def test_an_error_is_one_message_and_its_traceback_a_file(capsys):
-    with pytest.raises(SystemExit, match='^error: the disk is full\n.where it came from: (.*), or --debug.$') as ended:
+def test_an_error_is_one_message_and_leaves_no_file(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+    monkeypatch.setattr('mmengine.logging.MMLogger._instance_dict', {})  # no run has begun
+    with pytest.raises(SystemExit, match='^error: the disk is full\n.--debug shows where it came from.$'):
         run_tool(failing(OSError('the disk is full')), Namespace(debug=False))
-    path = Path(str(ended.value).split('where it came from: ')[1].split(', or')[0])
-    assert 'OSError: the disk is full' in path.read_text()
-    path.unlink()
-    assert capsys.readouterr().err.startswith('loading PyTorch')
+    assert capsys.readouterr().err.startswith('loading PyTorch') and list(tmp_path.iterdir()) == []
+
+
+def test_the_traceback_is_in_the_log_of_a_run_that_has_begun(tmp_path, monkeypatch):
+    logging = pytest.importorskip('mmengine.logging')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logging.MMLogger, '_instance_dict', {})
+    (tmp_path / 'work').mkdir()
+    logging.MMLogger.get_instance('run', log_file='work/run.log')
+    with pytest.raises(
+        SystemExit, match='^error: the disk is full\n.work/run.log or --debug shows where it came from.$'
+    ):
+        run_tool(failing(OSError('the disk is full')), Namespace(debug=False))
+    log = (tmp_path / 'work' / 'run.log').read_text()
+    assert 'Traceback' in log and 'OSError: the disk is full' in log
+
+
+def test_the_first_error_is_left_to_the_launcher(tmp_path, monkeypatch):
+    (tmp_path / 'error').touch()
+    monkeypatch.setenv('MMSAMPRIORS_ERROR', str(tmp_path / 'error'))
+    shown = {'the disk is full': 1, 'another': 'error: another\n'}
+    for text in ('the disk is full', 'another', 'the disk is full'):
+        with pytest.raises(SystemExit) as ended:
+            run_tool(failing(OSError(text)), Namespace(debug=False))
+        assert str(ended.value.code).startswith(str(shown[text]))  # 1: nothing is shown here
+    assert (tmp_path / 'error').read_text().startswith('error: the disk is full\n(')
 
 
 def test_debug_keeps_the_traceback():
@@ -76,7 +100,7 @@ def test_options_are_read_before_anything_heavy_is_imported(tool):
     tree = ast.parse((ROOT / 'tools' / tool).read_text())
     names = [alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module for node in tree.body if isinstance(node, ast.ImportFrom)]
-    assert set(names) <= {'argparse', 'os', 'os.path', 'sys', 'mmsampriors.command_line', 'mmsampriors.shards'}
+    assert set(names) <= {'argparse', 'os', 'os.path', 'sys', 'mmsampriors.command_line', 'mmsampriors.files'}
 
 
 def test_the_command_line_is_light():

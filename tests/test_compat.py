@@ -70,6 +70,9 @@ def test_repairs_wait_for_the_modules_that_they_mend(tmp_path):
         import mmsampriors
         heavy = sorted({name.split('.')[0] for name in sys.modules} & {'torch', 'mmengine', 'mmcv', 'mmagic', 'cv2'})
         assert not heavy, f'import mmsampriors imports {heavy}'
+        mmsampriors.compat.apply_to_tools()
+        heavy = sorted({name.split('.')[0] for name in sys.modules} & {'torch', 'mmengine', 'mmcv', 'mmagic', 'cv2'})
+        assert not heavy, f'what mends for tools imports {heavy}'
         import mmagic.models
         from mmengine.config import Config
         from mmengine.fileio import LocalBackend
@@ -98,10 +101,11 @@ IMPORT_MMAGIC = """
     from mmsampriors import compat
     np.__version__ = numpy_version
 
-    compat.apply()
+    compat.apply_to_tools()
     before = [(type(finder), getattr(finder, 'name', None)) for finder in sys.meta_path]
     put, path = mmengine.fileio.LocalBackend.put, mmengine.utils.get_installed_path
     compat.apply()
+    compat.apply_to_tools()
     assert before == [(type(finder), getattr(finder, 'name', None)) for finder in sys.meta_path]
     assert put is mmengine.fileio.LocalBackend.put and path is mmengine.utils.get_installed_path
 
@@ -255,7 +259,7 @@ def test_older_torch_loads_plain_checkpoints_only(tmp_path, order):
     check_python(
         'import torch\nload, torch.__version__ = torch.load, "2.5.1"\n'
         'torch.load = lambda *args, **options: load(*args, **{"weights_only": False, **options})\n'
-        f'{first}\n{second}\n'
+        f'{first}\n{second}\nmmsampriors.compat.apply_to_tools()\n'
         + textwrap.dedent("""
         import os
         import pickle
@@ -303,8 +307,9 @@ def test_killed_write_leaves_the_old_file(tmp_path):
     done = run_python(
         """
         import resource, signal
-        import mmsampriors
+        import mmsampriors.compat
         from mmengine.fileio import LocalBackend
+        mmsampriors.compat.apply_to_tools()
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
         LocalBackend().put(bytes(100_000), 'iter_10.pth')
@@ -319,8 +324,9 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     check_python(
         """
         import os, pathlib, resource
-        import mmsampriors
+        import mmsampriors.compat
         from mmengine.fileio import LocalBackend
+        mmsampriors.compat.apply_to_tools()
         LocalBackend().put(b'new', pathlib.Path('folder/new.pth'))
         assert pathlib.Path('folder/new.pth').read_bytes() == b'new'
 
@@ -343,8 +349,9 @@ def test_the_note_of_the_last_checkpoint_is_written_whole(tmp_path):
     """And two repairs of one module stand side by side: this one, and that of the best metric."""
     check_python(
         """
-        import mmsampriors, os
+        import mmsampriors.compat, os
         from mmengine.hooks import checkpoint_hook
+        mmsampriors.compat.apply_to_tools()
         assert checkpoint_hook.CheckpointHook._save_best_checkpoint.mended
         with checkpoint_hook.open('last_checkpoint', 'w') as file:
             file.write('iter_2.pth')
@@ -372,7 +379,7 @@ def test_compiled_ops_are_used_where_they_exist(tmp_path):
 
 
 def test_missing_mmcv_says_what_to_install(tmp_path):
-    done = run_python('import sys; sys.modules["mmcv"] = None; import mmsampriors.compat', folder=tmp_path)
+    done = run_python('import sys; sys.modules["mmcv"] = None; import mmsampriors, mmagic', folder=tmp_path)
     requirement = (ROOT / 'requirements' / 'lite.txt').read_text().splitlines()[-1]
     assert done.returncode != 0
     assert f'pip install "{requirement}"' in done.stderr
@@ -387,7 +394,8 @@ def test_repairs_leave_later_versions_alone(tmp_path):
         importlib.metadata.version = lambda name: later.get(name) or real(name)
         import mmengine.fileio, numpy
         put, had = mmengine.fileio.LocalBackend.put, hasattr(numpy, 'bool8')
-        import mmsampriors
+        import mmsampriors.compat
+        mmsampriors.compat.apply_to_tools()
         assert mmengine.fileio.LocalBackend.put is put
         assert hasattr(numpy, 'bool8') == had
         assert not any(type(finder).__name__ == '_AroundImport' for finder in sys.meta_path)

@@ -9,13 +9,26 @@ import time
 
 import pytest
 
-from mmsampriors.files import PART, sha256_of, write_whole, written_whole
+from mmsampriors.files import PART, MadeFiles, check_writable, sha256_of, write_whole, written_whole
 
 
 def test_writes_text_and_bytes_and_makes_the_folder(tmp_path):
     write_whole(tmp_path / 'a' / 'text.md', 'ä')
     write_whole(str(tmp_path / 'bytes'), b'\xe4')
     assert (tmp_path / 'a' / 'text.md').read_bytes() == 'ä'.encode() and (tmp_path / 'bytes').read_bytes() == b'\xe4'
+
+
+def test_what_cannot_be_written_is_known_before_the_work(tmp_path):
+    check_writable(tmp_path / 'new' / 'result.json')
+    assert not list(tmp_path.iterdir())
+    (tmp_path / 'new').mkdir()
+    with pytest.raises(IsADirectoryError, match='this is a folder'):
+        check_writable(tmp_path / 'new')
+    (tmp_path / 'file').touch()
+    with pytest.raises(OSError, match='file'):
+        check_writable(tmp_path / 'file' / 'result.json')
+    with pytest.raises(NotADirectoryError, match='expected a folder for the results, and this is none'):
+        MadeFiles(tmp_path / 'file' / 'out', 'test').refuse_others([])
 
 
 def test_what_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
@@ -57,3 +70,8 @@ def test_an_error_names_the_file_that_was_meant(tmp_path):
 def test_sha256_of(tmp_path):
     (tmp_path / 'x').write_bytes(b'abc')
     assert sha256_of(tmp_path / 'x') == 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'
+
+
+def test_text_with_names_that_are_no_utf8_is_written(tmp_path):
+    write_whole(tmp_path / 'list.txt', os.fsdecode(b'caf\xe9.png'))
+    assert (tmp_path / 'list.txt').read_bytes() == b'caf\xe9.png'

@@ -1,5 +1,6 @@
 """A wheel, an sdist and an editable install, each in an environment that borrows the packages of the running one."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import skimage.data
 
 pytestmark = pytest.mark.slow
 
@@ -115,8 +117,12 @@ def test_wheel_holds_package_configs_and_tools_as_files(wheel):
             assert (info.external_attr >> 28) == 0o10, f'{name} is no regular file'
             assert archive.read(info) == content
         metadata = next(archive.read(name).decode() for name in archive.namelist() if name.endswith('/METADATA'))
-    ours = {name for name in list_files('mmsampriors') if Path(name).suffix in ('.py', '.safetensors', '.yml', '.css')}
-    ours.add('mmsampriors/restoring/students/README.md')
+    ours = {
+        name
+        for name in list_files('mmsampriors')
+        if Path(name).suffix in ('.py', '.safetensors', '.onnx', '.yml', '.css')
+    }
+    ours |= {'mmsampriors/inference/students/README.md', 'mmsampriors/masks/sam/README.md'}
     assert set(held) == {name for name in ours if '/.mim/configs/' not in name and '/.mim/tools/' not in name}
 
     needs = [line for line in metadata.splitlines() if line.startswith('Requires-Dist: mmcv')]
@@ -136,6 +142,37 @@ def test_wheel_from_sdist_is_the_same(wheel, tmp_path):
 
 def test_regular_install_resolves_bases(with_wheel, empty):
     assert run(with_wheel, '-c', RESOLVE, folder=empty).startswith(str(with_wheel.parents[1]))
+
+
+def test_the_command_runs_the_tools_of_the_wheel(with_wheel, empty):
+    command = with_wheel.parent / 'mmsampriors'
+    listed = run(command, '--help', folder=empty)
+    for name in ('train', 'test', 'restore', 'cache-masks', 'export', 'compare', 'demo', 'make-rain', 'quickstart'):
+        assert f'{name}' in listed
+    shown = run(command, 'train', '--help', folder=empty)
+    assert 'usage: train.py' in shown and '--cfg-options' in shown
+    noisy = run(command, 'make-noise', photographs(empty), 'pairs', '--sigma', '25', folder=empty)
+    assert (empty / 'pairs' / 'input' / 'coffee.png').is_file(), noisy
+
+
+def test_an_unknown_command_is_named(with_wheel, empty):
+    done = subprocess.run([with_wheel.parent / 'mmsampriors', 'trian'], cwd=empty, capture_output=True, text=True)
+    assert done.returncode == 1 and "there is no command 'trian'" in done.stderr and 'train' in done.stderr
+
+
+def photographs(folder: Path) -> Path:
+    """A folder with one photograph."""
+    (folder / 'photographs').mkdir(exist_ok=True)
+    shutil.copy(Path(skimage.data.__file__).parent / 'coffee.png', folder / 'photographs')
+    return folder / 'photographs'
+
+
+@pytest.mark.skipif(not importlib.util.find_spec('mim'), reason='openmim is not installed')
+def test_mim_runs_the_tools_of_the_wheel(with_wheel, empty):
+    mim = (
+        'from mim.commands.run import run; import sys; sys.exit(not run("mmsampriors", "train", True, ("--help",))[0])'
+    )
+    assert 'usage: train.py' in run(with_wheel, '-c', mim, folder=empty)
 
 
 def test_editable_install_resolves_bases(tmp_path, empty):

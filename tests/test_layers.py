@@ -10,26 +10,17 @@ import mmsampriors
 PACKAGE = Path(mmsampriors.__file__).resolve().parent
 #: From the ground up. A module may import what stands on lower floors, and its own room.
 FLOORS = [
-    {
-        'version',
-        'files',
-        'upstream_internals',
-        'config_options',
-        'plain_pickle',
-        'shards',
-        'image_metrics',
-        'norm_folding',
-    },
-    {'command_line', 'checkpoints'},
-    {'compat', 'efficientnet'},
-    {'registry'},
-    {'masks', 'data_preparation', 'reports'},
-    {'checks.spd_config', 'visualization'},
+    {'version', 'files', 'progress', 'compat.patching', 'compat.plain_data', 'compat.upstream'},
+    {'checkpoints'},
+    {'compat'},
+    {'command_line', 'registry', 'images', 'image_metrics', 'console'},
+    {'masks', 'data_preparation'},
+    {'reports'},
     {'models'},
     {'datasets'},
     {'evaluation', 'checks'},
     {'engine'},
-    {'restoring'},
+    {'inference'},
     {'experiments', 'demo'},
     {'quickstart'},
 ]

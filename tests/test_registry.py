@@ -8,13 +8,12 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import Registry
 from mmengine.runner import Runner
-from tool_processes import run_as_process
+from torch import nn
 
 import mmsampriors
 from mmsampriors import registry
 from mmsampriors.checks.config_check import check_config
-from mmsampriors.checks.names import own_names
-from mmsampriors.registry import MODELS, SCOPE, TRANSFORMS, build_part, is_a
+from mmsampriors.registry import MODELS, SCOPE, TRANSFORMS, build_network, build_part, is_a, name_classes
 
 ROOT = Path(mmsampriors.__file__).resolve().parents[1]
 CHILD = """
@@ -72,8 +71,12 @@ def test_names_of_mmagic_are_found_from_here_and_ours_from_there():
 
 
 def test_nothing_of_ours_claims_a_place_in_mmagics_registries():
-    ours = own_names()
-    assert {'SPDModel', 'DnCNN', 'VGGAnalyzer', 'CompileHook', 'BorderPSNR', 'PadToPatch'} <= ours
+    ours = set()
+    for node in vars(registry).values():
+        if isinstance(node, Registry) and node.scope == SCOPE:
+            node.import_from_location()
+            ours |= set(node.module_dict)
+    assert {'SPDModel', 'DnCNN', 'VGGExtractor', 'CompileHook', 'BorderPSNR', 'PadToPatch'} <= ours
     for node in vars(mmagic.registry).values():
         if isinstance(node, Registry):
             assert not ours & set(node.module_dict)
@@ -92,25 +95,26 @@ def test_is_a(cfg, is_one):
     assert is_a(cfg, 'SPDModel') is is_one
 
 
-@pytest.mark.parametrize(
-    'change, key, name',
-    [
-        (dict(model=dict(type='SPDModel')), 'model.type', 'SPDModel'),
-        (dict(custom_hooks=[dict(type='EMAHook'), dict(type='CompileHook')]), 'custom_hooks.1.type', 'CompileHook'),
-        (dict(model=dict(generator=dict(type='DnCNN', _delete_=True))), 'model.generator.type', 'DnCNN'),
-        (dict(val_evaluator=[dict(type='BorderPSNR')]), 'val_evaluator.0.type', 'BorderPSNR'),
-    ],
-)
-def test_the_old_spelling_ends_with_the_new_one(tmp_path, change, key, name):
-    (tmp_path / 'user.py').write_text(CHILD)
-    cfg = Config.fromfile(tmp_path / 'user.py')
-    cfg.merge_from_dict(change)
-    with pytest.raises(ValueError, match=f"{key} = '{name}'.*write 'mmsampriors.{name}'"):
-        check_config(cfg)
+def test_classes_in_a_config_become_their_names():
+    from mmagic.models import NAFNet
+
+    from mmsampriors.models import SPDModel
+
+    class Own:
+        pass
+
+    cfg = dict(model=dict(type=SPDModel, generator=dict(type=NAFNet)), parts=[dict(type=Own), (dict(type='PSNR'),)])
+    name_classes(cfg)
+    assert cfg == dict(
+        model=dict(type='mmsampriors.SPDModel', generator=dict(type='NAFNet')),
+        parts=[dict(type=Own), (dict(type='PSNR'),)],
+    )
 
 
-@pytest.mark.slow
-def test_the_real_command_says_so(tmp_path):
-    (tmp_path / 'user.py').write_text(CHILD.replace('mmsampriors.SPDModel', 'SPDModel'))
-    done = run_as_process(['tools/train.py', 'user.py'], cwd=tmp_path)
-    assert done.returncode and "write 'mmsampriors.SPDModel'" in done.stderr
+def test_a_network_of_a_users_own_has_the_name_that_it_was_given(monkeypatch):
+    class Own(nn.Module):
+        pass
+
+    monkeypatch.setitem(mmagic.registry.MODELS.module_dict, 'DnCNN', Own)
+    assert type(build_network(dict(type='DnCNN'))) is Own
+    assert type(build_network(dict(type='mmsampriors.DnCNN', channels=4, depth=3))) is not Own

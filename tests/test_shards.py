@@ -2,7 +2,7 @@ import argparse
 
 import pytest
 
-from mmsampriors.shards import shard_of
+from mmsampriors.files import shard_of
 
 
 def test_shards():

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Optional
@@ -34,6 +34,21 @@ def run_as_process(command: list, *, cwd: Path, env: Optional[dict] = None, time
     Raises:
         TimeoutExpired: It was.
     """
+    with started_process(command, cwd=cwd, env=env) as (process, printed):
+        process.join(timeout)
+        if process.exitcode is None:
+            raise subprocess.TimeoutExpired(command, timeout, *(path.read_bytes() for path in printed))
+        return subprocess.CompletedProcess(
+            process.args, process.exitcode, *(path.read_text(errors='replace') for path in printed)
+        )
+
+
+@contextmanager
+def started_process(command: list, *, cwd: Path, env: Optional[dict] = None):
+    """Starts a tool, and gives its process and the files of what it prints; in the end all that it started is killed.
+
+    The arguments are those of :func:`run_as_process`.
+    """
     args = [str(ROOT / command[0]), *map(str, command[1:])]
     variables = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '-1', **(env or {})}
     context = multiprocessing.get_context('forkserver')
@@ -44,18 +59,19 @@ def run_as_process(command: list, *, cwd: Path, env: Optional[dict] = None, time
         forkserver.ensure_running()
     with tempfile.TemporaryDirectory() as folder:
         printed = [Path(folder, name) for name in ('stdout', 'stderr')]
+        for path in printed:
+            path.touch()
         process = context.Process(target=_run, args=(args, str(cwd), variables, list(map(str, printed))))
+        process.args = args
         process.start()
-        process.join(timeout)
-        if process.exitcode is None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.kill()
-            process.join()
-            raise subprocess.TimeoutExpired(args, timeout, *(path.read_bytes() for path in printed if path.exists()))
-        return subprocess.CompletedProcess(
-            args, process.exitcode, *(path.read_text(errors='replace') for path in printed)
-        )
+        try:
+            yield process, printed
+        finally:
+            if process.exitcode is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.kill()
+                process.join()
 
 
 def _run(command, cwd, variables, printed):

@@ -2,6 +2,7 @@ import pytest
 from mmengine.config import Config
 
 from mmsampriors.checks import config_check
+from mmsampriors.checks import config_check as channel_order
 from mmsampriors.checks.config_check import check_config, check_training, values_by_key
 
 BASES = (
@@ -71,10 +72,10 @@ def test_a_wrong_spd_is_refused(read, line, message):
 @pytest.mark.parametrize(
     'change',
     [
-        "'sgr': None, 'analyzer': None",
+        "'losses': dict(spd=_base_.spd.losses.spd, sgr=None), 'feature_extractor': None",
         "'refiner': {**_base_.model.generator, 'mid_channels': 32}",
         "'masks': dict(type='NoMasks', _scope_='mmagic')",
-        "'distill': {**_base_.spd.distill, 'loss_weight': 0.3}",
+        "'losses': dict(spd={**_base_.spd.losses.spd, 'loss_weight': 0.3})",
     ],
 )
 def test_overriding_in_model_spd_is_accepted(read, change):
@@ -83,22 +84,22 @@ def test_overriding_in_model_spd_is_accepted(read, change):
 
 def test_overriding_in_a_further_child_is_accepted(read, tmp_path):
     (tmp_path / 'parent.py').write_text(BASES + MODEL + HOOKS)
-    cfg = read("_base_ = './parent.py'\nmodel = dict(spd=dict(distill=dict(loss_weight=0.7), sgr=None))\n")
+    cfg = read("_base_ = './parent.py'\nmodel = dict(spd=dict(losses=dict(spd=dict(loss_weight=0.7), sgr=None)))\n")
     check_config(cfg)
-    assert cfg.model.spd.distill.loss_weight == 0.7 and cfg.model.spd.distill.type == 'SPDLoss'
+    assert cfg.model.spd.losses.spd.loss_weight == 0.7 and cfg.model.spd.losses.spd.type == 'SPDLoss'
 
 
 def test_overriding_model_spd_on_the_command_line_is_accepted(read):
-    cfg = read(BASES + MODEL + HOOKS, **{'model.spd.distill.loss_weight': 0.7, 'model.spd.sgr': None})
+    cfg = read(BASES + MODEL + HOOKS, **{'model.spd.losses.spd.loss_weight': 0.7, 'model.spd.losses.sgr': None})
     check_config(cfg)
-    assert cfg.model.spd.distill.loss_weight == 0.7 and cfg.model.spd.sgr is None
+    assert cfg.model.spd.losses.spd.loss_weight == 0.7 and cfg.model.spd.losses.sgr is None
 
 
 @pytest.mark.parametrize(
     'options, key',
     [
-        ({'spd.distill.loss_weight': 0.7}, 'distill.loss_weight'),
-        ({'spd.sgr': None}, 'sgr'),
+        ({'spd.losses.spd.loss_weight': 0.7}, 'losses.spd.loss_weight'),
+        ({'spd.losses.sgr': None}, 'losses.sgr'),
         ({'spd.refiner': dict(type='SwinIRNet', _delete_=True)}, 'refiner.type'),
         ({'spd.spf.inject': 'image'}, 'spf.inject'),
         ({'spd.new': 1}, 'new'),
@@ -112,10 +113,10 @@ def test_overriding_spd_on_the_command_line_is_refused(read, options, key):
 @pytest.mark.parametrize(
     'line, key',
     [
-        ('spd = dict(distill=dict(loss_weight=0.7))\n', 'distill.loss_weight'),
+        ('spd = dict(losses=dict(spd=dict(loss_weight=0.7)))\n', 'losses.spd.loss_weight'),
         ("spd = dict(masks=dict(type='NoMasks'))\n", 'masks.type'),
-        ("spd = dict(sgr=dict(_delete_=True, type='SGRLoss'))\n", 'sgr.loss_weight'),
-        ('spd = dict(analyzer=None)\n', 'analyzer'),
+        ("spd = dict(losses=dict(sgr=dict(_delete_=True, type='SGRLoss')))\n", 'losses.sgr.loss_weight'),
+        ('spd = dict(feature_extractor=None)\n', 'feature_extractor'),
     ],
 )
 def test_a_changed_top_level_spd_is_refused(read, line, key):
@@ -124,7 +125,9 @@ def test_a_changed_top_level_spd_is_refused(read, line, key):
 
 
 def test_the_same_change_in_both_places_is_accepted(read):
-    check_config(read(BASES + MODEL + HOOKS, **{'spd.distill.loss_weight': 0.7, 'model.spd.distill.loss_weight': 0.7}))
+    check_config(
+        read(BASES + MODEL + HOOKS, **{'spd.losses.spd.loss_weight': 0.7, 'model.spd.losses.spd.loss_weight': 0.7})
+    )
 
 
 def test_a_base_of_another_kind_is_refused_by_its_name(read):
@@ -136,6 +139,17 @@ def test_a_base_of_another_kind_is_refused_by_its_name(read):
         "pixel_loss=dict(type='L1Loss'), spd=_base_.spd)\n"
     )
     check_config(read(base + anew + HOOKS))
+
+
+def test_mmagics_nafnet_is_warned_of_its_two_orders_of_channels(read, monkeypatch):
+    said = []
+    monkeypatch.setattr(channel_order, 'print_log', lambda message, **kwargs: said.append(message))
+    small = {'model.generator.enc_blk_nums': [1], 'model.generator.dec_blk_nums': [1]}
+    check_training(read(BASES + MODEL + HOOKS, **small))
+    keys = [f'train_dataloader.dataset.pipeline.{step}.channel_order' for step in (0, 1)]
+    assert len(said) == 1 and said[0].endswith(f'--cfg-options) {keys[0]}=rgb {keys[1]}=rgb')
+    check_training(read(BASES + MODEL + HOOKS, **small, **dict.fromkeys(keys, 'rgb')))
+    assert len(said) == 1
 
 
 def test_noise_that_buries_the_image_is_warned_of(read, monkeypatch):
@@ -181,9 +195,9 @@ def test_gray_networks_on_colour_images_are_refused(read):
     check_training(read(text.format([*bases, schedule.format('_gaussian_gray')]), **SHRUNK))
 
 
-def test_a_network_that_changes_the_size_is_refused_before_training(read):
-    cfg = read(BASES + MODEL + HOOKS, **{'model.generator': dict(type='SRCNNNet', _delete_=True)})
-    with pytest.raises(ValueError, match='super-resolution'):
+def test_a_network_that_takes_no_image_is_refused_before_training(read):
+    cfg = read(BASES + MODEL + HOOKS, **{'model.generator': dict(type='BasicVSRNet', _delete_=True)})
+    with pytest.raises(ValueError, match='cannot be distilled'):
         check_training(cfg)
 
 

@@ -86,8 +86,8 @@ def test_overrides_that_are_read_pass(tmp_path):
     (tmp_path / 'base.py').write_text(BASE)
     options = [
         'optim_wrapper.optimizer.lr',
-        'model.spd.sgr',
-        'spd.sgr',
+        'model.spd.losses.sgr',
+        'spd.losses.sgr',
         'load_from',
         'env_cfg.cudnn_benchmark',
         'data_help',

@@ -50,6 +50,17 @@ def plain_training(max_iters, scheduler, sampler=None):
             dict(type='CosineRestartLR', by_epoch=False, periods=[100, 200]),
             'param_scheduler.periods to add up to 600',
         ),
+        (
+            600,
+            dict(type='OneCycleLR', by_epoch=False, eta_max=1e-3, total_steps=400),
+            'laid out for 400 iterations, and train_cfg.max_iters is 600: set param_scheduler.total_steps=600',
+        ),
+        # Half a cosine each: it goes from its begin to its end only.
+        (900, {**COSINE, 'begin': 100, 'end': 300}, 'ends at 0.0005 instead of 1e-06: set param_scheduler.T_max=800'),
+        (200, {**COSINE, 'begin': 100, 'T_max': 200}, 'ends at 0.0005 instead of 1e-06: set param_scheduler.T_max=100'),
+        # No length is right.
+        (8, {**COSINE, 'begin': 92000}, 'begins at iteration 92000, and train_cfg.max_iters is 8, so that it never'),
+        (8, {**COSINE, 'begin': 8}, 'lay out all of param_scheduler for 8 iterations'),
     ],
 )
 def test_rates_laid_out_for_another_length_are_told(said, max_iters, scheduler, message):

@@ -1,5 +1,6 @@
 """Bad data is one clear error, before any training."""
 
+import json
 import os.path as osp
 import re
 import shutil
@@ -8,10 +9,12 @@ import cv2
 import numpy as np
 import pytest
 import skimage.data
+import tifffile
 from damage import damaged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.config import Config
+from networks import enlarging
 from PIL import Image, ImageOps
 
 from mmsampriors.checks import pair_check
@@ -40,6 +43,31 @@ def cfg(tmp_path):
 
 def test_good_pairs_pass(cfg):
     check_data(cfg)
+
+
+def test_pairs_have_the_scale_of_the_network(cfg, tmp_path):
+    for name in ('a', 'b'):
+        with Image.open(tmp_path / 'target' / f'{name}.png') as image:
+            image.resize((120, 96)).save(tmp_path / 'target' / f'{name}.png')
+    cfg.model = dict(generator=enlarging('edsr', 3))
+    cfg.train_dataloader.dataset.pipeline[0].gt_patch_size = 96
+    check_data(cfg)
+    cfg.train_dataloader.dataset.pipeline[0].gt_patch_size = 99
+    with pytest.raises(ValueError, match='a.png is 40x32 and the train pipeline cuts out 33x33'):
+        check_data(cfg)
+    cfg.train_dataloader.dataset.pipeline = []
+    photograph(tmp_path / 'target' / 'a.png', 80, 64)
+    photograph(tmp_path / 'target' / 'b.png', 120, 96, seed=9)
+    with pytest.raises(ValueError) as caught:
+        check_data(cfg)
+    assert re.search(r'a\.png is 40x32 and .*a\.png is 80x64\. .*enlarges by 3: expected 120x96', str(caught.value))
+    assert re.search(r'b\.png and .*b\.png do not show the same scene', str(caught.value))
+
+
+def test_the_scale_of_another_model_is_that_of_its_pipeline(cfg, tmp_path):
+    cfg.train_dataloader.dataset.pipeline = [dict(type='SetValues', dictionary=dict(scale=2))]
+    with pytest.raises(ValueError, match='enlarges by 2: expected 80x64'):
+        check_data(cfg)
 
 
 def test_pairs_inside_wrappers_are_found(cfg, tmp_path):
@@ -234,9 +262,54 @@ def test_label_maps_are_checked_as_the_images_are(cfg, tmp_path):
     with pytest.raises(ValueError) as error:
         check_data(cfg)
     assert 'no label map of' in str(error.value) and 'maps/b.png is absent' in str(error.value)
-    assert 'maps/a.png is 41x32 and its image' in str(error.value)
+    assert 'maps/a.png are 41x32 and their image' in str(error.value)
     for name in ('a', 'b'):
         Image.fromarray(np.zeros((32, 40), np.uint8)).save(tmp_path / 'maps' / f'{name}.png')
+    check_data(cfg)
+
+
+def test_two_sequences_do_not_share_label_maps(cfg, tmp_path):
+    maps = tmp_path / 'maps'
+    cfg.model = dict(type='mmsampriors.SPDModel', spd=dict(masks=dict(type='LabelMapMasks', folder=str(maps))))
+    cfg.train_dataloader.dataset.recursive = True
+    for kind in ('input', 'target'):
+        for number, name in enumerate('ab'):
+            (tmp_path / kind / f'{name}.png').unlink()
+            photograph(tmp_path / kind / name / '1.png', seed=number)
+    maps.mkdir()
+    Image.fromarray(np.zeros((32, 40), np.uint8)).save(maps / '1.png')
+    with pytest.raises(ValueError, match=r'target/./1.png and .*target/./1.png would share the masks .*maps/1.png'):
+        check_data(cfg)
+    for name in 'ab':
+        photograph(maps / name / '1.png')
+        Image.fromarray(np.zeros((32, 40), np.uint8)).save(maps / name / '1.png')
+    check_data(cfg)
+
+
+def test_run_lengths_are_checked_as_the_images_are(cfg, tmp_path):
+    pytest.importorskip('pycocotools')
+    cfg.model = dict(
+        type='mmsampriors.SPDModel', spd=dict(masks=dict(type='CocoRLEMasks', folder=str(tmp_path / 'runs')))
+    )
+    (tmp_path / 'runs').mkdir()
+
+    def write(name, *size):
+        annotation = dict(segmentation=dict(size=size, counts=[size[0] * size[1]]))
+        (tmp_path / 'runs' / f'{name}.json').write_text(json.dumps([annotation]))
+
+    write('a', 2**20, 2**20)
+    with pytest.raises(ValueError) as error:
+        check_data(cfg)
+    assert 'no masks of' in str(error.value) and 'runs/b.json is absent' in str(error.value)
+    assert 'runs/a.json must hold annotations' in str(error.value) and '(1048576, 1048576)' in str(error.value)
+    write('a', 32, 40)
+    write('b', 32, 41)
+    with pytest.raises(ValueError, match=r'runs/b.json must .* its masks are of \(32, 41\) .* of \(32, 40\)'):
+        check_data(cfg)
+    write('b', 40, 32)
+    with pytest.raises(ValueError, match=r'runs/b.json are 32x40 and their image .*b.png is 40x32'):
+        check_data(cfg)
+    write('b', 32, 40)
     check_data(cfg)
 
 
@@ -288,7 +361,7 @@ def test_a_run_of_its_own_inside_a_slurm_job_checks(cfg, tmp_path, monkeypatch):
 def test_floating_point_is_told_as_such(tmp_path, channels):
     pixels = np.random.default_rng(0).random((32, 40, channels), np.float32)
     assert cv2.imwrite(str(tmp_path / 'x.tif'), pixels)
-    with pytest.raises(ValueError, match=r'x\.tif has floating point values .*: save it with 8 or 16 bit integers'):
+    with pytest.raises(ValueError, match=r'x\.tif has floating point .* 8 or 16 bit'):
         image_size(str(tmp_path / 'x.tif'))
 
 
@@ -315,3 +388,14 @@ def test_a_damaged_png_has_its_pixels_or_is_refused(png, data):
         assert str(path) in str(error)
     else:
         assert size == (12, 9) and np.array_equal(cv2.imread(str(path)), pixels)
+
+
+def test_a_tiff_that_opencv_misreads_is_refused(tmp_path):
+    """mmagic loads the images of a training with OpenCV, which gives garbage for planes of 16 bits and int16."""
+    planes = np.random.default_rng(0).integers(0, 2**16, (3, 32, 40)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / 'planar.tif', planes, photometric='rgb', planarconfig='separate', compression='zlib')
+    with pytest.raises(ValueError, match=r'planar\.tif stores its 3 channels of 16 bits one after the other'):
+        image_size(str(tmp_path / 'planar.tif'))
+    tifffile.imwrite(tmp_path / 'int.tif', planes[0].astype(np.int16))
+    with pytest.raises(ValueError, match=r'int\.tif has signed integers of 16 bits'):
+        image_size(str(tmp_path / 'int.tif'))

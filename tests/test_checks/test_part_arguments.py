@@ -9,7 +9,7 @@ from tool_processes import run_as_process
 
 import mmsampriors.models  # noqa: F401
 from mmsampriors.checks.config_check import check_training
-from mmsampriors.checks.part_arguments import check_arguments
+from mmsampriors.checks.config_parts import check_arguments
 from mmsampriors.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,13 +33,24 @@ NAN, INF = float('nan'), float('inf')
             dict(type='CachedMasks', segmenter=dict(type='FelzenszwalbMask')),
             "masks.segmenter.type = 'FelzenszwalbMask' is not registered",
         ),
-        ('analyzer', dict(type='EfficientNetAnalyzer', stage=0.0), 'analyzer.stage must be a whole number, found 0.0'),
-        ('analyzer', dict(type='EfficientNetAnalyzer', stage=True), 'analyzer.stage must be a whole number'),
-        ('spf', dict(type='SPFUnit', max_masks=0.5), 'spf.max_masks must be a whole number, found 0.5'),
-        ('sgr', dict(type='SGRLoss', region=845), 'sgr.region must be True or False, found 845'),
-        ('sgr', dict(type='SGRLoss', min_area=NAN), 'sgr.min_area must be a finite number, found nan'),
-        ('distill', dict(type='SPDLoss', gate=NAN), 'distill.gate must be True or False, found nan'),
-        ('distill', dict(type='SPDLoss', pixel_loss='L1'), "distill.pixel_loss must be a dict or None, found 'L1'"),
+        (
+            'feature_extractor',
+            dict(type='EfficientNetExtractor', stage=0.0),
+            'feature_extractor.stage must be a whole number, found 0.0',
+        ),
+        (
+            'feature_extractor',
+            dict(type='EfficientNetExtractor', stage=True),
+            'feature_extractor.stage must be a whole number',
+        ),
+        ('spf', dict(type='SPFUnit', channels=0.5), 'spf.channels must be a whole number, found 0.5'),
+        ('losses.sgr', dict(type='SGRLoss', region=845), 'losses.sgr.region must be True or False, found 845'),
+        ('losses.sgr', dict(type='SGRLoss', min_area=NAN), 'losses.sgr.min_area must be a finite number, found nan'),
+        (
+            'losses.spd',
+            dict(type='SPDLoss', pixel_loss='L1'),
+            "losses.spd.pixel_loss must be a dict or None, found 'L1'",
+        ),
         ('schedule', dict(type='JointSchedule', begin='0.1'), "schedule.begin must be a finite number, found '0.1'"),
         ('schedule', dict(type='JointSchedule', warmup=0), r"has keys \['warmup'\] that JointSchedule does not take"),
     ],
@@ -57,26 +68,26 @@ def test_what_a_part_takes_passes(monkeypatch):
             pass
 
     monkeypatch.setitem(MODELS._module_dict, 'Free', Free)
-    check_arguments('sgr', dict(type='Free', plain=NAN, path='x', size=3, another=None))
-    check_arguments('sgr', dict(type='SGRLoss', loss_weight=1, min_area=0, _scope_='mmagic'))
-    check_arguments('distill', dict(type='SPDLoss', pixel_loss=dict(type='L1Loss')))
+    check_arguments('losses.sgr', dict(type='Free', plain=NAN, path='x', size=3, another=None))
+    check_arguments('losses.sgr', dict(type='SGRLoss', loss_weight=1, min_area=0, _scope_='mmagic'))
+    check_arguments('losses.spd', dict(type='SPDLoss', pixel_loss=dict(type='L1Loss')))
     check_arguments('masks', dict(type='NoMasks'))
 
 
 @pytest.mark.parametrize('config', sorted((ROOT / 'configs' / 'spd').glob('*.py')), ids=lambda path: path.stem)
 def test_our_own_configs_pass(config):
     spd = Config.fromfile(config).model.spd
-    for key in ('spf', 'analyzer', 'sgr', 'distill', 'schedule', 'masks'):
-        if spd[key]:
-            check_arguments(key, spd[key])
+    parts = {**spd, **{f'losses.{name}': loss for name, loss in spd.losses.items()}}
+    for key in ('spf', 'feature_extractor', 'losses.sgr', 'losses.spd', 'schedule', 'masks'):
+        if parts[key]:
+            check_arguments(key, parts[key])
 
 
 @pytest.mark.parametrize(
     'option, message',
     [
         ('spf.channels', 'spd.spf.channels must be at least 1, found 0'),
-        ('spf.max_masks', 'spd.spf.max_masks must be at least 1, found 0'),
-        ('sgr.min_area', 'spd.sgr.min_area must be at least 0, found -1'),
+        ('losses.sgr.min_area', 'spd.losses.sgr.min_area must be at least 0, found -1'),
     ],
 )
 def test_sizes_that_leave_nothing_are_refused(option, message):
@@ -89,6 +100,8 @@ def test_sizes_that_leave_nothing_are_refused(option, message):
 @pytest.mark.slow
 def test_the_real_command_says_so(tmp_path):
     config = ROOT / 'configs' / 'spd' / 'nafnet_denoise-tiny.py'
-    done = run_as_process(['tools/train.py', config, '--cfg-options', 'model.spd.sgr.min_area=wide'], cwd=tmp_path)
+    done = run_as_process(
+        ['tools/train.py', config, '--cfg-options', 'model.spd.losses.sgr.min_area=wide'], cwd=tmp_path
+    )
     assert done.returncode == 1 and 'Traceback' not in done.stderr
-    assert "model.spd.sgr.min_area must be a finite number, found 'wide'" in done.stderr
+    assert "model.spd.losses.sgr.min_area must be a finite number, found 'wide'" in done.stderr

@@ -6,8 +6,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmsampriors.checks import resume_check
-from mmsampriors.checks.resume_check import check_resume
+from mmsampriors.checks import training_checks as resume_check
+from mmsampriors.checks.training_checks import check_resume, prefer_own_checkpoint
 
 
 @pytest.fixture
@@ -47,6 +47,17 @@ def test_the_same_run_is_resumed_without_a_word(cfg, said):
 
 
 @pytest.mark.parametrize(
+    'text', ["import os\nos.system('touch broken_in')", "model = dict(type=open('broken_in', 'w'))", 5]
+)
+def test_a_config_that_is_code_is_not_run(cfg, said, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(dict(meta=dict(cfg=text, iter=5), state_dict={}), tmp_path / 'run' / 'iter_5.pth')
+    check_resume(cfg)
+    assert 'holds more than values' in said[0] and 'is not run' in said[0]
+    assert not (tmp_path / 'broken_in').exists()
+
+
+@pytest.mark.parametrize(
     'key, value, change',
     [
         ('model.generator.mid_channels', 8, 'model.generator.mid_channels was 4 and is 8'),
@@ -59,6 +70,7 @@ def test_the_same_run_is_resumed_without_a_word(cfg, said):
         ('param_scheduler.T_max', 20, 'param_scheduler.T_max was 10 and is 20'),
         # --accumulate was not given before, and is now.
         ('optim_wrapper.accumulative_counts', 8, 'accumulative_counts was .absent. and is 8'),
+        ('optim_wrapper.paramwise_cfg', dict(norm_decay_mult=0.0), 'norm_decay_mult was .absent. and is 0.0'),
         ('model.spd.refiner', dict(type='NAFNet'), "refiner.type was .absent. and is 'NAFNet'"),
     ],
 )
@@ -75,7 +87,7 @@ def test_what_a_checkpoint_brings_itself_cannot_change(cfg, key, value, change):
     [
         ('train_dataloader.dataset.data_root', 'others', "data_root was 'pairs' and is 'others'"),
         ('train_cfg.max_iters', 20, 'train_cfg.max_iters was 10 and is 20'),
-        ('model.spd.distill.loss_weight', 1.5, 'loss_weight was 0.5 and is 1.5'),
+        ('model.spd.losses.spd.loss_weight', 1.5, 'loss_weight was 0.5 and is 1.5'),
         ('optim_wrapper.clip_grad', dict(max_norm=1), 'clip_grad.max_norm was (absent) and is 1'),
     ],
 )
@@ -107,3 +119,37 @@ def test_a_checkpoint_without_config_is_told(cfg, said, tmp_path):
     torch.save(dict(meta=dict(iter=5), state_dict={}), tmp_path / 'run' / 'iter_5.pth')
     check_resume(copy.deepcopy(cfg))
     assert 'holds no config' in said[0]
+
+
+def test_a_runs_own_checkpoint_comes_before_the_one_that_it_began_with(cfg, said):
+    cfg.load_from = 'weights.pth'
+    prefer_own_checkpoint(cfg)
+    check_resume(cfg)
+    assert cfg.load_from is None and not said
+
+
+@pytest.mark.parametrize('resume, work_dir', [(False, 'run'), (True, 'other')])
+def test_the_checkpoint_to_begin_with_stays_where_nothing_is_resumed(cfg, tmp_path, resume, work_dir):
+    cfg.merge_from_dict(dict(load_from='weights.pth', resume=resume, work_dir=str(tmp_path / work_dir)))
+    prefer_own_checkpoint(cfg)
+    assert cfg.load_from == 'weights.pth'
+
+
+@pytest.mark.parametrize(
+    'meta, found', [({}, 'weights alone'), (dict(epoch=0, iter=10), 'a training that ended after 10 iterations')]
+)
+def test_what_was_not_interrupted_is_not_resumed(cfg, tmp_path, meta, found):
+    """Where a run was killed before its first checkpoint there is only what it began with."""
+    torch.save(dict(meta=meta, state_dict={}), tmp_path / 'first.pth')
+    cfg.merge_from_dict(dict(load_from=str(tmp_path / 'first.pth'), work_dir=str(tmp_path / 'other')))
+    with pytest.raises(ValueError, match=f'nothing to resume: no checkpoint in .*other, .*{found}.*--resume out'):
+        check_resume(cfg)
+
+
+def test_a_missing_note_of_the_last_checkpoint_is_told(cfg, tmp_path):
+    (tmp_path / 'run' / 'last_checkpoint').unlink()
+    with pytest.raises(FileNotFoundError, match='run/last_checkpoint .*beside iter_5.pth: write the path .*iter_5.pth'):
+        check_resume(cfg)
+    cfg.load_from = 'weights.pth'
+    with pytest.raises(FileNotFoundError, match='run/last_checkpoint .*beside iter_5.pth'):
+        prefer_own_checkpoint(cfg)

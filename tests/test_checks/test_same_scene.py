@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from mmsampriors.checks.same_scene import TURNS, mismatch, psnr
+from mmsampriors.checks.same_scene import TURNS, mismatch
 from mmsampriors.data_preparation.degradations import add_blur, add_noise, add_rain
 
 NAMES = ('astronaut', 'chelsea', 'coffee', 'rocket', 'cat')
@@ -51,15 +51,9 @@ def test_each_rotation_and_flip_is_named(turn):
 def test_other_photographs_are_no_pairs():
     found = [mismatch(photograph(one), photograph(other)) for one in NAMES[:4] for other in NAMES[:4] if one != other]
     assert sum(message is not None for message in found) >= 6
-    assert any('do not show the same scene: PSNR is' in message for message in found if message)
+    assert all(message.startswith('do not show the same scene: PSNR is') for message in found if message)
 
 
 def test_flat_images_are_not_judged():
     flat = np.full((32, 48, 3), 200, np.uint8)
     assert mismatch(photograph('coffee', (48, 32)), flat) is None
-
-
-def test_psnr_is_that_of_the_gray_values():
-    black = np.zeros((4, 5, 3), np.uint8)
-    assert psnr(black, black) == pytest.approx(100)
-    assert psnr(black, black + 255) == pytest.approx(0)

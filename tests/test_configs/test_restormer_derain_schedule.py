@@ -23,7 +23,7 @@ def read_config(folder, bases):
 @pytest.fixture
 def config(tmp_path):
     config = read_config(tmp_path, BASES)
-    import_modules_from_strings(['mmsampriors.datasets.samplers', 'mmsampriors.datasets.transforms'])
+    import_modules_from_strings(['mmsampriors.datasets.deterministic_loader', 'mmsampriors.datasets.transforms'])
     return config
 
 

@@ -30,6 +30,7 @@ def test_a_config_tests_on_all_sets_that_the_maker_makes(tmp_path):
 
 def test_the_maker_makes_them(pairs, tmp_path, monkeypatch, capsys):
     path = ROOT / 'tools/dataset_converters/make_robustness.py'
+    monkeypatch.syspath_prepend(str(path.parent))
     spec = importlib.util.spec_from_file_location('make_robustness', path)
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)

@@ -14,10 +14,13 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import mmsampriors
-import mmsampriors.datasets.samplers  # noqa: F401
+import mmsampriors.datasets.deterministic_loader  # noqa: F401
 import mmsampriors.datasets.transforms  # noqa: F401
-from mmsampriors.checks.config_check import check_config, check_training
+from mmsampriors.checks import config_check as channel_order
+from mmsampriors.checks.config_check import check_channel_order, check_config, check_training, trained_order
 from mmsampriors.checks.pair_check import check_data
+from mmsampriors.data_preparation.degradations import LowresSettings, make_lowres
+from mmsampriors.data_preparation.pairs import make_pairs
 from mmsampriors.registry import MODELS, TRANSFORMS
 
 CONFIGS = Path(mmsampriors.__file__).resolve().parents[1] / 'configs'
@@ -46,15 +49,29 @@ def read(name):
     return Config.fromfile(CONFIGS / 'spd' / f'{name}.py')
 
 
+def test_all_train_and_validate_on_rgb(monkeypatch):
+    def fail(message, **kwargs):
+        raise AssertionError(message)
+
+    monkeypatch.setattr(channel_order, 'print_log', fail)
+    orders = {}
+    for name in NAMES:
+        check_channel_order(cfg := read(name))
+        orders[name] = trained_order(cfg)
+    assert set(orders.values()) == {'rgb'}, orders
+
+
 def test_matrix_is_complete():
     plain = {f'{network}_{task}' for network in ('restormer', 'nafnet') for task in ('derain', 'deblur', 'denoise')}
+    published = {f'{one}_sr_x{scale}' for one in ('edsr', 'rdn', 'swinir') for scale in (2, 3, 4)} | {'msrresnet_sr_x4'}
+    plain |= published
     others = {'dncnn_denoise-tiny', 'quickstart', 'restormer_derain_unlabeled', *PUBLISHED}
     assert plain | {f'{name}-tiny' for name in plain} | others == set(NAMES)
     listed = mmengine.load(CONFIGS / 'spd' / 'metafile.yml')['Models']
-    assert {model['Name'] for model in listed} == set(PUBLISHED)
+    assert {model['Name'] for model in listed} == {*PUBLISHED, *published}
     assert all((CONFIGS.parent / model['Config']).is_file() and 'Results' not in model for model in listed)
     readme = (CONFIGS / 'spd' / 'README.md').read_text()
-    assert all(f'/{name}.py)' in readme for name in PUBLISHED)
+    assert all(f'/{name}.py)' in readme for name in (*PUBLISHED, *published))
 
 
 @pytest.mark.parametrize(
@@ -109,13 +126,22 @@ class Measured(Hook):
         self.metrics.update(metrics)
 
 
+def reduced(pairs, folder, scale):
+    """The pairs with the ground truth, reduced by ``scale``, for input."""
+    if scale > 1:
+        make_pairs(pairs / 'target', folder / 'reduced', make_lowres, LowresSettings(scale=scale))
+    return folder / 'reduced' if scale > 1 else pairs
+
+
 def train_test_export(name, pairs, folder, segmenter=None):
     """Three iterations of a config on small pairs, a test, and the exported student in stock mmagic."""
     cfg = read(name)
+    scale = cfg.get('scale', 1)
+    pairs = reduced(pairs, folder, scale)
     cfg.model.spd.masks.segmenter = segmenter or cfg.model.spd.masks.segmenter
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.dataset.update(data_root=str(pairs))
-    cfg.train_dataloader.dataset.pipeline[3].gt_patch_size = 32
+    cfg.train_dataloader.dataset.pipeline[3].gt_patch_size = 32 if scale == 1 else 16 * scale
     cfg.train_cfg.update(max_iters=3, val_interval=3)
     cfg.default_hooks.checkpoint.interval = 3
     cfg.model.spd.masks.cache_dir = str(folder / 'masks')

@@ -13,8 +13,8 @@ CHILD = """
 _base_ = ['{base}', 'mmsampriors::_base_/{spd}', 'mmsampriors::_base_/spd_unlabeled.py']
 model = dict(type='mmsampriors.SPDModel', spd=_base_.spd)
 custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks + _base_.spd_unlabeled_hooks
-custom_hooks[-1].update(folders=['data/my_rain'], share=0.25)
-model['spd']['distill'].update(loss_weight=1.0)
+custom_hooks[-1].update(folders=['data/my_rain'], per_pair=0.25)
+model['spd']['losses']['spd'].update(loss_weight=1.0)
 """
 
 
@@ -33,7 +33,7 @@ def test_any_config_gains_it_by_one_more_base(base, spd, tmp_path):
     check_training(cfg)
     hook = cfg.custom_hooks[-1]
     assert hook.type == 'mmsampriors.UnlabeledHook' and hook.masks is None
-    assert (hook.folders, hook.share, cfg.model.spd.distill.loss_weight) == (['data/my_rain'], 0.25, 1.0)
+    assert (hook.folders, hook.per_pair, cfg.model.spd.losses.spd.loss_weight) == (['data/my_rain'], 0.25, 1.0)
 
 
 def test_the_page_shows_a_config_for_a_finished_network(tmp_path):

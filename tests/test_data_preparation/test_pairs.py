@@ -9,9 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmsampriors.data_preparation.degradations import BlurSettings, NoiseSettings, add_blur, add_noise
-from mmsampriors.data_preparation.degradations.settings import Settings, setting
-from mmsampriors.data_preparation.pairs import PairError, make_pairs, read_photograph
+from mmsampriors.data_preparation.degradations import (
+    BlurSettings,
+    NoiseSettings,
+    Settings,
+    add_blur,
+    add_noise,
+    setting,
+)
+from mmsampriors.data_preparation.pairs import PairError, make_pairs
+from mmsampriors.images import read_rgb, to_unit
 
 PHOTOGRAPH = np.random.default_rng(0).integers(256, size=(24, 32, 3), dtype=np.uint8)
 
@@ -144,10 +151,10 @@ def test_unusable_photographs_are_listed_after_the_others_are_done(source, tmp_p
     with pytest.raises(PairError, match='4 of 7 photographs') as error:
         make_pairs(source, tmp_path / 'out', darken, DarkSettings())
     for words in (
-        'cut.jpg: cannot be read: image file is truncated',
+        'cut.jpg: cannot be read, it may be cut off or damaged',
         'empty.png: ',
-        'text.png: is no readable image',
-        'radiance.tiff: has values of float32',
+        'text.png: is no image of a format that is read',
+        'radiance.tiff: is no image that Pillow can read (TIFF',
     ):
         assert words in str(error.value)
     assert len(contents(tmp_path / 'out')) == 6
@@ -186,8 +193,7 @@ def test_reads_grey_transparent_and_deep_images_as_colour(tmp_path, suffix):
     ]:
         order = stored if stored.ndim == 2 else stored[..., [2, 1, 0, 3][: stored.shape[2]]]
         assert cv2.imwrite(str(path), order)
-        image = read_photograph(path)
-        assert image.dtype == np.float32
+        image = to_unit(read_rgb(path))
         np.testing.assert_allclose(image, expected / 255, atol=1e-6)
 
 
@@ -195,7 +201,7 @@ def test_photographs_taken_sideways_are_turned_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(PHOTOGRAPH).save(tmp_path / 'a.jpg', exif=exif, quality=100)
-    assert read_photograph(tmp_path / 'a.jpg').shape == (32, 24, 3)
+    assert read_rgb(tmp_path / 'a.jpg').shape == (32, 24, 3)
 
 
 def test_needs_neither_torch_nor_mmagic():

@@ -1,5 +1,7 @@
 """Stored masks in the train pipelines of mmagic."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -13,10 +15,12 @@ from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 from PIL import Image
 
+from mmsampriors.datasets.deterministic_loader import SampleIndex
 from mmsampriors.datasets.mask_pipeline import with_spd_masks
-from mmsampriors.datasets.samplers import SampleIndex
 from mmsampriors.datasets.stored_masks import carry_masks, datasets_with_pipeline, fill_masks
 from mmsampriors.masks import ImageFile, ImageMasks, MaskCache, MaskStoreError
+from mmsampriors.models import StoredMaskSource
+from mmsampriors.models.mask_sources import LabelMapMasks
 from mmsampriors.registry import is_a
 
 init_default_scope('mmagic')
@@ -172,6 +176,10 @@ def test_a_pipeline_that_loads_masks_is_left_alone(folder):
         (dict(type='RandomRotation', keys=['img', 'gt'], degrees=90), 'RandomRotation .* not known'),
         (dict(type='Unheard'), 'Unheard .* not known to keep every pixel in its place'),
         (dict(type='NoSuchTransform'), "'NoSuchTransform' in the train pipeline is no registered transform"),
+        (
+            dict(type='Crop', keys=['img', 'gt'], crop_size=(64, 64), is_pad_zeros=True),
+            'masks cannot follow Crop with is_pad_zeros=True: leave that out',
+        ),
         (dict(type='Flip', keys=['img'], flip_ratio=0.5), r"Flip.* moves \['img'\] and not \['gt'\]"),
     ],
 )
@@ -232,12 +240,11 @@ def test_masks_left_behind_by_a_neutral_transform_are_noticed(folder):
         compose(paths_of(folder, 0))
 
 
-class Source:
+class Source(StoredMaskSource):
     """A stored mask source as the model has it."""
 
-    stored, source = True, 'gt'
-
     def __init__(self, cache_dir):
+        super().__init__()
         self.cache_dir, self.segmenter = str(cache_dir), self
 
     def store(self, data_root):
@@ -281,6 +288,21 @@ def test_wrapped_datasets_are_filled_and_carried(folder):
     assert fill_masks(dataset, source) == (8, 0)
     for index in range(len(dataset)):
         assert_masks_follow(dataset[index])
+
+
+def test_images_of_two_datasets_do_not_share_masks(folder):
+    other = folder / 'other'
+    shutil.copytree(folder / 'gt', other / 'gt')
+    shutil.copytree(folder / 'img', other / 'img')
+    parts = [
+        dict(type='BasicImageDataset', data_root=str(root), data_prefix=dict(img='img', gt='gt'), pipeline=NAFNET)
+        for root in (folder, other)
+    ]
+    source = LabelMapMasks(str(folder / 'labels'))
+    carry_masks(ConcatDataset(parts), source)  # the same images
+    Image.fromarray(np.zeros((33, 48, 3), np.uint8)).save(other / 'gt' / '0.png')
+    with pytest.raises(MaskStoreError, match='other/gt/0.png and .*/gt/0.png would share the masks .*labels/0.png'):
+        carry_masks(ConcatDataset(parts), source)
 
 
 def test_built_pipelines_keep_their_transforms(folder):

@@ -6,9 +6,9 @@ import pytest
 from mmengine.dataset import ConcatDataset
 
 import mmsampriors.datasets.transforms  # noqa: F401
-from mmsampriors.datasets.samplers import SampleIndex
+from mmsampriors.datasets.deterministic_loader import SampleIndex
 from mmsampriors.datasets.unlabeled import UnlabeledPhotographs, WithUnlabeled, photographs_in
-from mmsampriors.models.ground_truth import labelled_count
+from mmsampriors.models.batch import labelled_count
 from mmsampriors.registry import DATASETS
 
 
@@ -49,6 +49,22 @@ def test_the_order_of_the_channels_is_that_of_the_pairs(pairs, photograph, order
     assert (known.labelled, unknown.labelled) == (True, False)
     assert unknown.metainfo['img_channel_order'] == order
     assert unknown.metainfo['img_path'].endswith('mine.png')
+
+
+@pytest.mark.parametrize('source', ['gt', None])
+def test_a_larger_ground_truth_is_black(pairs, photograph, source, tmp_path):
+    """The flip before the crop writes into it."""
+    flip = dict(type='Flip', keys=['img', 'gt'], flip_ratio=1.0, direction='horizontal')
+    crop = [dict(type='SetValues', dictionary=dict(scale=3)), dict(type='PairedRandomCrop', gt_patch_size=36)]
+    dataset = dataset_of(pairs, flip, *crop)
+    unlabeled = UnlabeledPhotographs(photographs_in([photograph]), dataset, scale=3)
+    if source is None:
+        unlabeled.carry_masks(None)
+    sample = WithUnlabeled(dataset, unlabeled)[len(dataset)]
+    assert sample['inputs'].shape == (3, 12, 12) and (sample['inputs'][2] == 200).all()
+    target = sample['data_samples'].gt_img
+    assert target.shape == (3, 36, 36) and not target.any()
+    assert source or sample['data_samples'].masks.size == (36, 36)
 
 
 def test_patches_grow_and_small_photographs_are_extended(pairs, photograph):

@@ -7,13 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mmsampriors.demo.opening import sample
-from mmsampriors.demo.scene import VIEW_SIDE, Scene, make_scene, shrunk
+from mmsampriors.demo.page import message_of_click, message_of_masks, message_of_scene
+from mmsampriors.demo.scene import VIEW_SIDE, Scene, first_damage, make_scene, sample, shrunk, suited
 from mmsampriors.demo.segmenter import Segmenter
-from mmsampriors.demo.words import tell_click, tell_everything, tell_scene
-from mmsampriors.restoring import Restorer
+from mmsampriors.inference.restorer import Restorer
 
-sys.path.insert(0, str(Path(__file__).parents[1] / 'test_restoring'))
+sys.path.insert(0, str(Path(__file__).parents[1] / 'test_inference'))
 
 from students import write_test_student
 
@@ -36,10 +35,15 @@ def segmenter():
     return Segmenter('tiny', device='cpu')
 
 
+def restoring(function, scale=1):
+    network = SimpleNamespace(scale=scale)
+    return SimpleNamespace(restore_pixels=lambda pixels, progress: function(pixels), network=network)
+
+
 def test_psnr_comes_back(scene):
     before, after = scene.psnr
     assert before == pytest.approx(20.5, abs=0.5) and after > before + 5
-    told = tell_scene(scene)
+    told = message_of_scene(scene)
     assert f'{before:.2f} dB' in told and f'{after:.2f} dB' in told and f'+{after - before:.2f} dB' in told
     assert '600 by 400 pixels' in told and 'σ 25' in told
 
@@ -49,21 +53,34 @@ def test_a_photograph_that_is_damaged_already_has_no_psnr(restorer):
     scene = make_scene(given, 'none', 5, '<b>mine</b>', restorer, told.append)
     assert scene.psnr is None and set(scene.images) == {'damaged', 'restored'}
     assert (scene.images['damaged'] == given).all() and told[-1] == pytest.approx(1)
-    assert '&lt;b&gt;mine' in tell_scene(scene) and 'PSNR compares with a clean original' in tell_scene(scene)
+    assert '&lt;b&gt;mine' in message_of_scene(scene) and 'PSNR compares with a clean original' in message_of_scene(
+        scene
+    )
 
 
 def test_a_gray_network_gives_a_picture_too():
-    gray = SimpleNamespace(restore_pixels=lambda pixels, progress: pixels[..., 0])
+    gray = restoring(lambda pixels: pixels[..., 0])
     assert make_scene(sample('cat')[:40, :50], 'none', 1, 'gray', gray).images['restored'].shape == (40, 50, 3)
 
 
 def test_views_are_small_and_psnr_is_not_theirs():
     given = np.zeros((100, 2 * VIEW_SIDE, 3), np.uint8)
-    halving = SimpleNamespace(restore_pixels=lambda pixels, progress: pixels // 2)
-    scene = make_scene(given, 'noise', 10, 'halving', halving)
+    scene = make_scene(given, 'noise', 10, 'halving', restoring(lambda pixels: pixels // 2))
     assert {view.shape for view in scene.views.values()} == {(50, VIEW_SIDE, 3)}
     assert scene.psnr[1] == pytest.approx(scene.psnr[0] + 20 * np.log10(2), abs=0.3)
     assert shrunk(given[:, :50], 60).shape == (60, 30, 3)
+
+
+def test_what_a_student_enlarges_is_compared_with_the_photograph_that_was_shrunk():
+    student, given = restoring(lambda pixels: pixels.repeat(4, axis=0).repeat(4, axis=1), scale=4), sample('cat')
+    scene = make_scene(given, 'small', 1, 'x4', student)
+    assert {image.shape for image in scene.images.values()} == {(300, 448, 3)} and given.shape == (300, 451, 3)
+    assert 20 < scene.psnr[1] < scene.psnr[0] < 40, 'bicubic interpolation against repeated pixels'
+    assert 'Shrunk. 451 by 300 pixels' in message_of_scene(scene)
+    scene = make_scene(given[:50, :70], 'none', 1, 'x4', student)
+    assert {image.shape for image in scene.views.values()} == {(200, 280, 3)} and scene.psnr is None
+    students = dict(plain=restoring(None), x4=student)
+    assert first_damage(students) == 'small' and suited(students, 'small') == 'x4' and first_damage({}) == 'noise'
 
 
 def circles():
@@ -87,7 +104,7 @@ def test_a_click_finds_the_thing(segmenter):
     changed = (drawn.pictures['restored'] != scene.views['restored']).any(2)
     assert changed.mean() == pytest.approx(drawn.numbers['restored']['area'], rel=0.1)
     assert changed[80, 60] and not changed[180, 170] and (drawn.pictures['restored'][80, 80] == 255).all()
-    assert '100 %' in tell_click(drawn)
+    assert '100 %' in message_of_click(drawn)
     assert set(scene.seen) == set(scene.views)
 
 
@@ -104,7 +121,7 @@ def test_clicks_without_a_clean_photograph(segmenter):
     for images in (scene.images, scene.views):
         images.pop('clean', None)
     drawn = segmenter.click(scene, 80, 80)
-    assert drawn.numbers['restored']['iou'] is None and 'How much of the picture' in tell_click(drawn)
+    assert drawn.numbers['restored']['iou'] is None and 'How much of the picture' in message_of_click(drawn)
 
 
 def test_all_masks_are_coloured_as_on_the_clean_photograph(segmenter):
@@ -113,7 +130,7 @@ def test_all_masks_are_coloured_as_on_the_clean_photograph(segmenter):
     numbers = drawn.numbers
     assert numbers['restored']['found'] == numbers['restored']['wanted'] == numbers['restored']['masks'] > 1
     assert numbers['damaged']['found'] < numbers['damaged']['wanted']
-    assert f'{numbers["damaged"]["found"]} of {numbers["damaged"]["wanted"]}' in tell_everything(drawn)
+    assert f'{numbers["damaged"]["found"]} of {numbers["damaged"]["wanted"]}' in message_of_masks(drawn)
     assert (drawn.pictures['restored'] != scene.views['restored']).any()
 
 
@@ -130,7 +147,7 @@ def test_segmenter_is_built_on_demand(monkeypatch):
 
 
 def test_a_sam_that_cannot_be_had_is_told(tmp_path):
-    with pytest.raises(FileNotFoundError, match='no SAM checkpoint at .*none.pth'):
+    with pytest.raises(FileNotFoundError, match='no SAM checkpoint .*none.pth'):
         Segmenter('vit_b', str(tmp_path / 'none.pth'), 'cpu').click(circles(), 1, 1)
 
 

@@ -52,6 +52,12 @@ def test_a_port_that_is_taken_is_told():
             listen('127.0.0.1', port)
 
 
+@pytest.mark.parametrize('host', ['http://127.0.0.1', 'a..b', 'x' * 70, '127.0.0.1:80'])
+def test_a_host_that_is_none_is_told(host):
+    with pytest.raises(ValueError, match='--host is a name or an address of this machine, found'):
+        listen(host, 0)
+
+
 def test_help_is_light():
     code = (
         'import runpy, sys\nsys.argv = ["demo.py", "--help"]\n'

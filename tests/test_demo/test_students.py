@@ -1,15 +1,17 @@
 """Which students the page offers."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from mmsampriors.demo import students
-from mmsampriors.demo.students import find_students, first_damage, suited
+from mmsampriors.demo import scene as students
+from mmsampriors.demo.scene import find_students, first_damage, suited
 
 
 class Known:
     """Restores by name, and knows two names."""
 
-    def __init__(self, student, device=None):
+    def __init__(self, student, device=None, allow_imports=False):
         if student not in ('rain', 'blur', 'runs/blurred/student.pth'):
             raise ValueError(f'a student is a file, found {student}')
         self.student, self.device = student, device
@@ -37,6 +39,7 @@ def test_those_of_the_package(monkeypatch):
 
 
 def test_the_first_damage_is_what_a_name_speaks_of():
-    assert first_damage({'blurred/student.pth': None}) == 'blur'
-    assert first_damage({'student.pth': None}) == 'noise'
-    assert first_damage({'noise': None, 'rain': None}) == 'rain'
+    student = SimpleNamespace(network=SimpleNamespace(scale=1))
+    assert first_damage({'blurred/student.pth': student}) == 'blur'
+    assert first_damage({'student.pth': student}) == 'noise'
+    assert first_damage({'noise': student, 'rain': student}) == 'rain'

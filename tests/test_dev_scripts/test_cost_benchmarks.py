@@ -8,8 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from mmsampriors.registry import MODELS, build_part
-
 FOLDER = Path(__file__).resolve().parents[2] / '.dev_scripts' / 'benchmarks'
 
 
@@ -26,19 +24,6 @@ def rows_of(module, arguments, monkeypatch, capsys):
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert all({'name', 'median', 'min', 'max', 'unit', 'hardware'} <= set(row) for row in rows)
     return {row['name'].removeprefix(row['name'].split('float32/')[0] + 'float32/'): row for row in rows}
-
-
-def test_tf32_is_fine_enough_for_the_analyzer_and_bfloat16_is_not(benchmark):
-    """Why ``SPDModel`` switches autocast off around the analyzer, and leaves TF32 as the user set it."""
-    module = benchmark('analyzer_precision')
-    numbers = torch.tensor([1.0, 1 + 2**-10, 1 + 2**-11, 1 + 3 * 2**-11, -1 - 2**-12, 0.0])
-    assert module.rounded(numbers, 10).tolist() == [1.0, 1 + 2**-10, 1.0, 1 + 2**-9, -1.0, 0.0]
-    numbers = torch.randn(99)
-    assert torch.equal(module.rounded(numbers, 7), numbers.bfloat16().float())
-    analyzer = build_part(MODELS, dict(type='EfficientNetAnalyzer', stage=2)).eval().requires_grad_(False)
-    found = module.compare(analyzer, decibels=50, size=64)
-    assert found['tf32']['loss_change'] < 0.02 and found['tf32']['gradient_cosine'] > 0.93
-    assert found['bfloat16']['gradient_cosine'] < found['tf32']['gradient_cosine'] - 0.03
 
 
 def test_a_step_and_its_parts(benchmark, monkeypatch, capsys):

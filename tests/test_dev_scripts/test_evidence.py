@@ -11,7 +11,6 @@ import skimage.data
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image
-from scipy import stats
 
 TOOLS = Path(__file__).resolve().parents[2] / '.dev_scripts'
 sys.path.insert(0, str(TOOLS))
@@ -32,7 +31,6 @@ from evidence_parts.presets import PRESETS, Preset  # noqa: E402
 from evidence_parts.rows import Rows, merged, read_rows  # noqa: E402
 from evidence_parts.runs import Runs  # noqa: E402
 from evidence_parts.trainings import STUDENTS, Training, plan  # noqa: E402
-from mmsampriors.reports.statistics import bootstrap, paired_t  # noqa: E402
 
 TINY = Preset(
     name='tiny',
@@ -85,22 +83,6 @@ def photographs(tmp_path):
     return tmp_path
 
 
-def test_the_paired_interval_is_that_of_scipy():
-    ours, theirs = np.random.default_rng(0).normal(30, 1, (2, 5))
-    interval, expected = paired_t(ours - theirs), stats.ttest_rel(ours, theirs).confidence_interval(0.95)
-    assert interval == pytest.approx(((ours - theirs).mean(), expected.low, expected.high))
-    assert paired_t([0.5]) == (0.5, None, None)
-
-
-def test_the_bootstrap_covers_what_the_normal_approximation_does():
-    values = np.random.default_rng(0).normal(0.2, 1, 400)
-    interval, error = bootstrap(values), values.std() / 20
-    assert interval == bootstrap(values)
-    assert interval.low == pytest.approx(values.mean() - 1.96 * error, abs=0.2 * error)
-    assert interval.high == pytest.approx(values.mean() + 1.96 * error, abs=0.2 * error)
-    assert bootstrap([0.5]) == (0.5, None, None)
-
-
 def test_rows_are_merged_by_what_they_measure(tmp_path):
     other = tmp_path / 'other.json'
     other.write_text(json.dumps([row(), row(seed=1)]))
@@ -127,8 +109,8 @@ def test_differences_are_paired_by_seed_and_by_image():
     ]
     rows += [row('spd', psnr=40.0, masks='human', test_set='rain_heavy')]
     plain, spd, heavy = groups = comparison.groups_of(rows)
-    assert comparison.rival_of(spd, groups, 'plain') is plain
-    assert comparison.rival_of(heavy, groups, 'plain') is comparison.rival_of(spd, groups, 'self') is None
+    assert comparison.baseline_of(spd, groups, 'plain') is plain
+    assert comparison.baseline_of(heavy, groups, 'plain') is comparison.baseline_of(spd, groups, 'self') is None
     assert comparison.by_seed(spd, plain) == pytest.approx((0.5, 0.5, 0.5))
     assert comparison.by_image(spd, plain) == pytest.approx(dict(a=0.2, b=0.8))
     assert comparison.over_images(spd, plain)[1:] == pytest.approx((0.2, 0.8))
@@ -210,9 +192,9 @@ def test_what_matters_most_comes_first():
     ]
     assert [one.task for one in work[:10]] == ['derain'] * 10 and [one.student for one in work[:2]] == ['plain'] * 2
     assert all(one.student != 'plain_same_time' for one in work[:-4]) and len({one.name for one in work}) == len(work)
-    spd, rival = next(one for one in work if one.student == 'spd'), replace(work[-1], scale=2.5)
+    spd, baseline = next(one for one in work if one.student == 'spd'), replace(work[-1], scale=2.5)
     assert (spd.first, spd.refiner_iters, spd.iters, spd.total_iters) == (2, 4, 10, 12)
-    assert (rival.first, rival.iters, rival.total_iters) == (0, 20, 20)
+    assert (baseline.first, baseline.iters, baseline.total_iters) == (0, 20, 20)
     restarted = next(one for one in work if one.student == 'plain_restarted')
     assert (restarted.first, restarted.iters, restarted.total_iters) == (2, 6, 8) and not restarted.distils
     refiners = plan(
@@ -240,9 +222,9 @@ def test_a_finished_network_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(Runs, 'time', lambda self, training: seconds[training.student])
     ratio = Runs(tmp_path, None, None).cost_ratio(work[-1])
     assert ratio == 11 / 4
-    rival = replace(work[-1], scale=ratio)
-    assert (rival.iters, rival.total_iters, rival.distilled().scale) == (11, 19, 1.0)
-    for training in (*work[:-1], rival):
+    baseline = replace(work[-1], scale=ratio)
+    assert (baseline.iters, baseline.total_iters, baseline.distilled().scale) == (11, 19, 1.0)
+    for training in (*work[:-1], baseline):
         path = tmp_path / f'{training.student}.py'
         configs.write_training(path, training, tmp_path, load_from='finished.pth')
         scheduler, lengths = Config.fromfile(path).param_scheduler, dict(self=[2, 4], plain_restarted=[4])
@@ -253,7 +235,8 @@ def test_a_finished_network_goes_on(tmp_path, monkeypatch):
     rows = [row(one.student, masks=one.masks, schedule=one.schedule, psnr=30 + one.iters) for one in work]
     *_, distilled, _ = groups = comparison.groups_of(rows)
     gains = [
-        comparison.by_seed(distilled, comparison.rival_of(distilled, groups, name)).mean for name in report.RIVALS[:3]
+        comparison.by_seed(distilled, comparison.baseline_of(distilled, groups, name)).mean
+        for name in report.BASELINES[:3]
     ]
     assert distilled.student == 'self' and gains == [-2, 2, 2]
 
@@ -262,14 +245,14 @@ def test_the_cost_counts_every_stage_and_the_masks(tmp_path, monkeypatch):
     seconds = dict(plain=(2.0, 1.0), spd=(3.0, 4.0))
     monkeypatch.setattr(Runs, 'time', lambda self, training: seconds[training.student])
     runs = Runs(tmp_path, None, None)
-    rival = Training(TINY, 'derain', 'rain', 'nafnet', 0, 'plain_same_time', 8, masks='sam_tiny', schedule='joint')
-    assert runs.cost_ratio(rival) == 8 * 4 / 8
+    baseline = Training(TINY, 'derain', 'rain', 'nafnet', 0, 'plain_same_time', 8, masks='sam_tiny', schedule='joint')
+    assert runs.cost_ratio(baseline) == 8 * 4 / 8
     (tmp_path / 'masks').mkdir()
     (tmp_path / 'masks' / 'sam_tiny.json').write_text('{"seconds": 16}')
-    assert runs.cost_ratio(rival) == (8 * 4 + 16) / 8
+    assert runs.cost_ratio(baseline) == (8 * 4 + 16) / 8
     # Two updates from plain training, four iterations of the refiner, six of the student.
-    assert runs.cost_ratio(replace(rival, schedule='two_stage')) == (2 * 1 + 4 * 3 + 6 * 4 + 16) / 8
-    restored = replace(rival, schedule='two_stage', masks='sam_tiny_restored')
+    assert runs.cost_ratio(replace(baseline, schedule='two_stage')) == (2 * 1 + 4 * 3 + 6 * 4 + 16) / 8
+    restored = replace(baseline, schedule='two_stage', masks='sam_tiny_restored')
     with pytest.raises(RuntimeError, match='Train it here first'):
         runs.cost_ratio(restored)
     (tmp_path / 'masks' / f'{replace(restored, student="spd").masks_name}.json').write_text('{"seconds": 24}')
@@ -317,7 +300,7 @@ def test_the_configs_say_what_is_trained(tmp_path):
         masks='felzenszwalb',
         schedule='two_stage',
         variant='lighter',
-        overrides=(('model.spd.distill.loss_weight', 0.5),),
+        overrides=(('model.spd.losses.spd.loss_weight', 0.5),),
     )
     read = {}
     others = (
@@ -334,7 +317,7 @@ def test_the_configs_say_what_is_trained(tmp_path):
     assert [hook.type for hook in read['plain'].custom_hooks] == ['mmsampriors.ExactResumeHook']
     assert read['plain'].model.generator == {**read['spd'].model.generator}
     model, scheduler = read['spd'].model, read['spd'].param_scheduler
-    assert model.spd.distill.loss_weight == 0.5 and model.spd.schedule.refiner == 0.4
+    assert model.spd.losses.spd.loss_weight == 0.5 and model.spd.schedule.refiner == 0.4
     assert scheduler.periods == [4, 6] and scheduler.restart_weights == pytest.approx([1, 0.85355], abs=1e-5)
     restarted = read['plain_restarted']
     assert restarted.param_scheduler.periods == [6] and restarted.train_cfg.max_iters == 6
@@ -348,7 +331,7 @@ def test_the_configs_say_what_is_trained(tmp_path):
     assert [store['source'] for store in stores] == ['restored', 'restored', 'gt']
     assert [store.get('restorer') for store in stores] == ['first.pth', 'first.pth', None]
     assert len({store['cache_dir'] for store in stores}) == 3 and stores[0]['segmenter'] == model.spd.masks.segmenter
-    assert read['refiner'].model.spd.sgr is None and read['refiner'].train_cfg.max_iters == 4
+    assert read['refiner'].model.spd.losses.sgr is None and read['refiner'].train_cfg.max_iters == 4
     assert read['spd'].train_dataloader.dataset.pipeline[3].gt_patch_size == 32
     sets = [loader.dataset.metainfo.dataset_type for loader in read['spd'].test_dataloader]
     assert sets[0] == 'noise_50' and len(sets) == len(read['spd'].test_evaluator) == 5
@@ -369,7 +352,7 @@ def test_photographs_without_ground_truth_are_kept_from_the_pairs_and_ride_along
     bitmaps_of(folder, tmp_path / 'pairs' / preset.part('unlabeled') / 'noise_75')
     base = Training(preset, '', '', '', 0, '', 0, schedule='two_stage', unlabeled='noise_75')
     work = plan(
-        replace(base, overrides=(('unlabeled.share', 1.0), ('blend.share', 0.5)), variant='half'),
+        replace(base, overrides=(('unlabeled.per_pair', 1.0), ('blend.end_weight', 0.5)), variant='half'),
         tasks=dict(denoise='noise_50'),
         models=['nafnet'],
         seeds=[0],
@@ -382,22 +365,22 @@ def test_photographs_without_ground_truth_are_kept_from_the_pairs_and_ride_along
         configs.write_training(path, training, tmp_path, load_from='first.pth')
         cfg = Config.fromfile(path)
         blends = [hook for hook in cfg.custom_hooks if hook.type == 'mmsampriors.BlendStudentHook']
-        assert [hook.share for hook in blends] == ([0.5] if training.distils else [])
+        assert [hook.end_weight for hook in blends] == ([0.5] if training.distils else [])
         hooks[training.student, training.masks] = [hook for hook in cfg.custom_hooks if hook not in blends][-1]
         assert cfg.train_dataloader.dataset.data_root == str(tmp_path / 'pairs' / 'train_bitmaps' / 'noise_50')
         assert configs.test_sets(training) == ['noise_50', 'noise_75'] and training.first in (0, 4)
     assert hooks.pop(('plain', 'none')).type == 'mmsampriors.ExactResumeHook'
-    assert {(hook.type, hook.share) for hook in hooks.values()} == {('mmsampriors.UnlabeledHook', 1.0)}
+    assert {(hook.type, hook.per_pair) for hook in hooks.values()} == {('mmsampriors.UnlabeledHook', 1.0)}
     (theirs,) = {hook.folders[0] for hook in hooks.values()}
     (bitmap,) = Path(theirs).iterdir()
     assert (np.array(Image.open(bitmap)) == np.array(Image.open(folder / 'input' / f'{bitmap.stem}.png'))).all()
     assert hooks['self', 'none'].masks is None and hooks['spd', 'human'].masks.type == 'LabelMapMasks'
     stored = hooks['spd', 'felzenszwalb'].masks
     assert (stored.source, stored.restorer) == ('restored', 'first.pth')
-    # The rival without such photographs is another row.
+    # The baseline without such photographs is another row.
     rows = [row('self', psnr=psnr, unlabeled=unlabeled) for psnr, unlabeled in ((30.0, ''), (30.4, 'rain_heavy'))]
     without, with_them = groups = comparison.groups_of([*rows, row()])[:2]
-    assert comparison.rival_of(with_them, groups, 'labelled') is without and 'rain_heavy' in with_them.title
+    assert comparison.baseline_of(with_them, groups, 'labelled') is without and 'rain_heavy' in with_them.title
     assert comparison.groups_of([{**row(), 'seed': 1}])[0].method[-1] == '', 'older rows know of none'
 
 
@@ -406,7 +389,7 @@ def test_photographs_without_ground_truth_are_kept_from_the_pairs_and_ride_along
     [
         (['--unlabeled', 'noise_75'], 'keeps photographs'),
         (['--out', 'o'], '--photographs'),
-        (['--set', 'model.spd.sgr=None'], '--variant'),
+        (['--set', 'model.spd.losses.sgr=None'], '--variant'),
         (['--set', 'optim_wrapper.x=1', '--variant', 'x'], 'optim_wrapper.x'),
         (['--masks', 'human'], '--segments'),
         (['--masks', 'sam_tiny_restored', '--schedule', 'joint'], '--schedule two_stage'),
@@ -462,9 +445,9 @@ def test_every_path_and_the_way_back(photographs, tmp_path, monkeypatch, capsys)
         ('spd', 'felzenszwalb_restored'),
         ('plain_same_time', 'human'),
     }
-    spd, rival = (rows[student, 'human', 'noise_50'] for student in ('spd', 'plain_same_time'))
+    spd, baseline = (rows[student, 'human', 'noise_50'] for student in ('spd', 'plain_same_time'))
     assert spd['iters'] == 12 and spd['refined_psnr'] > 0 and 0 < spd['segmentation'] < 1 and spd['border_psnr'] > 0
-    assert rival['iters'] == 16 and rival['cost_ratio'] == 2 and rival['refined_psnr'] is None
+    assert baseline['iters'] == 16 and baseline['cost_ratio'] == 2 and baseline['refined_psnr'] is None
     assert [len(spd[name]) for name in ('images', 'refined_images', 'image_masks')] == [1, 1, 1] and spd['curve']
     # What is there is not done again.
     before = (tmp_path / 'out' / 'results.json').read_bytes()

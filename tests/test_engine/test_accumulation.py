@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 import mmsampriors
 import mmsampriors.engine  # noqa: F401
 from mmsampriors.checks import length_check
-from mmsampriors.engine.accumulation import accumulate
+from mmsampriors.engine.optim import accumulate
 from mmsampriors.models.schedules import TwoStageSchedule
 from mmsampriors.registry import TASK_UTILS, build_part
 
@@ -116,7 +116,7 @@ def test_so_they_are_with_distillation(make, schedule):
 
     def spd(batch):
         cfg = make(batch, schedule)
-        cfg['model']['spd']['sgr']['relative'] = False
+        cfg['model']['spd']['losses']['sgr']['relative'] = False
         return cfg
 
     (start, whole), (same, parts) = both_ways(spd)
@@ -206,7 +206,7 @@ def test_what_else_counts_iterations_is_stretched_and_nothing_more():
     hooks = [
         dict(type='EMAHook', momentum=0.1, begin_iter=10),
         dict(type='EMAHook', ema_type='MomentumAnnealingEMA', gamma=100),
-        dict(type='mmsampriors.RefinerGainHook', interval=10),
+        dict(type='mmsampriors.PSNRGainHook', interval=10),
     ]
     cfg = Config(
         dict(

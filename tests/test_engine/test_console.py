@@ -4,8 +4,9 @@ import logging
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 
-from mmsampriors.engine.console import ConsoleFilter, ConsoleRunner, StageFilter
+from mmsampriors.engine.launch import ConsoleFilter, ConsoleRunner, StageFilter, calm
 
 
 def record(message, level=logging.INFO):
@@ -18,9 +19,22 @@ def test_long_messages_go_to_the_file_and_warnings_everywhere():
     assert ConsoleFilter().filter(record(long, logging.WARNING))
 
 
+def test_what_upstream_warns_of_in_each_run_is_not_shown(runner_cfg, capfd):
+    cfg = runner_cfg(log_level='INFO')
+    cfg['train_dataloader']['dataset']['metainfo'] = dict(dataset_type='pairs', task_name='denoising')
+    calm(MMLogger.get_current_instance())
+    ConsoleRunner.from_cfg(Config(cfg)).train()
+    shown = capfd.readouterr()
+    log = ''.join(path.read_text() for path in Path(cfg['work_dir']).glob('*/*.log'))
+    for words in ('is not a meta file', 'The prefix is not set', 'FileClient', 'HardDiskBackend'):
+        assert words not in shown.out + shown.err
+    assert 'FileClient' in log and 'Iter(train)' in shown.out + shown.err
+    assert ConsoleFilter().filter(record('masks are few', logging.WARNING))
+
+
 def test_stages_have_names():
-    line = record('Iter(train) [10/20]  spd.stage: 1.0000  spd.lambda1: 3.0000')
-    assert StageFilter().filter(line) and line.msg == 'Iter(train) [10/20]  spd.stage: refiner  spd.lambda1: 3.0000'
+    line = record('Iter(train) [10/20]  spd.stage: 1.0000  spd.weight: 3.0000')
+    assert StageFilter().filter(line) and line.msg == 'Iter(train) [10/20]  spd.stage: refiner  spd.weight: 3.0000'
     between = record('spd.stage: 1.5000')
     assert StageFilter().filter(between) and between.msg == 'spd.stage: 1.5000'
 

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from mmengine.config import Config
 
 from mmsampriors.command_line import add_common_options
-from mmsampriors.engine.launch import load_config, process_group
+from mmsampriors.engine.launch import enable_amp, load_config, process_group
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,9 +38,28 @@ def test_processes_without_gpus_wrap_the_model_as_mmengine_does_on_gpus(monkeypa
     monkeypatch.setattr(dist, 'init_process_group', lambda backend: None)
     monkeypatch.setattr(dist, 'is_initialized', lambda: False)
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    monkeypatch.setenv('RANK', '0')
     cfg = Config(dict(launcher='pytorch', **cfg))
     with process_group(cfg):
         assert cfg.model_wrapper_cfg == dict(type='MMDistributedDataParallel', device_ids=None, **expected)
+
+
+def test_mixed_precision_of_several_optimizers_is_refused():
+    one = dict(type='OptimWrapper', optimizer=dict(type='Adam'))
+    wrapper = dict(constructor='MultiOptimWrapperConstructor', generator=one, discriminator=one)
+    with pytest.raises(ValueError, match='one optimizer, and .* one each for generator, discriminator: leave --amp'):
+        enable_amp(Config(dict(optim_wrapper=wrapper)))
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 2)
+    monkeypatch.setenv('LOCAL_RANK', '2')
+    with (
+        pytest.raises(ValueError, match='process 2 .* has no GPU: 2 can be seen'),
+        process_group(Config(dict(launcher='pytorch'))),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(

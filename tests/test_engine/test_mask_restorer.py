@@ -7,7 +7,7 @@ from mmagic.models import BaseEditModel, NAFNet  # noqa: F401  (registers them)
 from mmengine.config import Config
 from mmengine.dataset import Compose
 
-from mmsampriors.engine.mask_restorer import restorer_of
+from mmsampriors.engine.pretrained import restorer_of
 
 
 def test_the_order_of_channels_is_that_of_the_train_pipeline(stock_model, stock_checkpoint):

@@ -17,13 +17,27 @@ def stock(model_cfg, tmp_path):
     return model, str(tmp_path / 'stock.pth')
 
 
-@pytest.mark.parametrize('prefix', ['', 'module.'])
-def test_a_stock_checkpoint_becomes_the_student(model_cfg, stock, prefix):
+@pytest.mark.parametrize('container', ['', 'state_dict', 'params', 'params_ema'])
+@pytest.mark.parametrize('prefix', ['generator.', 'module.generator.', '', 'module.'])
+def test_a_checkpoint_of_mmagic_or_of_the_authors_becomes_the_student(model_cfg, stock, prefix, container):
     model = MODELS.build(model_cfg())
-    checkpoint = {prefix + name: value for name, value in stock[0].state_dict().items()}
-    count = len(checkpoint)
-    assert f'all of its {count} weights' in fit_to_model(checkpoint, model)
-    assert {name.split('.')[0] for name in checkpoint if not name.startswith('module.')} >= {'refiner', 'spf'}
+    weights = {prefix + name: value for name, value in stock[0].generator.state_dict().items()}
+    others = {name: value + 1 for name, value in weights.items()}
+    checkpoint = {container: weights, **(dict(params=others) if container == 'params_ema' else {})}
+    checkpoint = checkpoint if container else dict(weights)
+    message = fit_to_model(checkpoint, model)
+    assert f'all of its {len(weights)} weights' in message
+    of = f', of {container}' if container else ''
+    assert (f'({len(weights)} weights, bare keys{of})' in message) == ('generator' not in prefix)
+    model.load_state_dict(checkpoint['state_dict'])
+    for network in (model.generator, model.refiner):
+        assert torch.equal(network.intro.weight, stock[0].generator.intro.weight)
+
+
+def test_bare_weights_of_a_larger_network_are_refused(model_cfg, stock):
+    weights = {**stock[0].generator.state_dict(), 'encoders.9.beta': torch.zeros(1)}
+    with pytest.raises(ValueError, match=r'1 weights are unknown to it \(first: generator.encoders.9.beta\)'):
+        fit_to_model(dict(params=weights), MODELS.build(model_cfg()))
 
 
 def test_a_training_checkpoint_is_left_alone(model_cfg):
@@ -37,9 +51,9 @@ def test_a_training_checkpoint_is_left_alone(model_cfg):
     [
         (
             lambda state: {f'params.{name}': value for name, value in state.items()},
-            r"are missing .*begin with \['params'\]",
+            r'are missing .* are generator.params.generator.intro.weight .*; expected are generator.intro.weight \(4,',
         ),
-        (lambda state: {}, 'The 0 entries'),
+        (lambda state: {}, 'holds no state dict'),
         (
             lambda state: {**state, 'generator.intro.bias': torch.full((4,), float('nan'))},
             r'1 weights are not finite \(first: generator.intro.bias\)',
@@ -65,7 +79,7 @@ def test_a_run_starts_from_a_stock_checkpoint(runner_cfg, stock):
     runner.call_hook('before_run')
     spf = {name: value.clone() for name, value in runner.model.spf.state_dict().items()}
     runner.load_or_resume()
-    for network in (runner.model.generator, runner.model.refiner, runner.model.first_student):
+    for network in (runner.model.generator, runner.model.refiner, runner.model.initial_student):
         for name, value in stock[0].generator.state_dict().items():
             assert torch.equal(value, network.state_dict()[name])
     for name, value in spf.items():
@@ -78,7 +92,7 @@ def test_a_refiner_of_another_architecture_keeps_its_weights(model_cfg, stock):
     before = {name: value.clone() for name, value in model.refiner.state_dict().items()}
     checkpoint = dict(stock[0].state_dict())
     fit_to_model(checkpoint, model)
-    model.load_state_dict(checkpoint, strict=True)
+    model.load_state_dict(checkpoint['state_dict'], strict=True)
     for name, value in before.items():
         assert torch.equal(value, model.refiner.state_dict()[name])
 
@@ -88,4 +102,4 @@ def test_a_trained_refiner_is_kept(model_cfg):
     checkpoint = {name: value + 1 for name, value in model.state_dict().items()}
     assert fit_to_model(dict(checkpoint), model) == ''
     fit_to_model(checkpoint, model)
-    assert torch.equal(checkpoint['refiner.intro.weight'], model.refiner.intro.weight + 1)
+    assert torch.equal(checkpoint['state_dict']['refiner.intro.weight'], model.refiner.intro.weight + 1)

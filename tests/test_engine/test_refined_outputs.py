@@ -5,7 +5,7 @@ from mmcv.transforms import Compose
 
 import mmsampriors.models  # noqa: F401
 from mmsampriors.datasets.stored_masks import fill_masks
-from mmsampriors.engine.refined_outputs import RefinedOutputs
+from mmsampriors.engine.testing import RefinedOutputs
 from mmsampriors.models.mask_sources import CachedMasks
 from mmsampriors.registry import MODELS, TRANSFORMS
 

@@ -64,19 +64,21 @@ def test_the_table_names_stages_masks_and_total(runner_cfg, tmp_path):
 @pytest.mark.slow
 def test_photographs_without_ground_truth_ride_in_the_steps_that_distil(runner_cfg, pairs, monkeypatch):
     cfg = Config(runner_cfg(max_iters=8, schedule=TWO_STAGES))
-    cfg.custom_hooks += [dict(type='mmsampriors.UnlabeledHook', folders=[str(pairs / 'input')], share=1.0, passes=2)]
+    cfg.custom_hooks += [
+        dict(type='mmsampriors.UnlabeledHook', folders=[str(pairs / 'input')], per_pair=0.6, cascade=2)
+    ]
     batches, upstream = {}, SPDModel.train_step
     monkeypatch.setattr(
         SPDModel,
         'train_step',
         lambda model, data, optim_wrapper: (
-            batches.setdefault(model.phase.name, (len(data['inputs']), model.unlabeled_passes)),
+            batches.setdefault(model.phase.name, (len(data['inputs']), model.unlabeled_cascade)),
             upstream(model, data, optim_wrapper),
         )[1],
     )
     rehearse(cfg)
     count = cfg.train_dataloader.batch_size
-    assert batches == dict(warmup=(count, 1), refiner=(count, 1), student=(2 * count, 2))
+    assert batches == dict(warmup=(count, 1), refiner=(count, 1), student=(count + 2, 2)), '1.2 photographs a batch'
 
 
 def test_all_problems_are_listed(runner_cfg, tmp_path):
@@ -103,8 +105,11 @@ def test_the_real_command(tmp_path):
             folder.mkdir(parents=True)
             pixels = np.random.default_rng(0).integers(0, 255, (80, 80, 3), np.uint8)
             Image.fromarray(pixels).save(folder / f'{name}.png')
-    done = run_as_process([*command, '--accumulate', '2'], cwd=tmp_path)
+    bgr = [f'train_dataloader.dataset.pipeline.{step}.channel_order=bgr' for step in (0, 1)]
+    done = run_as_process([*command, '--accumulate', '2', '--cfg-options', *bgr], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if 'loads BGR and val_dataloader RGB' in line]
+    assert len(lines) == 1 and all(setting.replace('=bgr', '=rgb') in lines[0] for setting in bgr)
     assert 'Peak memory' in done.stdout
     # 400 updates
     stages = re.findall(r'^(warmup|refiner|student) +(\d+)', done.stdout, re.MULTILINE)

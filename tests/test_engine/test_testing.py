@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmsampriors.engine.testing import config_of
+from mmsampriors.engine.testing import config_for_testing
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,4 +21,4 @@ def test_no_hook_of_ours_is_left_whatever_its_settings(tmp_path, refined):
     others = [hook for hook in cfg.custom_hooks if hook not in ours] + [dict(type='EmptyCacheHook', after_epoch=True)]
     cfg.custom_hooks = [*ours, *others]
     cfg.work_dir = str(tmp_path)
-    assert config_of(cfg, refined).custom_hooks == others
+    assert config_for_testing(cfg, refined).custom_hooks == others

@@ -17,7 +17,7 @@ import mmsampriors.engine  # noqa: F401
 
 #: What a step of the joint schedule logs, and what a validation does.
 OWNERS = {'student.loss_recon', 'refiner.loss_recon', 'spd.loss_image', 'sgr.loss_region', 'sgr.loss_pixel'}
-LOGGED = {*OWNERS, 'loss', 'lr', 'grad.student', 'grad.spd', 'grad.sgr', 'spd.lambda1', 'PSNR', 'refined/PSNR'}
+LOGGED = {*OWNERS, 'loss', 'lr', 'grad.student', 'grad.spd', 'grad.sgr', 'spd.weight', 'PSNR', 'refined/PSNR'}
 
 
 @pytest.fixture

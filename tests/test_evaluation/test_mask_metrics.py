@@ -11,9 +11,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmsampriors.evaluation import agreement
-from mmsampriors.evaluation.border_psnr import near_borders
+from mmsampriors.evaluation.mask_metrics import near_borders
 from mmsampriors.masks import ImageMasks, MaskStoreError
-from mmsampriors.models.mask_sources.base import MaskSource
+from mmsampriors.models.mask_sources import MaskSource
 from mmsampriors.registry import METRICS, MODELS, build_part
 
 FELZENSZWALB = dict(type='FelzenszwalbMasks', min_size=20)
@@ -108,6 +108,15 @@ def test_grey_images_are_segmented_and_the_ground_truth_only_once(monkeypatch):
     assert calls[0][0].shape == (1, 3, 6, 7)
 
 
+def test_two_sequences_do_not_share_label_maps(tmp_path):
+    cv2.imwrite(str(tmp_path / '1.png'), np.arange(48, dtype=np.uint8).reshape(6, 8) // 9)
+    metric = build('BorderPSNR', masks=dict(type='LabelMapMasks', folder=str(tmp_path)))
+    image = np.zeros((6, 8, 3))
+    metric.process(None, [sample(image, image, 'first/1.png')] * 2)
+    with pytest.raises(MaskStoreError, match='second/1.png and .*first/1.png would share the masks'):
+        metric.process(None, [sample(image, image, 'second/1.png')])
+
+
 def test_human_segments_are_found_by_name(tmp_path):
     bright = np.zeros((6, 8, 3))
     bright[:, :3] = 200
@@ -122,8 +131,8 @@ def test_human_segments_are_found_by_name(tmp_path):
     assert result['HumanIoU'] == result['HumanIoU_of_gt'] == 0.5625 and result['Segments_human'] == 2
     with pytest.raises(MaskStoreError, match='no label map of two.png'):
         metric.process(None, [sample(bright, bright, 'two.png')])
-    with pytest.raises(ValueError, match=r'label map of one.png in .* has \(6, 8\) pixels'):
-        metric.process(None, [sample(bright[:, :6], bright[:, :6], 'one.png')])
+    with pytest.raises(ValueError, match=r'label map of somewhere/one.jpg in .* has \(6, 8\) pixels'):
+        metric.process(None, [sample(bright[:, :6], bright[:, :6], 'somewhere/one.jpg')])
 
 
 def test_what_cannot_segment_and_what_cannot_be_compared_is_refused(tmp_path):

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmsampriors.evaluation import agreement
-from mmsampriors.masks import ImageMasks, iou, pairwise_iou
+from mmsampriors.masks import ImageMasks, pairwise_iou
+from mmsampriors.masks import image_masks as iou
 
 
 def random_masks(count, height, width, seed):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmsampriors.evaluation import perceptual
+from mmsampriors.evaluation import image_metrics as perceptual
 from mmsampriors.registry import METRICS
 
 

@@ -2,7 +2,7 @@ import pytest
 from mmengine.config import Config
 
 from mmsampriors.checks.config_check import check_config
-from mmsampriors.experiments import RIVALS, prepare_trial, rivals_of, shortened, with_unlabeled
+from mmsampriors.experiments import BASELINES, baselines_of, prepare_trial, shortened, with_unlabeled
 from mmsampriors.registry import TASK_UTILS, build_part
 
 UNLABELED = 'mmsampriors.UnlabeledHook'
@@ -17,19 +17,21 @@ def cfg(runner_cfg):
 
 def test_rivals_differ_in_masks_and_distillation_alone(cfg, tmp_path):
     read = {}
-    for rival in RIVALS:
-        trial = prepare_trial(cfg, rival, 3, tmp_path, unlabeled=[tmp_path])
-        read[rival] = Config.fromfile(trial.config)
-        check_config(read[rival])
-        assert read[rival].randomness.seed == 3 and read[rival].work_dir == str(trial.work_dir)
-        assert trial.checkpoint == trial.work_dir / 'iter_8.pth' and read[rival].default_hooks.checkpoint.interval == 2
-    assert {rival: one.model.spd.masks.type for rival, one in read.items()} == dict(
+    for baseline in BASELINES:
+        trial = prepare_trial(cfg, baseline, 3, tmp_path, unlabeled=[tmp_path])
+        read[baseline] = Config.fromfile(trial.config)
+        check_config(read[baseline])
+        assert read[baseline].randomness.seed == 3 and read[baseline].work_dir == str(trial.work_dir)
+        assert (
+            trial.checkpoint == trial.work_dir / 'iter_8.pth' and read[baseline].default_hooks.checkpoint.interval == 2
+        )
+    assert {baseline: one.model.spd.masks.type for baseline, one in read.items()} == dict(
         plain='NoMasks', self='NoMasks', spd='FelzenszwalbMasks'
     )
-    hooks = {rival: [hook.type for hook in one.custom_hooks] for rival, one in read.items()}
+    hooks = {baseline: [hook.type for hook in one.custom_hooks] for baseline, one in read.items()}
     assert hooks['self'] == hooks['spd'] == [*hooks['plain'], 'mmsampriors.UnlabeledHook']
-    schedules = {rival: build_part(TASK_UTILS, one.model.spd.schedule) for rival, one in read.items()}
-    phases = {rival: [schedule.phase(index, 8) for index in range(8)] for rival, schedule in schedules.items()}
+    schedules = {baseline: build_part(TASK_UTILS, one.model.spd.schedule) for baseline, one in read.items()}
+    phases = {baseline: [schedule.phase(index, 8) for index in range(8)] for baseline, schedule in schedules.items()}
     assert phases['self'] == phases['spd']
     assert [phase.name for phase in phases['plain']] == 2 * ['warmup'] + 4 * ['refiner'] + 2 * ['warmup']
     assert [phase.student for phase in phases['plain']] == [phase.student for phase in phases['spd']]
@@ -41,27 +43,27 @@ def test_rivals_differ_in_masks_and_distillation_alone(cfg, tmp_path):
 
 
 def test_photographs_keep_their_settings_and_lose_their_masks_with_the_others(cfg, tmp_path):
-    assert [hook.passes for hook in with_unlabeled(cfg, [tmp_path]).custom_hooks if hook.type == UNLABELED] == [2]
+    assert [hook.cascade for hook in with_unlabeled(cfg, [tmp_path]).custom_hooks if hook.type == UNLABELED] == [2]
     cfg.custom_hooks.append(dict(type='mmsampriors.BlendStudentHook'))
-    cfg.custom_hooks.append(dict(type=UNLABELED, folders=['mine'], passes=3, masks=dict(type='LabelMapMasks')))
-    for rival, masks in (('plain', None), ('self', None), ('spd', dict(type='LabelMapMasks'))):
-        trial = prepare_trial(cfg, rival, 0, tmp_path / 'out', unlabeled=[tmp_path])
+    cfg.custom_hooks.append(dict(type=UNLABELED, folders=['mine'], cascade=3, masks=dict(type='LabelMapMasks')))
+    for baseline, masks in (('plain', None), ('self', None), ('spd', dict(type='LabelMapMasks'))):
+        trial = prepare_trial(cfg, baseline, 0, tmp_path / 'out', unlabeled=[tmp_path])
         (hook,) = [hook for hook in Config.fromfile(trial.config).custom_hooks if hook.type == UNLABELED]
-        assert (hook.passes, hook.masks) == (3, masks)
-        assert ('mmsampriors.BlendStudentHook' in trial.config.read_text()) == (rival != 'plain')
-        assert hook.folders == (['mine'] if rival == 'plain' else [str(tmp_path)])
+        assert (hook.cascade, hook.masks) == (3, masks)
+        assert 'mmsampriors.BlendStudentHook' in trial.config.read_text(), 'plain training leaves it no part'
+        assert hook.folders == (['mine'] if baseline == 'plain' else [str(tmp_path)])
 
 
 def test_without_masks_there_are_two_rivals(cfg):
-    assert rivals_of(cfg) == ['plain', 'self', 'spd']
+    assert baselines_of(cfg) == ['plain', 'self', 'spd']
     cfg.model.spd.masks = dict(type='NoMasks')
-    assert rivals_of(cfg) == ['plain', 'spd']
+    assert baselines_of(cfg) == ['plain', 'spd']
 
 
 def test_what_was_begun_otherwise_is_not_gone_on_with(cfg, tmp_path):
     prepare_trial(cfg, 'spd', 0, tmp_path)
     prepare_trial(cfg, 'spd', 0, tmp_path)
-    cfg.model.spd.distill.loss_weight = 7
+    cfg.model.spd.losses.spd.loss_weight = 7
     for _ in range(2):
         with pytest.raises(ValueError, match='begun with other settings'):
             prepare_trial(cfg, 'spd', 0, tmp_path)
@@ -79,11 +81,13 @@ def test_what_counts_iterations_is_stretched_alike(cfg):
     cfg.param_scheduler = [
         dict(type='LinearLR', begin=0, end=2),
         dict(type='CosineRestartLR', begin=2, periods=[4, 2], restart_weights=[1, 0.5], eta_min=1e-6),
+        dict(type='OneCycleLR', eta_max=1e-3, total_steps=8),
     ]
     cfg.train_dataloader.batch_sampler = dict(iters=[6, 2], batch_sizes=[2, 1])
     short = shortened(cfg, 4)
     assert (short.train_cfg.max_iters, short.train_cfg.val_interval) == (4, 2)
-    assert [scheduler.get('end') for scheduler in short.param_scheduler] == [1, None]
+    assert [scheduler.get('end') for scheduler in short.param_scheduler] == [1, None, None]
     assert short.param_scheduler[1].periods == [2, 1] and short.param_scheduler[1].restart_weights == [1, 0.5]
+    assert short.param_scheduler[2].total_steps == 4
     assert short.train_dataloader.batch_sampler == dict(iters=[3, 1], batch_sizes=[2, 1])
     assert cfg.train_cfg.max_iters == 8 and shortened(cfg, None).to_dict() == cfg.to_dict()

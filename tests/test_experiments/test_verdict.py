@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from mmsampriors.experiments import Trial, judge
-from mmsampriors.experiments.verdict import sentence_of
+from mmsampriors.experiments.summary import sentence_of
 from mmsampriors.models.schedules import STAGES
 from mmsampriors.reports import Interval, save_results
 
@@ -17,39 +17,39 @@ TIMES = dict(
 
 @pytest.fixture
 def trials(tmp_path):
-    """Three rivals at three seeds; 10 iterations of each stage, logged every 5."""
+    """Three baselines at three seeds; 10 iterations of each stage, logged every 5."""
     made = []
-    for rival, gain in (('plain', 0.0), ('self', 0.3), ('spd', 0.5)):
+    for baseline, gain in (('plain', 0.0), ('self', 0.3), ('spd', 0.5)):
         for seed in range(3):
-            trial = Trial(rival, seed, tmp_path / 'x.py', tmp_path / f'{rival}-seed{seed}', 30)
+            trial = Trial(baseline, seed, tmp_path / 'x.py', tmp_path / f'{baseline}-seed{seed}', 30)
             logs = trial.work_dir / '20260101_000000' / 'vis_data'
             logs.mkdir(parents=True)
             records = [
-                {'step': step, 'time': TIMES[rival][(step - 1) // 10][1], 'iter': step}
-                | {'spd.stage': STAGES.index(TIMES[rival][(step - 1) // 10][0])}
+                {'step': step, 'time': TIMES[baseline][(step - 1) // 10][1], 'iter': step}
+                | {'spd.stage': STAGES.index(TIMES[baseline][(step - 1) // 10][0])}
                 for step in range(5, 31, 5)
             ]
             (logs / 'scalars.json').write_text('\n'.join(map(json.dumps, records)))
-            rain = dict(PSNR=30 + seed + gain + 0.01 * seed * (rival == 'spd'), SSIM=0.9)
-            snow = dict(PSNR=20 + seed * (1 if rival == 'plain' else -1), SSIM=0.8)
+            rain = dict(PSNR=30 + seed + gain + 0.01 * seed * (baseline == 'spd'), SSIM=0.9)
+            snow = dict(PSNR=20 + seed * (1 if baseline == 'plain' else -1), SSIM=0.8)
             save_results(str(trial.work_dir / 'test'), dict(student=dict(Rain=rain, Snow=snow)))
             made.append(trial)
     return made
 
 
 def test_the_verdict_says_gain_masks_and_cost(trials, tmp_path):
-    verdict = judge(trials, tmp_path, seconds_of_masks=60.0)
-    rain, snow = verdict.sentence.splitlines()
+    summary = judge(trials, tmp_path, seconds_of_masks=60.0)
+    rain, snow = summary.sentence.splitlines()
     # 3 seeds of (10 + 40 + 30) seconds and the masks, over 3 seeds of 20.
     assert rain == (
         'SPD gains 0.510 dB [0.485, 0.535] on Rain; masks are +0.210 [+0.185, +0.235] of it; '
         'it costs 5.0 times plain training.'
     )
     assert snow.startswith('SPD neither helps nor harms on Snow as far as these seeds show: -2.000 [-6.968, +2.968] dB')
-    lines = [line.split(' | ') for line in verdict.table.splitlines()]
+    lines = [line.split(' | ') for line in summary.table.splitlines()]
     assert ['| Rain', 'PSNR', 'SPD', '3', '31.51', '+0.510 [+0.485, +0.535] |'] in lines
-    assert (tmp_path / 'verdict.md').read_text() == f'{verdict.sentence}\n\n{verdict.table}\n'
-    assert min(Image.open(tmp_path / 'verdict.png').size) > 200
+    assert (tmp_path / 'summary.md').read_text() == f'{summary.sentence}\n\n{summary.table}\n'
+    assert min(Image.open(tmp_path / 'summary.png').size) > 200
 
 
 @pytest.mark.parametrize(
@@ -65,11 +65,11 @@ def test_each_outcome_has_its_words(gain, words):
 
 
 def test_a_config_without_masks_is_judged_without_them(trials, tmp_path):
-    verdict = judge([trial for trial in trials if trial.rival != 'self'], tmp_path)
-    assert verdict.sentence.splitlines()[0] == (
+    summary = judge([trial for trial in trials if trial.baseline != 'self'], tmp_path)
+    assert summary.sentence.splitlines()[0] == (
         'SPD gains 0.510 dB [0.485, 0.535] on Rain; the config has no masks; it costs 4.0 times plain training.'
     )
-    assert 'self-distilled' not in verdict.table
+    assert 'self-distilled' not in summary.table
 
 
 def test_a_run_without_a_log_is_named(trials, tmp_path):

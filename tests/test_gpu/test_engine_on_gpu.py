@@ -10,8 +10,8 @@ import torch
 from segment_anything import SamAutomaticMaskGenerator
 
 from mmsampriors.masks import MaskEngine, build_sam
-from mmsampriors.masks.iou import pairwise_iou
-from mmsampriors.masks.sam.precision import fastest_exact_enough
+from mmsampriors.masks.image_masks import pairwise_iou
+from mmsampriors.masks.sam.ops import fastest_exact_dtype
 from mmsampriors.masks.sam.tiny import TINY_AUTOMATIC
 
 SETTINGS = dict(points_per_side=12, pred_iou_thresh=0.2, stability_score_thresh=0.2, box_nms_thresh=0.8)
@@ -66,7 +66,7 @@ def test_half_precision_agrees_with_float32(sam, photographs):
 @pytest.mark.gpu
 def test_new_gpus_take_bfloat16(device):
     half = torch.cuda.get_device_capability()[0] >= 8
-    assert fastest_exact_enough(device) is (torch.bfloat16 if half else torch.float32)
+    assert fastest_exact_dtype(device) is (torch.bfloat16 if half else torch.float32)
 
 
 @pytest.mark.gpu
@@ -89,7 +89,7 @@ def test_the_host_waits_twice_a_chunk_of_prompts(sam, photographs, device):
 
 @pytest.mark.gpu
 def test_images_on_the_host_are_sent_from_pinned_memory(device):
-    from mmsampriors.masks.sam.transfer import to_device
+    from mmsampriors.masks.sam.ops import to_device
 
     values = torch.arange(100_000)
     to_device(values, device)

@@ -14,7 +14,7 @@ def test_what_is_installed_is_imported():
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, 'mobile_sam', None)
     monkeypatch.setitem(sys.modules, 'mobile_sam.modeling', None)
-    message = "mobile_sam needs mobile_sam, the extra 'mobile' of mmsampriors.*pip install mobilesam-mirror==1.0.0"
+    message = 'mobile_sam needs mobile_sam, which cannot be imported .*pip install mobilesam-mirror==1.0.0'
     with pytest.raises(ImportError, match=message):
         build_sam('mobile_sam', 'mobile_sam.pt')
 

@@ -70,7 +70,7 @@ def test_images_of_any_size_and_of_one_channel(model_cfg, network, channels, inj
     model, losses = losses_of(cfg, channels, (37, 45))
     assert len(losses) == 5 and all(loss.isfinite() for loss in losses.values())
     assert model.spf.project.weight.grad.abs().sum() > 0
-    assert 0 < model.coverage <= 1
+    assert 0 < model.mask_coverage <= 1
 
 
 def test_gray_images_reach_sam_and_analyzer(model_cfg):
@@ -82,7 +82,7 @@ def test_gray_images_reach_sam_and_analyzer(model_cfg):
     samples = samples_of(image)
     masks = model.masks_of(image, samples)
     assert len(masks) == 1 and masks[0].size == (64, 64)
-    assert model.analyzer(model.to_rgb(image, samples)).shape[0] == 1
+    assert model.feature_extractor(model.to_rgb(image, samples)).shape[0] == 1
 
 
 @pytest.mark.parametrize(

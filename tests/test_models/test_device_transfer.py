@@ -11,7 +11,7 @@ from mmengine.structures import BaseDataElement
 
 import mmsampriors.models  # noqa: F401
 from mmsampriors.masks import RunMasks
-from mmsampriors.models import device_transfer
+from mmsampriors.models import batch as device_transfer
 from mmsampriors.registry import MODELS, build_part
 
 

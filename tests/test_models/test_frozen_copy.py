@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 import mmsampriors.models  # noqa: F401
-from mmsampriors.models.frozen_copy import blend, frozen_copy
+from mmsampriors.models.networks import blend, frozen_copy
 from mmsampriors.registry import MODELS, build_part
 
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 import mmsampriors.models  # noqa: F401
-from mmsampriors.models.network_probe import NetworkProbe, probe_network
+from mmsampriors.models.networks import NetworkProbe, probe_network
 from mmsampriors.registry import MODELS, build_part
 
 NAFNET = dict(type='NAFNet', mid_channels=4, enc_blk_nums=[1], middle_blk_num=1, dec_blk_nums=[1])
@@ -96,10 +96,15 @@ def test_entry_that_is_never_run_is_refused():
         probe_network(Shuffled(), 'never')
 
 
-def test_networks_that_change_the_size_are_refused():
-    network = build_part(MODELS, dict(type='SRCNNNet', upscale_factor=4))
-    with pytest.raises(ValueError, match='SRCNNNet maps an image of 3x32x32 to 3x128x128.*super-resolution'):
-        probe_network(network)
+@pytest.mark.parametrize('scale', [2, 3, 4])
+def test_networks_that_enlarge_the_image_say_by_how_much(scale):
+    network = build_part(MODELS, dict(type='SRCNNNet', upscale_factor=scale))
+    assert probe_network(network) == NetworkProbe(3, 'conv1', 64, scale)
+
+
+def test_networks_that_change_the_size_by_no_whole_factor_are_refused():
+    with pytest.raises(ValueError, match='maps an image of 3x32x32 to 3x16x16.*whole multiple'):
+        probe_network(Shuffled(lambda image: image[..., ::2, ::2]))
 
 
 def test_networks_that_take_no_small_image():

@@ -136,14 +136,6 @@ def test_stored_masks_are_drawn_as_they_are_shown(images, seed):
     assert torch.equal(regions_of(batch, *size).stacked, regions_of(plain, *size).stacked)
 
 
-def test_some_regions_can_be_emptied():
-    regions = regions_of([masks_of(torch.ones(4, 4), torch.eye(4))] * 2, 4, 4)
-    kept = regions.only(torch.tensor([[True, False], [False, True]]))
-    assert torch.equal(kept.stacked[0, 0], regions.stacked[0, 0]) and torch.equal(kept.weights, kept.stacked.float())
-    assert torch.equal(kept.stacked[1, 1], regions.stacked[1, 1])
-    assert not kept.stacked[0, 1].any() and not kept.stacked[1, 0].any() and regions.stacked[0, 1].any()
-
-
 def test_matrices_are_made_once():
     regions = regions_of([masks_of(torch.ones(8, 8))], 8, 8)
     assert regions.stacked is regions.stacked and regions.weights is regions.weights

@@ -9,7 +9,7 @@ from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncode
 import mmsampriors.models  # noqa: F401
 from mmsampriors.masks import ImageMasks
 from mmsampriors.models import Phase
-from mmsampriors.models.mask_sources.base import MaskSource
+from mmsampriors.models.mask_sources import MaskSource
 from mmsampriors.registry import MODELS, build_part
 
 

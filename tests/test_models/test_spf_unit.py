@@ -4,7 +4,7 @@ from networks import NAFNET, RESTORMER, SWINIR
 from torch import nn
 
 import mmsampriors.models  # noqa: F401
-from mmsampriors.masks import ImageMasks, RunMasks
+from mmsampriors.masks import ImageMasks
 from mmsampriors.models import Regions, SPFUnit
 from mmsampriors.registry import MODELS, build_part
 
@@ -33,46 +33,35 @@ def permuted(masks, order):
     )
 
 
-@pytest.mark.parametrize('form', ['prototype', 'stack'])
 @pytest.mark.parametrize('inject', ['image', 'feature'])
-def test_starts_at_zero_and_then_depends_on_masks(form, inject):
+def test_starts_at_zero_and_then_depends_on_masks(inject):
     image, masks = torch.rand(2, 3, 9, 11), [random_masks(3, 9, 11), ImageMasks.empty(9, 11)]
-    start = unit(trained=False, form=form, inject=inject)
+    start = unit(trained=False, inject=inject)
     channels = 3 if inject == 'image' else 5
     assert torch.equal(fuse(start, image, masks), torch.zeros(2, channels, 9, 11))
-    trained = unit(form=form, inject=inject)
+    trained = unit(inject=inject)
     others = [ImageMasks.empty(9, 11)] * 2
     with_masks, without = fuse(trained, image, masks), fuse(trained, image, others)
     assert not torch.allclose(with_masks[0], without[0])
     torch.testing.assert_close(with_masks[1], without[1])
 
 
-def test_prototype_does_not_depend_on_the_order_of_masks_and_stack_does():
-    image, masks = torch.rand(1, 3, 9, 11), random_masks(4, 9, 11)
+def test_the_order_of_masks_does_not_matter():
+    image, masks, spf = torch.rand(1, 3, 9, 11), random_masks(4, 9, 11), unit()
     shuffled = permuted(masks, torch.tensor([2, 0, 3, 1]))
-    prototype, stack = unit(form='prototype'), unit(form='stack')
-    torch.testing.assert_close(fuse(prototype, image, [masks]), fuse(prototype, image, [shuffled]))
-    assert not torch.allclose(fuse(stack, image, [masks]), fuse(stack, image, [shuffled]))
+    torch.testing.assert_close(fuse(spf, image, [masks]), fuse(spf, image, [shuffled]))
 
 
-@pytest.mark.parametrize('form', ['prototype', 'stack'])
-def test_one_image_does_not_see_the_masks_of_another(form):
-    spf, image = unit(form=form), torch.rand(2, 3, 9, 11)
+def test_one_image_does_not_see_the_masks_of_another():
+    spf, image = unit(), torch.rand(2, 3, 9, 11)
     few, many = random_masks(2, 9, 11), random_masks(7, 9, 11)
     together = fuse(spf, image, [few, many])
     torch.testing.assert_close(together[:1], fuse(spf, image[:1], [few]))
     torch.testing.assert_close(together[1:], fuse(spf, image[1:], [many]))
 
 
-def test_stack_takes_the_largest_masks():
-    spf, image, masks = unit(form='stack', max_masks=2), torch.rand(1, 3, 9, 11), random_masks(5, 9, 11)
-    largest = permuted(masks, torch.tensor([0, 1]))
-    torch.testing.assert_close(fuse(spf, image, [masks]), fuse(spf, image, [largest]))
-
-
-@pytest.mark.parametrize('form', ['prototype', 'stack'])
-def test_every_parameter_gets_a_gradient(form):
-    spf = unit(form=form)
+def test_every_parameter_gets_a_gradient():
+    spf = unit()
     fuse(spf, torch.rand(1, 3, 9, 11), [random_masks(3, 9, 11)]).square().sum().backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in spf.parameters())
 
@@ -81,41 +70,6 @@ def test_zero_layer_learns_in_the_first_step_without_masks_too():
     spf = unit(trained=False)
     fuse(spf, torch.rand(1, 3, 9, 11), [ImageMasks.empty(9, 11)]).sum().backward()
     assert spf.project.weight.grad.abs().sum() > 0
-
-
-def test_mask_dropout_drops_each_mask_with_its_probability_while_training_only():
-    spf, kept = unit(mask_dropout=0.25), []
-    masks = ImageMasks.from_masks(torch.eye(400, dtype=torch.bool).view(400, 20, 20))
-    image, seen = torch.rand(1, 3, 20, 20), spf._prototypes
-    spf._prototypes = lambda features, regions: kept.append(regions.coverage().item()) or seen(features, regions)
-    spf.train()
-    for _ in range(20):
-        fuse(spf, image, [masks])
-    assert 0.70 < sum(kept) / 20 < 0.80
-    spf.eval()
-    assert torch.equal(fuse(spf, image, [masks]), fuse(spf, image, [masks]))
-    spf.train()
-    assert not torch.equal(fuse(spf, image, [masks]), fuse(spf, image, [masks]))
-
-
-@pytest.mark.parametrize('form', SPFUnit.FORMS)
-@pytest.mark.parametrize('kind', [ImageMasks, RunMasks])
-def test_mask_dropout_keeps_what_it_keeps_as_it_is(kind, form):
-    """What is dropped is as if it had never been there, but that the others keep their channels in a stack."""
-    spf, image = unit(mask_dropout=0.5, form=form, max_masks=40), torch.rand(1, 3, 9, 11)
-    masks = kind.from_masks(random_masks(40, 9, 11).bitmaps)
-    torch.manual_seed(3)
-    keep = torch.rand(1, 40)[0] >= 0.5
-    torch.manual_seed(3)
-    dropped = fuse(spf.train(), image, [masks])
-    left = masks.bitmaps & keep[:, None, None]
-    expected = Regions([ImageMasks(left, masks.scores, masks.stability, masks.boxes, masks.areas)], image)
-    torch.testing.assert_close(dropped, spf.eval()(image, expected))
-
-
-def test_mask_dropout_may_drop_all_masks():
-    spf = unit(mask_dropout=0.999).train()
-    assert fuse(spf, torch.rand(1, 3, 9, 11), [random_masks(2, 9, 11)]).isfinite().all()
 
 
 def test_large_regions_keep_their_precision_in_half_precision():
@@ -143,9 +97,8 @@ def test_borders_of_many_masks_are_found_in_half_precision():
 @pytest.mark.parametrize(
     'wrong, message',
     [
-        (dict(form='sum'), 'spd.spf.form'),
         (dict(inject='gate'), 'spd.spf.inject'),
-        (dict(mask_dropout=1.0), 'spd.spf.mask_dropout'),
+        (dict(channels=0), 'spd.spf.channels'),
         (dict(inject='feature', entry=None), 'spd.spf.entry'),
     ],
 )
@@ -161,7 +114,8 @@ def test_refined_is_the_refiner_of_the_restored_at_first_and_uses_masks_later(mo
     if name == 'restormer' and size[0] % 8:
         size = (24, 16)  # mmagic's Restormer takes multiples of 8 only
     cfg = model_cfg(
-        dict(spf=dict(type='SPFUnit', channels=4, inject=inject), sgr=None, analyzer=None), generator=NETWORKS[name]
+        dict(spf=dict(type='SPFUnit', channels=4, inject=inject), losses=dict(sgr=None), feature_extractor=None),
+        generator=NETWORKS[name],
     )
     model = build_part(MODELS, cfg).eval()
     assert model.spf.entry == ENTRIES[name]
@@ -191,7 +145,10 @@ class Padding(nn.Module):
 
 
 def test_features_meet_their_pixels_in_a_network_that_pads(model_cfg):
-    cfg = model_cfg(dict(spf=dict(type='SPFUnit', channels=4), sgr=None, analyzer=None), generator=dict(type='Padding'))
+    cfg = model_cfg(
+        dict(spf=dict(type='SPFUnit', channels=4), losses=dict(sgr=None), feature_extractor=None),
+        generator=dict(type='Padding'),
+    )
     model = build_part(MODELS, cfg).eval()
     torch.nn.init.normal_(model.spf.project.weight)
     image, masks = torch.rand(2, 3, 13, 18), [random_masks(3, 13, 18), random_masks(2, 13, 18)]

@@ -8,7 +8,7 @@ from mmagic.structures import DataSample
 from mmengine.registry import init_default_scope
 
 from mmsampriors.checkpoints import read_weights
-from mmsampriors.models.student import build_student
+from mmsampriors.models.networks import build_student
 from mmsampriors.registry import MODELS
 
 

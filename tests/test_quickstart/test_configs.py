@@ -6,7 +6,7 @@ import pytest
 from mmengine.config import Config
 
 from mmsampriors.quickstart import Plan
-from mmsampriors.quickstart.configs import config_of
+from mmsampriors.quickstart.trainings import training_config
 
 CONFIG = Path(__file__).parents[2] / 'configs' / 'spd' / 'quickstart.py'
 
@@ -17,7 +17,7 @@ def plan(tmp_path):
 
 
 def test_plain_and_spd_differ_in_spd_alone(plan):
-    plain, spd = config_of(plan, 'plain'), config_of(plan, 'spd')
+    plain, spd = training_config(plan, 'plain'), training_config(plan, 'spd')
     assert plain.train_dataloader == spd.train_dataloader and plain.randomness == spd.randomness
     assert plain.optim_wrapper == spd.optim_wrapper
     assert plain.load_from == spd.load_from == plan.last_checkpoint('first')
@@ -30,7 +30,7 @@ def test_plain_and_spd_differ_in_spd_alone(plan):
 
 
 def test_all_is_below_the_folder_of_the_plan(plan):
-    cfg = config_of(plan, 'spd')
+    cfg = training_config(plan, 'spd')
     folders = [cfg.work_dir, cfg.model.spd.masks.cache_dir, cfg.val_dataloader.dataset.data_root]
     folders += cfg.custom_hooks[-1].folders
     folders += [dataset.data_root for dataset in cfg.train_dataloader.dataset.datasets]
@@ -38,12 +38,12 @@ def test_all_is_below_the_folder_of_the_plan(plan):
 
 
 def test_a_training_that_was_begun_goes_on(plan):
-    assert not config_of(plan, 'plain').resume
+    assert not training_config(plan, 'plain').resume
     (Path(plan.out) / 'plain').mkdir()
     (Path(plan.out) / 'plain' / 'last_checkpoint').write_text('iter_5.pth')
-    cfg = config_of(plan, 'plain')
+    cfg = training_config(plan, 'plain')
     assert cfg.resume and cfg.load_from is None
 
 
 def test_the_rates_of_the_first_training_are_those_of_the_config(plan):
-    assert config_of(plan, 'first').optim_wrapper == Config.fromfile(CONFIG).optim_wrapper
+    assert training_config(plan, 'first').optim_wrapper == Config.fromfile(CONFIG).optim_wrapper

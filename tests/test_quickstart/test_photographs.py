@@ -1,7 +1,7 @@
 """The pairs that the quickstart makes."""
 
-from mmsampriors.data_preparation.pairs import read_photograph
-from mmsampriors.quickstart.photographs import PHOTOGRAPHS, SIZE, make_data
+from mmsampriors.images import read_rgb, to_unit
+from mmsampriors.quickstart.results import PHOTOGRAPHS, SIZE, make_data
 
 
 def test_every_rain_is_another_over_the_same_ground_truth(tmp_path):
@@ -10,8 +10,8 @@ def test_every_rain_is_another_over_the_same_ground_truth(tmp_path):
     names = sorted(path.name for path in (train / 'rain_0' / 'input').iterdir())
     assert len(names) == len(PHOTOGRAPHS['train'])
     for name in names:
-        first, second = (read_photograph(train / f'rain_{number}' / 'input' / name) for number in (0, 1))
-        dry, also_dry = (read_photograph(train / f'rain_{number}' / 'target' / name) for number in (0, 1))
+        first, second = (read_rgb(train / f'rain_{number}' / 'input' / name) for number in (0, 1))
+        dry, also_dry = (read_rgb(train / f'rain_{number}' / 'target' / name) for number in (0, 1))
         assert dry.shape == (*SIZE[::-1], 3)
         assert (dry == also_dry).all() and (first != second).any()
         # Streaks brighten, and so much that they are seen.
@@ -29,7 +29,7 @@ def test_heavier_rain_is_heavier(tmp_path):
             pairs = tmp_path / 'data' / folder
             errors.append(
                 sum(
-                    ((read_photograph(path) - read_photograph(pairs / 'target' / path.name)) ** 2).mean()
+                    ((to_unit(read_rgb(path)) - to_unit(read_rgb(pairs / 'target' / path.name))) ** 2).mean()
                     for path in (pairs / 'input').iterdir()
                 )
             )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmsampriors.quickstart.results import SETS, TABLE, table_of
+from mmsampriors.quickstart.results import SETS, TABLE, quickstart_table
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,6 @@ def test_the_table_says_which_is_better(spd, said):
     metrics = {where: {name: dict(PSNR=levels[where], SSIM=0.9) for name in TABLE} for where in SETS}
     for where, value in zip(SETS, spd):
         metrics[where]['spd']['PSNR'] = value
-    table = table_of(metrics)
+    table = quickstart_table(metrics)
     assert said in table and all(f'{value:.2f}' in table for value in spd)
     assert all(title in table for title in TABLE.values())

@@ -35,6 +35,13 @@ def test_sets_are_named_in_all_forms_that_mmagic_takes(loaders, evaluators, name
     assert [one.name for one in sets_of(config(loaders, evaluators))] == names
 
 
+def test_how_a_set_is_measured_is_said_in_words():
+    on_y, niqe = dict(crop_border=4, convert_to='Y'), dict(type='NIQE')
+    evaluators = [[dict(PSNR, **on_y), dict(SSIM, **on_y), niqe], [dict(PSNR, prefix='b')], [dict(niqe, prefix='c')]]
+    expected = ['PSNR and SSIM on Y, without a border of 4 pixels', 'PSNR on RGB', '']
+    assert [one.settings for one in sets_of(config([loader(name) for name in 'abc'], evaluators))] == expected
+
+
 def test_metrics_go_to_their_sets():
     sets = sets_of(config([loader('a'), loader('b')], [[PSNR, SSIM], [dict(prefix='B', **PSNR)]]))
     assert by_set({'PSNR': 30, 'SSIM': 0.5, 'B/PSNR': 20, 'FID-Full/fid': 1}, sets) == dict(
@@ -72,7 +79,8 @@ def test_table_and_files_hold_every_set_and_image(tmp_path):
     with open(tmp_path / 'new/test_results.csv') as file:
         rows = list(csv.DictReader(file))
     assert rows[0] == dict(test_set='Rain', image='student', PSNR='30.123456', SSIM='0.9', SegIoU='')
-    assert sorted(path.name for path in (tmp_path / 'new').iterdir()) == ['test_results.csv', 'test_results.json']
+    written = sorted(path.name for path in (tmp_path / 'new').iterdir() if path.is_file())
+    assert written == ['test_results.csv', 'test_results.json']
 
 
 def test_metrics_without_reference_have_a_table_of_their_own():
@@ -100,3 +108,13 @@ def test_values_have_the_usual_digits():
         '-',
     ]
     assert show_value('PSNR', float('inf')) == 'inf'
+
+
+def test_results_of_others_are_not_replaced(tmp_path):
+    for psnr in (30.0, 31.0):
+        save_results(str(tmp_path), dict(student=dict(Rain=dict(PSNR=psnr))))
+    assert load_results(str(tmp_path))['student']['Rain']['PSNR'] == 31.0
+    (tmp_path / 'test_results.csv').write_text('edited')
+    with pytest.raises(FileExistsError, match='test_results.csv is not as test.py wrote it'):
+        save_results(str(tmp_path), dict(student=dict(Rain=dict(PSNR=32.0))))
+    assert (tmp_path / 'test_results.csv').read_text() == 'edited'

@@ -17,13 +17,12 @@ SOURCES = """
 import torch
 from mmagic.registry import MODELS
 from mmsampriors.masks import ImageMasks
-from mmsampriors.models.mask_sources.base import MaskSource
+from mmsampriors.models.mask_sources import StoredMaskSource
 
 @MODELS.register_module()
-class ThresholdMasks(MaskSource):
-    stored, source = True, 'gt'
-
+class BrightMasks(StoredMaskSource):
     def __init__(self, cache_dir, source='gt'):
+        super().__init__()
         self.cache_dir, self.source, self.segmenter = cache_dir, source, self
 
     def store(self, data_root):
@@ -39,7 +38,7 @@ class OnlineMasks:
 
 CONFIG = """
 custom_imports = dict(imports=['cache_masks_sources', 'mmsampriors.datasets.transforms'], allow_failed_imports=False)
-model = dict(type='mmsampriors.SPDModel', spd=dict(masks=dict(type='ThresholdMasks', cache_dir='cache')))
+model = dict(type='mmsampriors.SPDModel', spd=dict(masks=dict(type='BrightMasks', cache_dir='cache')))
 noise = dict(type='RandomNoise', keys=['img'], params=dict(noise_type=['gaussian'], noise_prob=[1],
              gaussian_sigma=[50, 50], gaussian_gray_noise_prob=0))
 pipeline = [dict(type='LoadImageFromFile', key='img'), dict(type='LoadImageFromFile', key='gt'),
@@ -107,17 +106,27 @@ def test_export(folder, run):
     masks = CocoRLE('out').load('data/gt/3.png')
     pixels = np.array(Image.open('data/gt/3.png')).transpose(2, 0, 1) / 255
     assert sorted(masks.areas.tolist()) == sorted((pixels > 0.5).sum((1, 2)).tolist())
+    assert run('config.py', '--export', 'coco', 'out') == '7 files of masks written to out'
     with pytest.raises(SystemExit):
         run('config.py', '--export', 'coco', 'out', '--shard', '0/2')
     with pytest.raises(SystemExit):
         run('config.py', '--export', 'png', 'out')
 
 
+def test_an_export_replaces_nothing_of_others(folder):
+    """It says so before masks are computed."""
+    (folder / 'out').mkdir()
+    (folder / 'out' / '3.json').write_text('mine')
+    done = run_as_process([TOOL, 'config.py', '--export', 'coco', 'out'], cwd=folder, env=dict(PYTHONPATH=str(folder)))
+    assert done.returncode == 1 and 'error: out/3.json would be replaced' in done.stderr, done.stderr
+    assert (folder / 'out' / '3.json').read_text() == 'mine' and not (folder / 'cache').exists()
+
+
 def test_from_the_command_line(folder):
     result = run_as_process([TOOL, 'config.py'], cwd=folder, env=dict(PYTHONPATH=str(folder)))
     assert result.returncode == 0, result.stderr
     assert result.stdout.endswith('0 images had their masks, 7 got them now\n')
-    assert '7/7' in result.stderr and 'image/s' in result.stderr
+    assert '7 of 7 image' in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -133,6 +142,8 @@ def test_from_the_command_line(folder):
         ),
         (['plain.py'], r'plain\.py has no model\.spd'),
         (['config.py', '--shard', '2/2'], '2'),
+        (['config.py', '--batch-size', '-4'], '2'),
+        (['config.py', '--batch-size', '0'], '2'),
     ],
 )
 def test_what_cannot_be_stored_is_refused(folder, run, arguments, message):

@@ -43,18 +43,32 @@ def contents(folder):
     [
         ('rain', ['--angle', -20, 20, '--density', 0.2]),
         ('noise', ['--sigma', 0, 50, '--peak', 100]),
+        ('noise', ['--camera', '--iso', 1600]),
         ('blur', ['--length', 10]),
     ],
 )
 def test_makes_pairs_and_says_where(photographs, tmp_path, maker, options):
     done = run(maker, photographs, tmp_path / 'out', *options, '--seed', 5)
     assert done.returncode == 0, done.stderr
-    assert '3 pairs in' in done.stdout and '3/3' in done.stderr
+    assert '3 pairs in' in done.stdout and '3 of 3 pair' in done.stderr
     for name in ('000', '001', '002'):
         photograph = cv2.imread(str(photographs / f'{name}.png')).astype(int)
         np.testing.assert_array_equal(cv2.imread(str(tmp_path / f'out/target/{name}.png')), photograph)
         degraded = cv2.imread(str(tmp_path / f'out/input/{name}.png')).astype(int)
         assert degraded.shape == photograph.shape and 0.2 < np.abs(degraded - photograph).mean() < 80
+
+
+def test_small_copies_have_whole_ground_truths_and_tiny_photographs_are_named(photographs, tmp_path):
+    done = run('lowres', photographs, tmp_path / 'out', '--scale', 5, '--noise', 0, 5, '--jpeg', 80)
+    assert done.returncode == 0 and '3 pairs in' in done.stdout, done.stderr
+    target, small = (cv2.imread(str(tmp_path / 'out' / kind / '000.png')) for kind in ('target', 'input'))
+    assert target.shape == (70, 95, 3) and small.shape == (14, 19, 3)
+    np.testing.assert_array_equal(target, cv2.imread(str(photographs / '000.png'))[:70, :95])
+    cv2.imwrite(str(photographs / 'tiny.png'), small[:4])
+    done = run('lowres', photographs, tmp_path / 'out', '--scale', 5, '--noise', 0, 5, '--jpeg', 80)
+    assert done.returncode == 1 and 'tiny.png: an image of 19x4 pixels is smaller than 5 pixels' in done.stderr
+    done = run('lowres', photographs, tmp_path / 'other', '--scale', 2, 4)
+    assert done.returncode == 2 and 'scale takes one whole number' in done.stderr
 
 
 def test_a_killed_run_goes_on_and_ends_like_one_that_was_not(tmp_path):
@@ -99,7 +113,7 @@ def test_a_place_that_cannot_be_written_is_one_message(photographs, tmp_path):
     (tmp_path / 'file').write_text('')
     done = run('rain', photographs, tmp_path / 'file' / 'out')
     assert done.returncode == 1 and 'Traceback' not in done.stderr
-    assert done.stderr.startswith('error: ') and str(tmp_path / 'file' / 'out') in done.stderr
+    assert done.stderr.startswith('error: ') and str(tmp_path / 'file') in done.stderr
 
 
 def test_a_disk_that_fills_up_is_one_message_and_the_rest_is_done_later(photographs, tmp_path):

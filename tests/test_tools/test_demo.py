@@ -1,15 +1,20 @@
 """tools/demo.py as a process, used by people in a real browser."""
 
 import base64
+import http.client
 import io
+import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +25,16 @@ from PIL import Image
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / 'tests' / 'test_restoring'))
+sys.path.insert(0, str(ROOT / 'tests' / 'test_inference'))
 
 from students import write_test_student
 from tool_processes import run_as_process
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
-#: Notes each connection that the server makes.
+#: Notes each connection that the server makes; and a photograph of this name never comes to an end.
 WATCH = """
 import socket
+import time
 connect = socket.socket.connect
 
 def watched(self, address):
@@ -37,6 +43,16 @@ def watched(self, address):
     return connect(self, address)
 
 socket.socket.connect = watched
+
+import PIL.Image
+open_image = PIL.Image.open
+
+def hang(path, *args, **kwargs):
+    if str(path).endswith('hang.png'):
+        time.sleep(600)
+    return open_image(path, *args, **kwargs)
+
+PIL.Image.open = hang
 """
 
 
@@ -68,14 +84,13 @@ class Demo:
         self.url = re.search(r'http://127.0.0.1:\d+', line)[0]
         self.errors = folder / 'stderr'
 
-    def end(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
+    def end(self, ending=signal.SIGTERM) -> int:
+        self.process.send_signal(ending)
         return self.process.wait(30)
 
 
 @pytest.fixture(scope='module')
 def browser():
-    pytest.importorskip('gradio')
     sync_api = pytest.importorskip('playwright.sync_api')
     if CHROMIUM is None:
         pytest.skip('there is no Chromium: install one, such as with apt install chromium')
@@ -86,7 +101,8 @@ def browser():
 
 
 @pytest.fixture(scope='module')
-def demo(tmp_path_factory, browser):
+def demo(tmp_path_factory):
+    pytest.importorskip('gradio')
     folder = tmp_path_factory.mktemp('demo')
     write_test_student('nafnet', folder / 'student.pth')
     demo = Demo(folder, '--student', folder / 'student.pth', '--max-megabytes', '2', '--max-megapixels', '1')
@@ -102,7 +118,7 @@ class Visit:
         self.page, self.asked, self.failures = self.context.new_page(), [], []
         self.page.on('request', lambda request: self.asked.append(request.url))
         self.page.on('pageerror', lambda error: self.failures.append(str(error)))
-        self.page.set_default_timeout(30_000)
+        self.page.set_default_timeout(120_000)
         self.page.goto(url)
         self.see('#numbers .cell')
 
@@ -229,23 +245,187 @@ def test_a_photograph_of_ones_own_is_restored_as_it_is(visit, tmp_path):
     assert len(psnr_in(line)) == 2
 
 
-def upload_of(content, url):
-    head = b'--line\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+HEAD = b'Content-Disposition: form-data; name="files"; filename="%s"\r\n\r\n'
+
+
+def upload_of(content, url, name='a.png'):
+    body = b'--line\r\n' + HEAD % name.encode() + content + b'\r\n--line--'
     headers = {'Content-Type': 'multipart/form-data; boundary=line'}
-    return urllib.request.Request(f'{url}/gradio_api/upload', head + content + b'\r\n--line--', headers)
+    return urllib.request.Request(f'{url}/gradio_api/upload', body, headers)
+
+
+def answer_to(url, path, data=None, **headers):
+    """Status and text of what the page answers; with data it is a POST of JSON."""
+    if data is not None:
+        data, headers = json.dumps(data).encode(), {'Content-Type': 'application/json', **headers}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url + path, data, headers), timeout=60) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def outcome_of(url, event: int, *inputs, **more):
+    """How an event ends that a script sends: whether it succeeded, and what the page was told."""
+    session = uuid.uuid4().hex
+    body = dict(data=inputs, fn_index=event, session_hash=session, **more)
+    status, text = answer_to(url, '/gradio_api/queue/join', body)
+    if status != 200:
+        return False, text
+    with urllib.request.urlopen(f'{url}/gradio_api/queue/data?session_hash={session}', timeout=60) as news:
+        for line in news:
+            message = json.loads(line[6:]) if line.startswith(b'data: ') else {}
+            if message.get('msg') == 'process_completed':
+                return message['success'], json.dumps(message['output'])
+
+
+def file_data(path, **more):
+    return dict(path=str(path), meta={'_type': 'gradio.FileData'}, **more)
+
+
+OPENED = 1  # the event of an upload: path, damage, severity, student
+
+
+def upload(url, content=None, name='a.png') -> str:
+    """Uploads as a browser does; the path on the server."""
+    if content is None:
+        content = io.BytesIO()
+        Image.new('RGB', (24, 16), (9, 90, 160)).save(content, 'PNG')
+        content = content.getvalue()
+    with urllib.request.urlopen(upload_of(content, url, name), timeout=60) as answer:
+        return json.load(answer)[0]
+
+
+def test_only_what_was_uploaded_is_opened(demo, tmp_path):
+    mine = upload(demo.url)
+    time.sleep(0.5)  # gradio moves it after it has answered
+    student = json.loads(answer_to(demo.url, '/config')[1])
+    student = next(part['props']['value'] for part in student['components'] if part['type'] == 'dropdown')
+    settings = ['none', 5, student]
+    done, told = outcome_of(demo.url, OPENED, file_data(mine), *settings)
+    assert done, told
+    before = files_of(demo.temporary)
+    private = photograph(tmp_path, 'private.png', (120, 90, 160))
+    outside = [
+        private,
+        '/etc/passwd',
+        '/dev/zero',
+        '/dev/stdin',
+        demo.errors,
+        f'{mine}/../../../{demo.errors}',
+        '',
+        'x\0',
+    ]
+    outside += [os.path.relpath(private), f'{demo.url}/theme.css', 'http://127.0.0.1:9/x', 'file:///etc/passwd']
+    for path in outside:
+        asked = [[file_data(path)], [file_data(path, is_stream=True)], [dict(path=str(path))], [[file_data(path)]]]
+        asked += [[file_data(mine, orig_name='a.png'), dict(a=[file_data(path)])]]  # in place of the kind of damage
+        for inputs in asked:
+            done, told = outcome_of(demo.url, OPENED, *inputs, *settings[len(inputs) - 1 :])
+            assert not done and 'expected a file that was uploaded' in told, (path, inputs, told)
+    assert files_of(demo.temporary) == before
+    # What gradio is given beside an upload's path it neither follows nor downloads.
+    done, told = outcome_of(demo.url, OPENED, file_data(mine, url='http://192.0.2.1/x.png'), *settings)
+    made = demo.connections.read_text()
+    assert done and '192.0.2.1' not in made and "', 9)" not in made, told
+
+
+@pytest.mark.parametrize('event', range(2, 10))
+def test_no_other_event_opens_a_file(demo, event):
+    done, told = outcome_of(demo.url, event, *[file_data('/etc/passwd')] * 4, event_data=dict(index=[0, 0]))
+    assert not done and 'root:' not in told
+    assert [path for path in files_of(demo.temporary) if path.name == 'passwd'] == []
+
+
+def test_other_hosts_and_paths_are_refused(demo):
+    for host in ('evil.example', 'evil.example:7860', '127.0.0.1.evil.example', '', 'localhost.evil.example'):
+        status, told = answer_to(demo.url, '/', Host=host)
+        assert status == 421 and 'this page answers to 127.0.0.1' in told, host
+        assert answer_to(demo.url, '/gradio_api/queue/join', dict(data=[]), Host=host)[0] == 421
+    for host in ('localhost', '127.0.0.1:1', '[::1]:7860', '192.168.0.7'):
+        assert answer_to(demo.url, '/config', Host=host)[0] == 200, host
+    mine = upload(demo.url)
+    closed = [f'file={mine}', 'file=/etc/passwd', f'file/{mine}', 'proxy=http://127.0.0.1:9/', 'info', 'openapi.json']
+    closed += ['deep_link?session_hash=x', 'component_server', 'run/opened', 'call/opened', 'stream/x', 'vibe-code']
+    for path in [*(f'/gradio_api/{name}' for name in closed), '/monitoring', '/monitoring/summary', '/docs', '/login']:
+        assert answer_to(demo.url, path)[0] == 404, path
+        assert answer_to(demo.url, path, dict(data=[]))[0] == 404, path
+    for path in ('/static/../../../../../etc/passwd', '/assets/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd', '//etc/passwd'):
+        status, told = answer_to(demo.url, path)
+        assert status >= 400 and 'root:' not in told, path
+
+
+def test_a_request_is_no_larger_than_an_upload(demo):
+    for path, header, status, told in (
+        ('queue/join', ('Content-Length', '2300000'), 413, b'a request may have 2097152 bytes'),
+        ('upload', ('Content-Length', '3000000'), 413, b'a request may have 2097152 bytes'),
+        ('upload', ('Transfer-Encoding', 'chunked'), 411, b'expects a Content-Length'),
+    ):
+        connection = http.client.HTTPConnection(demo.url.removeprefix('http://'), timeout=60)
+        connection.putrequest('POST', f'/gradio_api/{path}')
+        connection.putheader(*header)
+        connection.endheaders()  # it is refused before anything else is sent
+        answer = connection.getresponse()
+        assert answer.status == status and told in answer.read()
+
+
+@pytest.mark.parametrize('ending', [signal.SIGTERM, signal.SIGINT])
+def test_a_job_that_hangs_does_not_keep_the_page_alive(tmp_path, ending):
+    pytest.importorskip('gradio')
+    write_test_student('nafnet', tmp_path / 'student.pth')
+    demo = Demo(tmp_path, '--student', tmp_path / 'student.pth')
+    path = upload(demo.url, name='hang.png')
+    time.sleep(0.5)
+    body = dict(data=[file_data(path), 'none', 5, None], fn_index=OPENED, session_hash='abc')
+    assert answer_to(demo.url, '/gradio_api/queue/join', body)[0] == 200
+    time.sleep(2)
+    begin = time.monotonic()
+    assert demo.end(ending) == 0 and time.monotonic() - begin < 5
+    assert list(demo.temporary.iterdir()) == []
+
+
+def told_at_the_start(*options):
+    """Exit status and what demo.py prints to stderr where it ends at once."""
+    command = [sys.executable, '-W', 'ignore', str(ROOT / 'tools' / 'demo.py'), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert 'Traceback' not in done.stderr and done.stdout == ''
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    'options, text',
+    [
+        (['--port', '70000'], '--port: expected a port from 0 to 65535, found 70000'),
+        (['--host', ''], '--host: expected a name or an address, found nothing'),
+        (['--host', 'http://127.0.0.1'], "--host is a name or an address of this machine, found 'http://127.0.0.1'"),
+        (['--host', '192.0.2.1'], 'cannot listen on 192.0.2.1:7860 (Cannot assign requested address): --host is an'),
+    ],
+)
+def test_where_it_cannot_listen_one_error_says_why(options, text):
+    status, told = told_at_the_start(*options)
+    assert status == 2 and text in told and told.count('error') == 1
+
+
+def test_a_port_in_use_is_told():
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        status, told = told_at_the_start('--port', str(port))
+    assert status == 2 and f'cannot listen on 127.0.0.1:{port} (Address already in use): name a --port' in told
 
 
 def test_bad_files_are_told_and_the_page_goes_on(visit, tmp_path, demo):
     before = visit.page.inner_text('#numbers')
     (tmp_path / 'notes <b>.png').write_text('no picture at all')
     visit.drop(tmp_path / 'notes <b>.png')
-    visit.see('[data-testid=toast-body]', '.png is no image that Pillow knows')
+    visit.see('[data-testid=toast-body]', '.png is no image of a format that is read')
     cut = photograph(tmp_path, 'cut.png', (9, 9, 9), (400, 300))
     cut.write_bytes(cut.read_bytes()[:300])
     visit.drop(cut)
     visit.see('[data-testid=toast-body]', 'cut off or damaged')
     visit.drop(photograph(tmp_path, 'wide.png', (9, 9, 9), (2000, 1000)))
-    visit.see('[data-testid=toast-body]', 'has 2000 by 1000 pixels. This page takes 1 million at most')
+    visit.see('[data-testid=toast-body]', 'has 2000 by 1000 pixels, and 1 million are allowed')
     (tmp_path / 'heavy.png').write_bytes(os.urandom(2_200_000))
     visit.drop(tmp_path / 'heavy.png')
     visit.see('[data-testid=toast-body]', 'exceed the maximum allowed size')

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tool_processes import run_as_process
 
-from mmsampriors.quickstart.photographs import make_data
+from mmsampriors.quickstart.results import make_data
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,7 +38,7 @@ def test_it_says_whether_it_helps_and_goes_on_where_it_was(folder):
     said = call(folder, *command)
     assert re.search(r'SPD \w+ \d+\.\d\d dB .*than plain training|dB from plain training on', said), said[-2000:]
     assert 'times plain training.' in said
-    (folder / 'out' / 'verdict.md').unlink()
+    (folder / 'out' / 'summary.md').unlink()
     checkpoints = {path: path.stat().st_mtime_ns for path in (folder / 'out').rglob('iter_8.pth')}
     assert len(checkpoints) == 3
     assert 'times plain training.' in call(folder, *command)

@@ -117,11 +117,11 @@ def trained(folder):
 def test_a_killed_run_resumes_and_exports(trained):
     checkpoint, log = trained
     assert checkpoint.exists()
-    for name in ('student.loss_recon', 'spd.lambda1', 'grad.student'):
+    for name in ('student.loss_recon', 'spd.weight', 'grad.student'):
         assert name in log
     student = torch.load(checkpoint.parent / 'student.pth', weights_only=True)['state_dict']
     whole = torch.load(checkpoint, weights_only=True)['state_dict']
-    assert {key.split('.')[0] for key in whole} == {'generator', 'refiner', 'spf', 'first_student', 'sgr'}
+    assert {key.split('.')[0] for key in whole} == {'generator', 'refiner', 'spf', 'initial_student', 'losses'}
     assert student.keys() == {key for key in whole if key.startswith('generator.')}
     assert all(torch.equal(value, whole[key]) for key, value in student.items())
     assert list(checkpoint.parent.glob('student_best_PSNR_iter_*.pth'))
@@ -232,7 +232,7 @@ def free_port():
 
 def test_errors_of_a_config_come_before_any_data(folder):
     for option, message in (
-        ('spd.distill.loss_weight=0.9', 'has no effect'),
+        ('spd.losses.spd.loss_weight=0.9', 'has no effect'),
         ('model.spd.masks=', 'model.spd.masks is empty'),
         ('model.spd.mask=1', "unknown keys ['mask']"),
     ):

@@ -44,6 +44,18 @@ def test_one_machine_and_several(launched, script, files):
     assert '--nproc_per_node=8' in second
 
 
+@pytest.mark.parametrize('script, files', [('dist_train.sh', ['config.py']), ('dist_test.sh', ['config.py', 'i.pth'])])
+def test_the_error_comes_last_and_once(tmp_path, script, files):
+    (tmp_path / 'python').write_text(
+        '#!/usr/bin/env bash\necho "error: ours" > "$MMSAMPRIORS_ERROR"; echo "of torchrun" >&2; exit 3\n'
+    )
+    (tmp_path / 'python').chmod(0o755)
+    environment = {**os.environ, 'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'TMPDIR': str(tmp_path)}
+    done = subprocess.run(['bash', TOOLS / script, *files, '2'], capture_output=True, text=True, env=environment)
+    assert done.returncode == 3 and done.stderr == 'of torchrun\nerror: ours\n'
+    assert [path.name for path in tmp_path.iterdir()] == ['python']
+
+
 @pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh'])
 def test_without_arguments_the_usage_is_told(script):
     done = subprocess.run(['bash', TOOLS / script], capture_output=True, text=True)

@@ -72,6 +72,26 @@ def test_dfwb(prepare):
     assert names('data/DFWB') == ['BSD400-0001.png', *crops, 'WaterlooED-0001.png', 'crops.json']
 
 
+def test_div2k(prepare):
+    for number, split in (('0001', 'train'), ('0801', 'valid')):
+        write(f'raw/DIV2K_{split}_HR/{number}.png', (72, 96))
+        for scale in (2, 3):
+            write(f'raw/DIV2K_{split}_LR_bicubic/X{scale}/{number}x{scale}.png', (72 // scale, 96 // scale))
+    prepare('div2k', 'raw', '--scales', 2, 3, SIZE=48, OVERLAP=24)
+    subs = [f'{number}_s00{n}.png' for number in ('0001', '0801') for n in range(1, 7)]
+    for folder in ('DIV2K_train_HR_sub', 'DIV2K_train_LR_bicubic/X2_sub', 'DIV2K_train_LR_bicubic/X3_sub'):
+        assert names(f'data/DIV2K/{folder}') == [*subs, 'crops.json']
+    large, small = cv2.imread('raw/DIV2K_train_HR/0001.png'), cv2.imread('raw/DIV2K_train_LR_bicubic/X3/0001x3.png')
+    np.testing.assert_array_equal(cv2.imread('data/DIV2K/DIV2K_train_HR_sub/0001_s006.png'), large[24:, 48:])
+    sub = cv2.imread('data/DIV2K/DIV2K_train_LR_bicubic/X3_sub/0001_s006.png')
+    np.testing.assert_array_equal(sub, small[8:, 16:])
+    assert Path('data/DIV2K/meta_info_DIV2K800sub_GT.txt').read_text().startswith('0001_s001.png (48, 48, 3)\n')
+    assert Path('data/DIV2K/meta_info_DIV2K100sub_GT.txt').read_text().count('\n') == 6
+    Path('raw/DIV2K_valid_LR_bicubic/X2/0801x2.png').unlink()
+    with pytest.raises(SystemExit, match='1 images have no partner of scale 2 or size 1, such as 0801'):
+        prepare('div2k', 'raw', '--scales', 2, 3)
+
+
 def test_what_is_missing_is_named(prepare, capsys):
     write('raw/train/GOPR1/sharp/000047.png')
     write('raw/DIV2K/0001.png')

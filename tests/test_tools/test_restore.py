@@ -15,16 +15,18 @@ import torch
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / 'tests' / 'test_restoring'))
+sys.path.insert(0, str(ROOT / 'tests' / 'test_inference'))
 
+from networks import enlarging
 from students import write_test_student
-from test_photograph_files import EXIF_DIRECTORY, EXPOSURE, SRGB, broken_files, exif_of
+from test_images import EXIF_DIRECTORY, EXPOSURE, SRGB, broken_files, exif_of
 from tool_processes import run_as_process
 
-from mmsampriors.restoring.photographs import Photograph, read_photograph, write_photograph
+from mmsampriors.images import Photograph, read_photograph, write_photograph
 
 HEAVY = {'torch', 'mmengine', 'mmcv', 'mmagic', 'cv2', 'scipy', 'skimage', 'matplotlib', 'pandas', 'onnx'}
 COPIES = 6  # of each of 15 kinds
+BROKEN = 14  # files that are not read
 
 
 def run(*arguments, script='tools/restore.py', code=0):
@@ -46,7 +48,7 @@ def run_alone(*arguments):
 def test_what_restores_with_onnx_imports_nothing_heavy():
     code = (
         'import sys\nfrom mmsampriors import Restorer\nimport mmsampriors.command_line\n'
-        'import mmsampriors.restoring.job, mmsampriors.restoring.measures, mmsampriors.restoring.onnx_network\n'
+        'import mmsampriors.inference.job, mmsampriors.inference.measures, mmsampriors.inference.networks\n'
         'print(sorted({name.split(".")[0] for name in sys.modules}))'
     )
     imported = set(eval(run_alone('-c', code).stdout))
@@ -72,7 +74,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def mixed(tmp_path_factory):
-    """100 files: 90 photographs of 15 kinds in folders, and 10 that are broken."""
+    """90 photographs of 15 kinds in folders, and files that are not read."""
     folder = tmp_path_factory.mktemp('mixed')
     random = np.random.default_rng(0)
     for index in range(COPIES):
@@ -100,19 +102,19 @@ def mixed(tmp_path_factory):
         Image.fromarray(colour).convert('CMYK').save(where / 'cmyk.jpg')
         Image.fromarray(colour).convert('P').save(where / 'palette.png')
         Image.fromarray(colour).save(where / 'old.bmp')
-    assert len(broken_files(folder / '0')) == 10
-    assert sum(path.is_file() for path in folder.rglob('*')) == 100
+    assert len(broken_files(folder / '0')) == BROKEN
+    assert sum(path.is_file() for path in folder.rglob('*')) == 90 + BROKEN
     return folder
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('kind', ['onnx', 'pth'])
-def test_a_folder_of_100_mixed_files(trained, mixed, tmp_path, kind):
+def test_a_folder_of_mixed_files(trained, mixed, tmp_path, kind):
     out, arguments = tmp_path / 'out', (mixed, '--student', trained / f'student.{kind}', '--device', 'cpu', '--out')
     done = run(*arguments, out, code=1)
     named = re.findall(r'^not restored: (.+?): .+', done.stderr, re.MULTILINE)
-    assert len(named) == len(set(named)) == 10
-    assert '90 restored by' in done.stdout and '10 of 100 not restored' in done.stderr
+    assert len(named) == len(set(named)) == BROKEN
+    assert '90 restored by' in done.stdout and f'{BROKEN} of {90 + BROKEN} not restored' in done.stderr
     assert len(re.findall('CMYK without a profile', done.stderr)) == COPIES
     assert len(re.findall('palette, converted', done.stderr)) == COPIES
     for source in (path for path in mixed.rglob('*') if path.is_file() and str(path) not in named):
@@ -128,7 +130,7 @@ def test_a_folder_of_100_mixed_files(trained, mixed, tmp_path, kind):
             assert found.exif.get_ifd(EXIF_DIRECTORY)[EXPOSURE] == given.exif.get_ifd(EXIF_DIRECTORY)[EXPOSURE]
         scale = np.iinfo(given.pixels.dtype).max
         assert np.abs(found.pixels / scale - given.pixels / scale).mean() < 0.1, name
-    assert sum(path.is_file() for path in out.rglob('*') if '.restored' not in path.parts) == 90
+    assert sum(path.is_file() for path in out.rglob('*') if '.mmsampriors' not in path.parts) == 90
     if kind == 'pth':
         return  # the rest is the same code, and starts in no time with ONNX
     again = run(*arguments, out, code=1)
@@ -182,6 +184,36 @@ def test_measuring_against_ground_truth_and_without(trained, pairs):
 
 
 @pytest.mark.slow
+def test_a_student_that_enlarges_goes_the_whole_way(tmp_path):
+    """Exported as weights and as ONNX, both give photographs of twice the size, measured as published."""
+    from mmengine.config import Config
+
+    from mmsampriors.engine.export import write_student
+    from mmsampriors.registry import MODELS
+
+    model = dict(type='BaseEditModel', generator=enlarging('edsr', 2), pixel_loss=dict(type='L1Loss'))
+    weights = {f'generator.{key}': value for key, value in MODELS.build(model['generator']).state_dict().items()}
+    student = tmp_path / 'source.pth'
+    write_student(weights, Config(dict(default_scope='mmagic', model=model)), str(student))
+    onnx = ('--onnx', tmp_path / 'student.onnx')
+    run(student.with_suffix('.py'), student, tmp_path / 'student.pth', *onnx, script='tools/export_student.py')
+    clean = skimage.data.coffee()[:101, :160]
+    small = np.asarray(Image.fromarray(clean).resize((80, 50), Image.Resampling.BICUBIC))
+    for folder, photograph in (('lq', Photograph(small, small[..., 0])), ('gt', Photograph(clean))):
+        (tmp_path / folder).mkdir()
+        write_photograph(tmp_path / folder / 'a.png', photograph)
+    found = {}
+    for kind in ('pth', 'onnx'):
+        options = ('--device', 'cpu', '--tile', '64', '--gt', tmp_path / 'gt', '--compare')
+        done = run(tmp_path / 'lq', '--student', tmp_path / f'student.{kind}', '--out', tmp_path / kind, *options)
+        found[kind] = read_photograph(tmp_path / kind / 'a.png')
+        assert found[kind].pixels.shape == (100, 160, 3) and found[kind].alpha.shape == (100, 160)
+        assert read_photograph(tmp_path / kind / 'compared' / 'a.png.jpg').pixels.shape[1] == 3 * 160 + 2 * 8
+        assert 'PSNR-Y' in done.stdout and 'bicubic' in done.stdout and 'without a border of 2 pixels' in done.stdout
+    assert np.abs(found['pth'].pixels.astype(int) - found['onnx'].pixels).max() <= 1
+
+
+@pytest.mark.slow
 def test_what_cannot_be_done_is_said_before_anything_is(trained, pairs, tmp_path):
     student = ('--student', trained / 'student.onnx', '--out', tmp_path / 'out')
     assert 'have no ground truth' in run(pairs / 'lq', *student, '--gt', pairs / 'gt' / 'sub', code=2).stderr
@@ -192,6 +224,10 @@ def test_what_cannot_be_done_is_said_before_anything_is(trained, pairs, tmp_path
     missing = run(pairs / 'lq', '--student', tmp_path / 'student.pth', '--out', tmp_path / 'out', code=2).stderr
     assert f'there is no {tmp_path}/student.py' in missing
     assert not (tmp_path / 'out').exists()
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / 'a.png').write_text('mine')
+    assert f'error: {tmp_path}/out/a.png would be replaced' in run(pairs / 'lq', *student, code=2).stderr
+    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['a.png']
 
 
 @pytest.mark.slow
@@ -212,10 +248,9 @@ def test_refined_photographs_of_a_training_checkpoint(pairs, tmp_path, runner_cf
     assert 'refined' in done.stdout
     restored, refined = (read_photograph(pairs / 'out' / name).pixels for name in ('a.png', 'refined/a.png'))
     assert restored.shape == refined.shape and not np.array_equal(restored, refined)
-    (tmp_path / 'plain.pth').write_bytes(b'')
     torch.save(dict(state_dict=model.generator.state_dict()), tmp_path / 'plain.pth')
     training = ('--config', tmp_path / 'config.py', '--checkpoint', tmp_path / 'plain.pth', '--out', tmp_path / 'o')
-    assert 'holds no student' in run(pairs / 'lq', *training, '--refined', code=2).stderr
+    assert 'holds no refiner' in run(pairs / 'lq', *training, '--refined', code=2).stderr
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from torch import nn
 import mmsampriors.models  # noqa: F401
 from mmsampriors.engine import CheckpointActivationsHook
 from mmsampriors.engine.export import student_weights
-from mmsampriors.engine.hooks.checkpoint_activations_hook import blocks_of
+from mmsampriors.engine.hooks.speed import blocks_of
 from mmsampriors.models import Phase
 
 NETWORKS = dict(
@@ -52,7 +52,7 @@ def checkpointed(model):
 
 def build(model_cfg, generator, phase=Phase(True, True, 1.0)):
     model = MODELS.build(
-        model_cfg(dict(masks=dict(type='NoMasks'), analyzer=None, sgr=None), generator=generator)
+        model_cfg(dict(masks=dict(type='NoMasks'), feature_extractor=None, losses=dict(sgr=None)), generator=generator)
     ).double()
     nn.init.normal_(model.spf.project.weight)
     model.train().enter(phase)

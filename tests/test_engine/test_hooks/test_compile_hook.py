@@ -26,7 +26,7 @@ class TwoConvolutions(nn.Module):
 
 @pytest.mark.parametrize('inject', ['feature', 'image'])
 def test_compiled_networks_train_as_they_do_otherwise(model_cfg, inject):
-    spd = dict(spf=dict(type='SPFUnit', channels=4, inject=inject), analyzer=None, sgr=None)
+    spd = dict(spf=dict(type='SPFUnit', channels=4, inject=inject), feature_extractor=None, losses=dict(sgr=None))
     plain = MODELS.build(model_cfg(spd, generator=dict(type='TwoConvolutions')))
     nn.init.normal_(plain.spf.project.weight)
     plain.train().enter(Phase(True, True, 1.0))
@@ -59,7 +59,9 @@ def test_compiled_networks_train_as_they_do_otherwise(model_cfg, inject):
 def test_twenty_steps_compile_each_network_once_a_stage_and_shape(model_cfg):
     """SPF's features enter by a hook. One of its own at each call would be compiled anew, and soon no more."""
     torch._dynamo.reset()
-    spd = dict(spf=dict(type='SPFUnit', channels=4), masks=dict(type='NoMasks'), analyzer=None, sgr=None)
+    spd = dict(
+        spf=dict(type='SPFUnit', channels=4), masks=dict(type='NoMasks'), feature_extractor=None, losses=dict(sgr=None)
+    )
     model = MODELS.build(model_cfg(spd, generator=dict(type='TwoConvolutions'))).train()
     CompileHook(backend='eager').before_train(SimpleNamespace(model=model))
     counted = torch._dynamo.utils.counters

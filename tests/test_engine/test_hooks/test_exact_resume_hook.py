@@ -1,13 +1,17 @@
 """What the processes of ``test_processes.py`` do not show."""
 
+import random
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 from mmengine.hooks import CheckpointHook
 from torch.utils.data import DataLoader
 
 from mmsampriors.engine import ExactResumeHook
-from mmsampriors.engine.hooks.exact_resume_hook import MissedValidationHook
+from mmsampriors.engine.hooks import resume as exact_resume_hook
+from mmsampriors.engine.hooks.resume import MissedValidationHook
 
 
 def runner_of(loop, hooks=(), window=2, iteration=0):
@@ -48,6 +52,32 @@ def test_training_by_epochs_is_told_what_it_misses():
     runner = runner_of(SimpleNamespace(dataloader=loader_of(range(6))))
     ExactResumeHook().before_train(runner)
     assert 'IterBasedTrainLoop' in runner.warnings[0]
+
+
+def test_what_the_model_draws_is_another_on_each_rank_and_in_each_iteration(monkeypatch):
+    def drawn(rank, iteration):
+        monkeypatch.setattr(exact_resume_hook, 'get_dist_info', lambda: (rank, 2))
+        loop = SimpleNamespace(dataloader=loader_of(range(6)))
+        ExactResumeHook().before_train_iter(runner_of(loop, iteration=iteration), 0)
+        return random.random(), np.random.rand(), torch.rand(()).item()
+
+    draws = [drawn(rank, iteration) for rank in (0, 1) for iteration in (5, 6)]
+    assert draws == [drawn(rank, iteration) for rank in (0, 1) for iteration in (5, 6)]
+    for values in zip(*draws):
+        assert len(set(values)) == 4
+
+
+@pytest.mark.parametrize('before, now, warnings', [(1, 2, 1), (8, 1, 1), (2, 2, 0), (None, 2, 0)])
+def test_another_number_of_processes_is_warned_of(monkeypatch, before, now, warnings):
+    checkpoint = {}
+    for world_size, runner in ((before, None), (now, runner_of(SimpleNamespace(dataloader=None)))):
+        monkeypatch.setattr(exact_resume_hook, 'get_dist_info', lambda: (0, world_size))
+        if runner is None and before is not None:
+            ExactResumeHook().before_save_checkpoint(None, checkpoint)
+    runner._resume = True
+    ExactResumeHook().after_load_checkpoint(runner, checkpoint)
+    assert len(runner.warnings) == warnings
+    assert all(f'was {before} and is {now}' in warning for warning in runner.warnings)
 
 
 @pytest.mark.parametrize(

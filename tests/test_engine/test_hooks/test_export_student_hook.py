@@ -20,19 +20,20 @@ class ScriptedPSNR(PSNR):
     """Says what the test wants to hear, one score a validation."""
 
     def compute_metrics(self, results):
-        return dict(PSNR=SCORES.pop(0))
+        score = SCORES.pop(0)
+        return dict(zip(('PSNR', 'SSIM'), score)) if isinstance(score, tuple) else dict(PSNR=score)
 
 
 @pytest.fixture
 def scripted(runner_cfg):
     """A function that runs as many validations as there are scores, one after each iteration."""
 
-    def run(scores, hooks=(dict(type='mmsampriors.ExportStudentHook'),), **others):
+    def run(scores, hooks=(dict(type='mmsampriors.ExportStudentHook'),), save_best='PSNR', **others):
         SCORES[:] = scores
         cfg = runner_cfg(max_iters=len(scores), hooks=hooks, **others)
         cfg['train_cfg']['val_interval'] = 1
         cfg['val_evaluator'] = [dict(type='ScriptedPSNR')]
-        cfg['default_hooks']['checkpoint']['interval'] = 1
+        cfg['default_hooks']['checkpoint'].update(interval=1, save_best=save_best)
         runner = Runner.from_cfg(Config(cfg))
         runner.train()
         return cfg, runner, Path(cfg['work_dir'])
@@ -68,6 +69,16 @@ def test_the_last_and_the_best_student_are_exported_and_the_outdated_best_goes(s
         stock = MODELS.build(Config.fromfile(folder / f'{name}.py').model)
         assert type(stock).__name__ == 'BaseEditModel'
         stock.load_state_dict(state(folder / f'{name}.pth'), strict=True)
+
+
+def test_each_metric_that_decides_has_its_best_student(scripted):
+    _, _, folder = scripted([(20.0, 0.9), (30.0, 0.8), (25.0, 0.7)], save_best=['PSNR', 'SSIM'])
+    best = ['best_PSNR_iter_2.pth', 'best_SSIM_iter_1.pth']
+    assert [name for name in students(folder) if 'best' in name and name.endswith('.pth')] == [
+        f'student_{name}' for name in best
+    ]
+    for name in best:
+        assert_student_of(folder / f'student_{name}', folder / name)
 
 
 def resumed(scores, cfg, checkpoint):
@@ -146,6 +157,14 @@ def test_averaged_weights_are_validated_saved_and_exported(scripted, tmp_path, m
     assert_student_of(folder / 'student.pth', folder / 'iter_3.pth')
     assert_student_of(folder / 'student_best_PSNR_iter_2.pth', folder / 'iter_2.pth')
     assert (
-        runner.model.analyzer
-        is next(hook for hook in runner.hooks if isinstance(hook, EMAHook)).ema_model.module.analyzer
+        runner.model.feature_extractor
+        is next(hook for hook in runner.hooks if isinstance(hook, EMAHook)).ema_model.module.feature_extractor
     )
+
+
+def test_a_student_of_others_in_the_work_folder_stops_the_training_before_it_starts(scripted, tmp_path):
+    (tmp_path / 'work').mkdir()
+    (tmp_path / 'work' / 'student.pth').write_text('mine')
+    with pytest.raises(FileExistsError, match=f'{tmp_path}/work/student.pth would be replaced'):
+        scripted([20.0])
+    assert (tmp_path / 'work' / 'student.pth').read_text() == 'mine' and not list(tmp_path.rglob('iter_*'))

@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from PIL import Image
+from torch.utils.data import DataLoader
 
-from mmsampriors.engine.hooks.mask_cache_hook import MaskCacheHook
+from mmsampriors.engine.hooks.data import MaskCacheHook, looked_at_in_validation
 from mmsampriors.masks import ImageMasks, MaskStoreError
-from mmsampriors.models.mask_sources.base import MaskSource
+from mmsampriors.models.mask_sources import StoredMaskSource
 
 torch.set_num_threads(1)
 PIPELINE = [
@@ -28,12 +30,13 @@ PIPELINE = [
 ]
 
 
-class Source(MaskSource):
+class Source(StoredMaskSource):
     """A stored mask source as the model has it; counts the images that it segments."""
 
-    stored, source, name = True, 'gt', 'one'
+    name = 'one'
 
     def __init__(self, cache_dir):
+        super().__init__()
         self.cache_dir, self.segmenter, self.segmented = str(cache_dir), self, 0
 
     def store(self, data_root):
@@ -151,3 +154,16 @@ def test_does_nothing_without_stored_masks(folder, stored):
         source.stored = False
     assert train(folder, source).seen[0][2] is None
     assert not (folder / 'cache').exists()
+
+
+@pytest.mark.parametrize('several', [False, True])
+def test_masks_of_whole_batches_of_validation_are_stored(several):
+    """A hook that looks at three images is shown batches."""
+    loader = DataLoader(range(9), batch_size=4)
+    evaluator = SimpleNamespace(metrics=[])
+    loop = SimpleNamespace(dataloader=loader, evaluator=evaluator)
+    if several:
+        loop = SimpleNamespace(dataloaders=[loader, None], evaluators=[evaluator, None])
+    hooks = [SimpleNamespace(), *(SimpleNamespace(refined_in_validation=True, num_images=count) for count in (1, 3))]
+    runner = SimpleNamespace(val_loop=loop, hooks=hooks)
+    assert looked_at_in_validation(runner, None) == (loader.dataset, 12)

@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import mmsampriors.engine  # noqa: F401
-from mmsampriors.engine.hooks import spd_visualization_hook as module
+from mmsampriors.engine.hooks import monitoring as module
 
 
 class Scores(Hook):

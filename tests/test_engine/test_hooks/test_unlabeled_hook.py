@@ -6,6 +6,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmsampriors.engine.hooks import UnlabeledHook
+from mmsampriors.models.mask_sources import CachedMasks
 
 TWO_STAGE = dict(type='TwoStageSchedule', refiner=0.5)
 
@@ -71,9 +72,23 @@ def test_photographs_ride_where_something_is_distilled(runner_cfg, photographs):
         assert sample.metainfo['img_path'].startswith(tuple(photographs))
 
 
+def test_a_small_share_of_small_batches_adds_up(runner_cfg, photographs):
+    cfg = runner_cfg(max_iters=10, schedule=TWO_STAGE, hooks=hooks(photographs, per_pair=0.2))
+    _, batches = run(cfg)
+    assert [labels(batch).count(False) for batch in batches] == 7 * [0] + [1, 0, 1]
+
+
+def test_photographs_ride_in_whole_steps_of_accumulated_iterations(runner_cfg, photographs):
+    """Iteration 3 is the first after the stage of the refiner, and the second of a step that began in it."""
+    cfg = runner_cfg(max_iters=6, schedule=TWO_STAGE, hooks=hooks(photographs))
+    cfg['optim_wrapper']['accumulative_counts'] = 2
+    _, batches = run(cfg)
+    assert [labels(batch).count(False) for batch in batches] == 4 * [0] + 2 * [1]
+
+
 def test_a_resumed_run_sees_the_same_photographs(runner_cfg, photographs):
     def cfg(**others):
-        made = runner_cfg(max_iters=6, schedule=TWO_STAGE, hooks=hooks(photographs, share=1.0), **others)
+        made = runner_cfg(max_iters=6, schedule=TWO_STAGE, hooks=hooks(photographs, per_pair=1.0), **others)
         made['default_hooks']['checkpoint'].update(interval=4)
         return made
 
@@ -90,7 +105,9 @@ def test_a_resumed_run_sees_the_same_photographs(runner_cfg, photographs):
     assert all(torch.equal(weight, weights[name]) for name, weight in resumed.model.state_dict().items())
 
 
-def test_photographs_bring_stored_masks_of_their_own(runner_cfg, photographs, tmp_path):
+def test_photographs_bring_stored_masks_of_their_own(runner_cfg, photographs, tmp_path, monkeypatch):
+    released = []
+    monkeypatch.setattr(CachedMasks, 'release', lambda self: released.append(self.cache_dir))
     segmenter = dict(type='FelzenszwalbMasks', min_size=20)
     stored = dict(type='CachedMasks', segmenter=segmenter, source='gt', cache_dir=str(tmp_path / 'pairs_masks'))
 
@@ -108,6 +125,7 @@ def test_photographs_bring_stored_masks_of_their_own(runner_cfg, photographs, tm
     _, batches = run(cfg('restored', theirs))
     assert len(batches[2]['data_samples'][2].masks)
     assert len(list((tmp_path / 'masks').rglob('*.masks'))) == 3
+    assert theirs['cache_dir'] in released, 'the segmenter stays on the device'
     with pytest.raises(ValueError, match='no ground truth'):
         run(cfg('gt', dict(stored, cache_dir=str(tmp_path / 'other'))))
 
@@ -129,7 +147,6 @@ def test_pairs_that_are_degraded_at_random_leave_photographs_as_they_are(runner_
 @pytest.mark.parametrize(
     'change, message',
     [
-        (dict(share=0.1), 'less than half a photograph'),
         (dict(folders=['/nowhere']), 'no such folder'),
         (dict(masks=dict(type='LabelMapMasks', folder='x')), 'stores none'),
     ],
@@ -147,7 +164,7 @@ def test_without_exact_resume_it_is_refused(runner_cfg, photographs):
 
 
 @pytest.mark.parametrize(
-    'options', [dict(folders='data'), dict(folders=[]), dict(folders=['a'], share=0), dict(folders=['a'], passes=0)]
+    'options', [dict(folders='data'), dict(folders=[]), dict(folders=['a'], per_pair=0), dict(folders=['a'], cascade=0)]
 )
 def test_options_are_checked(options):
     with pytest.raises(ValueError, match='UnlabeledHook needs'):

@@ -14,10 +14,11 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 import mmsampriors.engine  # noqa: F401
-from mmsampriors.engine import FiniteLossHook, MaskCoverageHook, RefinedPSNRHook, RefinerGainHook
-from mmsampriors.engine.hooks import refined_psnr_hook, spd_visualization_hook
+from mmsampriors.engine import FiniteLossHook, MaskCoverageHook, PSNRGainHook, RefinedPSNRHook
+from mmsampriors.engine.hooks import monitoring as refined_psnr_hook
+from mmsampriors.engine.hooks import monitoring as spd_visualization_hook
 from mmsampriors.models import NoMasks, Phase
-from mmsampriors.models.spd_model import decibels_gained
+from mmsampriors.models.batch import psnr_gain
 
 JOINT, BEFORE = Phase(True, True, 1.0), Phase(True, True, 0.0)
 
@@ -29,9 +30,9 @@ def psnr(image, gt):
 def test_decibels_gained_is_the_mean_difference_of_psnr():
     gt, restored, refined = torch.rand(3, 2, 3, 5, 7)
     expected = [psnr(*pair) for pair in zip(refined, gt)], [psnr(*pair) for pair in zip(restored, gt)]
-    gained = decibels_gained(restored, refined, gt)
+    gained = psnr_gain(restored, refined, gt)
     assert gained.item() == pytest.approx((sum(expected[0]) - sum(expected[1])) / 2, abs=1e-4)
-    assert decibels_gained(gt, gt, gt) == 0
+    assert psnr_gain(gt, gt, gt) == 0
 
 
 @pytest.fixture
@@ -62,45 +63,45 @@ def steps(hook, runner, count, **outputs):
 
 
 def test_a_refiner_that_is_no_better_is_warned_of_once_when_distillation_sets_in(runner):
-    hook = RefinerGainHook(interval=2, readings=3)
-    runner.model.refiner_gain, runner.model.phase = torch.tensor(-0.1), BEFORE
+    hook = PSNRGainHook(interval=2, readings=3)
+    runner.model.psnr_gain, runner.model.phase = torch.tensor(-0.1), BEFORE
     steps(hook, runner, 20)
     assert not runner.warnings
     runner.model.phase = JOINT
     steps(hook, runner, 20)
     (warning,) = runner.warnings
     assert '-0.100 dB over the last 3 readings' in warning and 'model.spd.schedule.begin' in warning
-    assert len(runner.message_hub.get_scalar('train/spd.gain').data[0]) == 20
+    assert len(runner.message_hub.get_scalar('train/spd.psnr_gain').data[0]) == 20
 
 
 def test_a_refiner_that_has_become_better_is_not(runner):
-    hook = RefinerGainHook(interval=1, readings=3)
-    runner.model.refiner_gain, runner.model.phase = torch.tensor(-9.0), BEFORE
+    hook = PSNRGainHook(interval=1, readings=3)
+    runner.model.psnr_gain, runner.model.phase = torch.tensor(-9.0), BEFORE
     steps(hook, runner, 20)
-    runner.model.refiner_gain = torch.tensor(0.01)
+    runner.model.psnr_gain = torch.tensor(0.01)
     steps(hook, runner, 3)
     runner.model.phase = JOINT
     steps(hook, runner, 20)
-    runner.model.refiner_gain = torch.tensor(-9.0)  # what happens later is seen in the log
+    runner.model.psnr_gain = torch.tensor(-9.0)  # what happens later is seen in the log
     steps(hook, runner, 20)
     assert not runner.warnings
 
 
 def test_few_masks_are_warned_of_once_and_on_average(runner):
     hook = MaskCoverageHook(interval=1, readings=4)
-    runner.model.coverage = torch.tensor(0.05)
+    runner.model.mask_coverage = torch.tensor(0.05)
     steps(hook, runner, 3)
-    runner.model.coverage = torch.tensor(0.5)
+    runner.model.mask_coverage = torch.tensor(0.5)
     steps(hook, runner, 3)
     assert not runner.warnings
-    runner.model.coverage = torch.tensor(0.05)
+    runner.model.mask_coverage = torch.tensor(0.05)
     steps(hook, runner, 9)
     (warning,) = runner.warnings
     assert 'masks cover 5.0% of the pixels' in warning and 'model.spd.masks.source=gt' in warning
 
 
 def test_masks_that_nobody_asked_for_are_not_missed(runner):
-    runner.model.mask_source, runner.model.coverage = NoMasks(), torch.tensor(0.0)
+    runner.model.mask_source, runner.model.mask_coverage = NoMasks(), torch.tensor(0.0)
     steps(MaskCoverageHook(interval=1, readings=1), runner, 5)
     assert not runner.warnings
 
@@ -140,7 +141,7 @@ def test_a_run_tells_psnr_of_both_and_stops_where_its_loss_is_no_number(runner_c
     ours = [f'mmsampriors.{name}' for name in ('SPDVisualizationHook', 'RefinedPSNRHook', 'FiniteLossHook')]
     cfg = runner_cfg(hooks=[dict(type=kind) for kind in (*ours, 'PoisonHook')])
     cfg['custom_hooks'] += [
-        dict(type='mmsampriors.RefinerGainHook', interval=1),
+        dict(type='mmsampriors.PSNRGainHook', interval=1),
         dict(type='mmsampriors.MaskCoverageHook', interval=1),
     ]
     for loader in ('train_dataloader', 'val_dataloader'):
@@ -162,11 +163,11 @@ def test_a_run_tells_psnr_of_both_and_stops_where_its_loss_is_no_number(runner_c
     # Training goes on after validation, with two iterations.
     assert len(PoisonHook.refined) == images + 2, 'each image is refined once for all hooks'
     (metrics,) = PoisonHook.metrics
-    assert set(metrics) == {'PSNR', 'refined/PSNR', 'refined/gain'}
-    assert metrics['refined/gain'] == pytest.approx(metrics['refined/PSNR'] - metrics['PSNR'], abs=1e-4)
+    assert set(metrics) == {'PSNR', 'refined/PSNR', 'refined/PSNR_gain'}
+    assert metrics['refined/PSNR_gain'] == pytest.approx(metrics['refined/PSNR'] - metrics['PSNR'], abs=1e-4)
     scalars = {name: buffer.current() for name, buffer in runner.message_hub.log_scalars.items()}
     assert scalars['val/refined/PSNR'] == metrics['refined/PSNR']
-    assert 0 < scalars['train/spd.coverage'] <= 1 and 'train/spd.gain' in scalars
+    assert 0 < scalars['train/spd.mask_coverage'] <= 1 and 'train/spd.psnr_gain' in scalars
     assert refined_psnr(cfg, folder / 'best_PSNR_iter_2.pth') == pytest.approx(metrics['refined/PSNR'], abs=1e-3)
 
 

@@ -7,9 +7,15 @@ import torch
 from small_sam import CHANNELS, PATCH, SIDE, small_sam
 
 from mmsampriors.masks.sam.encoder import EarlyImageEncoder
-from mmsampriors.masks.sam.hq_and_mobile import over, with_hq_decoder
-from mmsampriors.masks.sam.sam2_images import Sam2Images, sam2_model
-from mmsampriors.masks.sam.tiny_vit import TINY_VIT, hq_tiny_encoder, mobile_encoder
+from mmsampriors.masks.sam.families import (
+    TINY_VIT,
+    Sam2Images,
+    hq_tiny_encoder,
+    mobile_encoder,
+    sam2_model,
+    sam_over,
+    with_hq_decoder,
+)
 
 # 320 is what makes the last stage keep its stride
 NARROW = dict(embed_dims=[8, 16, 24, 320], depths=[1, 1, 1, 1], num_heads=[1, 2, 3, 10])
@@ -76,13 +82,13 @@ def hq_vit():
 
 def hq_tiny():
     torch.manual_seed(0)
-    sam = varied(with_hq_decoder(over(hq_tiny_encoder(**NARROW)), 24))
+    sam = varied(with_hq_decoder(sam_over(hq_tiny_encoder(**NARROW)), 24))
     return sam, stock_over_tiny_vit('segment_anything_hq', sam, 'MaskDecoderHQ', vit_dim=24), 'segment_anything_hq'
 
 
 def mobile():
     torch.manual_seed(0)
-    sam = varied(over(mobile_encoder(**NARROW)))
+    sam = varied(sam_over(mobile_encoder(**NARROW)))
     return sam, stock_over_tiny_vit('mobile_sam', sam, 'MaskDecoder'), 'mobile_sam'
 
 

@@ -9,10 +9,11 @@ from family import SMALL_SAM2
 from segment_anything.modeling import Sam
 from small_sam import small_sam
 
+from mmsampriors import checkpoints as downloads
 from mmsampriors.files import sha256_of
 from mmsampriors.masks import SAM_BUILDERS, TINY_AUTOMATIC, MaskEngine, build_sam, checkpoint_id, register_sam
 from mmsampriors.masks.sam import builders
-from mmsampriors.masks.sam.sam2_images import sam2_model
+from mmsampriors.masks.sam.families import sam2_model
 
 
 @pytest.fixture
@@ -105,7 +106,7 @@ def test_offline(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
     url = (tmp_path / 'nowhere' / 'sam_x_0123.pth').as_uri()
     with pytest.raises(FileNotFoundError, match='cannot be downloaded to .*either give its path as checkpoint'):
-        builders.download(url)
+        download(url)
     assert {path.suffix for path in (tmp_path / 'checkpoints').iterdir()} <= {'.lock'}
 
 
@@ -113,12 +114,12 @@ def test_download_checks_the_digest_and_is_done_once(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
     source = tmp_path / 'sam_x_2cf24d.pth'  # SHA-256 of b'hello' begins so
     source.write_bytes(b'hell')
-    with pytest.raises(FileNotFoundError, match='invalid hash'):
-        builders.download(source.as_uri())
+    with pytest.raises(FileNotFoundError, match='its SHA-256 is .* should begin with 2cf24d'):
+        download(source.as_uri())
     source.write_bytes(b'hello')
-    path = builders.download(source.as_uri())
+    path = download(source.as_uri())
     source.unlink()
-    assert builders.download(source.as_uri()) == path
+    assert download(source.as_uri()) == path
     assert open(path, 'rb').read() == b'hello'
 
 
@@ -126,21 +127,25 @@ def test_one_downloads_and_the_others_wait(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
     calls = []
 
-    def slowly(url, path, hash_prefix=None):
-        calls.append(hash_prefix)
+    def slowly(url, path, digest):
+        calls.append(digest)
         time.sleep(0.3)
         Path(path).write_bytes(b'weights')
 
-    monkeypatch.setattr(torch.hub, 'download_url_to_file', slowly)
+    monkeypatch.setattr(downloads, '_fetch', slowly)
     with ThreadPoolExecutor(3) as pool:
-        paths = list(pool.map(builders.download, ['https://somewhere.org/sam_hq_vit_b.pth'] * 3))
+        paths = list(pool.map(download, ['https://somewhere.org/sam_hq_vit_b.pth'] * 3))
     assert calls == [None], "the 'b' of a size is no digest"
     assert set(paths) == {str(tmp_path / 'checkpoints' / 'sam_hq_vit_b.pth')}
     assert checkpoint_id('hq_vit_b') == sha256_of(paths[0]), 'where the name has no digest the file is hashed'
 
 
+def download(url):
+    return builders.checkpoint_file('vit_b', url)
+
+
 def test_official_urls_are_complete():
-    assert set(builders.CHECKPOINT_URLS) == set(builders.ARCHITECTURES) == set(SAM_BUILDERS) - {'tiny'}
+    assert set(builders.CHECKPOINT_URLS) == set(builders.ARCHITECTURES) == set(SAM_BUILDERS) - {'tiny', 'hf'}
     known = {name: builders.digest_in(url) for name, url in builders.CHECKPOINT_URLS.items()}
     assert {name for name, digest in known.items() if digest} == {'vit_b', 'vit_l', 'vit_h'}
 

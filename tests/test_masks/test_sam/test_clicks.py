@@ -10,9 +10,9 @@ from small_sam import SIDE, small_sam
 from test_engine import photographs
 from test_family import built
 
+from mmsampriors.demo.segmenter import mask_at, see
 from mmsampriors.masks import MaskEngine
-from mmsampriors.masks.sam.clicks import mask_at, see
-from mmsampriors.masks.sam.resizing import resized_shape, to_encoder
+from mmsampriors.masks.sam.ops import resized_shape, to_encoder
 
 CLICKS = [(3, 5), (20, 11), (32, 32)]
 

@@ -6,12 +6,7 @@ from segment_anything.modeling.image_encoder import get_rel_pos
 from small_sam import CHANNELS, SIDE, small_sam
 
 from mmsampriors.masks.sam import encoder as fast
-from mmsampriors.masks.sam.encoder import (
-    attend_with_bias,
-    attend_with_wider_keys,
-    encode_images,
-    relative_positions,
-)
+from mmsampriors.masks.sam.encoder import attend_with_bias, attend_with_wider_keys, encode_images, relative_positions
 
 
 @pytest.mark.parametrize('attend', [attend_with_bias, attend_with_wider_keys])

@@ -14,8 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mmsampriors.masks import MaskEngine, build_sam
 from mmsampriors.masks.image_masks import boxes_of
 from mmsampriors.masks.sam import engine as engine_module
-from mmsampriors.masks.sam import resizing, transfer
-from mmsampriors.masks.sam.resizing import resized_shape, to_encoder
+from mmsampriors.masks.sam import ops as resizing
+from mmsampriors.masks.sam import ops as transfer
+from mmsampriors.masks.sam.ops import resized_shape, to_encoder
 from mmsampriors.masks.sam.tiny import TINY_CHECKPOINT, tiny_architecture
 
 SIZES = [(90, 131), (64, 64), (150, 70), (33, 47), (48, 64)]
@@ -343,6 +344,12 @@ def test_lower_resolution_keeps_the_frame(sam):
         assert masks.size == tuple(image.shape[1:])
 
 
+def test_lower_resolution_asks_at_the_same_places(sam):
+    engines = [MaskEngine(sam, 4, resolution=side) for side in (SIDE, SIDE // 2)]
+    full, half = (engine.points_on(tuple(SIZES), torch.device('cpu')) for engine in engines)
+    torch.testing.assert_close(half, full, rtol=0, atol=1.5)  # pixels of the prompt encoder, which rounds sizes
+
+
 @pytest.mark.parametrize(
     'images, message',
     [
@@ -350,6 +357,12 @@ def test_lower_resolution_keeps_the_frame(sam):
         ([np.zeros((8, 8, 3))], r'images\[0\] must be a tensor of shape \(3, H, W\), found ndarray'),
         (torch.zeros(1, 3, 8, 8).int(), r'must be uint8, or float in \[0, 1\], found torch.int32'),
         (torch.full((1, 3, 8, 8), 255.0), r'must be in \[0, 1\], found 255.0 to 255.0: clamp it, or give uint8'),
+        (
+            torch.zeros(3, 8, 8),
+            r'a tensor of shape \(N, 3, H, W\) or a list of tensors .*found a tensor of shape \(3, 8',
+        ),
+        (None, 'found NoneType'),
+        (torch.zeros(1, 3, 0, 8), 'must have pixels'),
         (torch.full((1, 3, 8, 8), float('nan')), r'must be in \[0, 1\], found nan'),
     ],
 )
@@ -358,7 +371,21 @@ def test_wrong_images(sam, images, message):
         MaskEngine(sam).generate(images)
 
 
+def test_what_is_no_sam():
+    with pytest.raises(TypeError, match='expected a SAM, .*found Linear without image_encoder'):
+        MaskEngine(torch.nn.Linear(1, 1))
+    with pytest.raises(ValueError, match='model_type must be one of'):
+        build_sam(['tiny'])
+
+
 def test_wrong_settings(sam):
+    for settings, message in (
+        (dict(pred_iou_thresh='high'), "pred_iou_thresh must be a number of at least 0, found 'high'"),
+        (dict(resolution=-64), 'resolution must be a number of at least 0, found -64'),
+        (dict(dtype='half'), "dtype must be torch.float32, .*found 'half'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            MaskEngine(sam, **settings)
     with pytest.raises(ValueError, match='must be at least 1, found 0 and 8'):
         MaskEngine(sam, points_per_side=0)
 

@@ -9,7 +9,7 @@ from test_engine import photographs
 from mmsampriors.masks import SAM_BUILDERS, MaskEngine, register_sam
 from mmsampriors.masks.sam.encoder import encode_images
 from mmsampriors.masks.sam.folded_decoder import FoldedDecoder
-from mmsampriors.masks.sam.resizing import resized_shape, to_encoder
+from mmsampriors.masks.sam.ops import resized_shape, to_encoder
 from mmsampriors.registry import MODELS, build_part
 
 PACKAGES = dict(hq_vit='segment_anything_hq', hq_tiny='segment_anything_hq', mobile='mobile_sam', sam2='sam2')
@@ -95,7 +95,7 @@ def test_same_masks_as_the_package_over_tiny_vit(name, survive, sizes):
 
 @pytest.mark.parametrize('name', ['hq_vit', 'sam2'])
 def test_the_plain_forward_of_an_encoder_gives_the_embeddings(name):
-    """As the analyzer uses it, with gradients."""
+    """As the extractor uses it, with gradients."""
     encoder = built(name)[0].image_encoder
     images = torch.rand(2, 3, encoder.img_size, encoder.img_size, requires_grad=True)
     embeddings = encode_images(encoder, images)
@@ -113,15 +113,15 @@ def test_the_analyzer_sees_what_the_engine_sees(name, monkeypatch):
     monkeypatch.setattr('mmsampriors.masks.sam.builders.SAM_BUILDERS', dict(SAM_BUILDERS))
     sam = built(name)[0]
     register_sam('of_a_family', lambda checkpoint=None: sam)
-    analyzer = build_part(MODELS, dict(type='SAMEncoderAnalyzer', model_type='of_a_family'))
+    extractor = build_part(MODELS, dict(type='SAMEncoderExtractor', model_type='of_a_family'))
     side = sam.image_encoder.img_size
     image = (torch.randint(0, 256, (1, 3, side, side)) / 255).requires_grad_()
-    features = analyzer(image)
+    features = extractor(image)
     seen = encode_images(sam.image_encoder, to_encoder(list(255 * image.detach()), sam, side)).image
     torch.testing.assert_close(features, seen, rtol=1e-3, atol=1e-4)
     features.sum().backward()
     assert image.grad.abs().sum() > 0
-    *_, rows, columns = analyzer(torch.rand(1, 3, side // 2, side)).shape
+    *_, rows, columns = extractor(torch.rand(1, 3, side // 2, side)).shape
     assert (rows, columns) == (features.shape[2] // (1 if name == 'sam2' else 2), features.shape[3])
 
 

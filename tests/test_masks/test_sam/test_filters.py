@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from segment_anything.utils.amg import batched_mask_to_box, calculate_stability_score
 
-from mmsampriors.masks.sam.filters import boxes_above, pack_above, stability_scores, unpack
+from mmsampriors.masks.sam.ops import boxes_above, pack_above, stability_scores, unpack
 
 shapes = st.tuples(st.integers(0, 4), st.integers(1, 20), st.integers(1, 20))
 

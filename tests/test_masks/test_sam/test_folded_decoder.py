@@ -8,11 +8,9 @@ from segment_anything.modeling import MaskDecoder
 from small_sam import CHANNELS, SIDE, small_sam
 from torch import nn
 
-from mmsampriors.masks.sam.decoder_choice import build_decoder
+from mmsampriors.masks.sam.decoders import PlainDecoder, SmoothedDecoder, build_decoder
 from mmsampriors.masks.sam.encoder import Embeddings
 from mmsampriors.masks.sam.folded_decoder import FoldedDecoder, _per_image
-from mmsampriors.masks.sam.plain_decoder import PlainDecoder
-from mmsampriors.masks.sam.smoothed_decoder import SmoothedDecoder
 
 
 def inputs(sam, images, prompts, height, width, dtype=torch.float64):

@@ -2,7 +2,7 @@ import pytest
 import torch
 from small_sam import SIDE, small_sam
 
-from mmsampriors.masks.sam.prompts import embed_points
+from mmsampriors.masks.sam.ops import embed_points
 
 
 class OtherPromptEncoder(torch.nn.Module):

@@ -7,7 +7,7 @@ from segment_anything.utils.amg import build_point_grid
 from segment_anything.utils.transforms import ResizeLongestSide
 from small_sam import SIDE, small_sam
 
-from mmsampriors.masks.sam.resizing import LogitResizer, point_grid, resized_shape, to_encoder
+from mmsampriors.masks.sam.ops import LogitResizer, point_grid, resized_shape, to_encoder
 
 sizes = st.tuples(st.integers(1, 200), st.integers(1, 200))
 

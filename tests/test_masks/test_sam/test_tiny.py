@@ -10,7 +10,6 @@ from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTra
 from skimage import data
 from skimage.transform import resize
 
-from mmsampriors.efficientnet import imagenet_file, imagenet_weights
 from mmsampriors.files import sha256_of
 from mmsampriors.masks import MaskEngine
 from mmsampriors.masks.sam.tiny import (
@@ -18,12 +17,15 @@ from mmsampriors.masks.sam.tiny import (
     BACKBONE_HASH,
     EMBEDDING_DIM,
     IMAGE_SIZE,
+    PYRAMID_CHANS,
     TINY_AUTOMATIC,
     TINY_CHECKPOINT,
+    Lite0Pyramid,
     build_sam_tiny,
+    imagenet_file,
+    imagenet_weights,
     tiny_architecture,
 )
-from mmsampriors.masks.sam.tiny_encoder import PYRAMID_CHANS, Lite0Pyramid
 
 
 def own_state():
@@ -86,7 +88,7 @@ def test_weights_are_half_precision_small_and_complete(sam):
 
 
 def test_a_checkpoint_must_exist_and_fit(tmp_path):
-    with pytest.raises(FileNotFoundError, match='train_sam_tiny'):
+    with pytest.raises(FileNotFoundError, match='no weights of sam_tiny'):
         build_sam_tiny(tmp_path / 'absent.safetensors')
     state = own_state()
     state.pop('image_encoder.neck.pos_embed')

@@ -10,15 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mmsampriors.masks import (
-    ImageFile,
-    ImageMasks,
-    LabelMaps,
-    MaskCache,
-    MaskStoreError,
-    RunMasks,
-    build_store,
-)
+from mmsampriors.masks import ImageFile, ImageMasks, LabelMaps, MaskCache, MaskStoreError, RunMasks, build_store
 
 SETTINGS = dict(source='gt', segmenter=dict(type='Fake', thresholds=(0.2, 0.6), checkpoint='1f'), restorer=None)
 
@@ -125,6 +117,19 @@ def test_an_image_that_changed_makes_its_masks_stale(cache, image, masks):
     assert not cache.check(image)
 
 
+def test_an_image_edited_to_the_same_size_makes_its_masks_stale(cache, image, masks):
+    bitmap = image.with_suffix('.bmp')
+    for value in (1, 2):
+        Image.fromarray(np.full((20, 30, 3), value, np.uint8)).save(bitmap)
+        os.utime(bitmap, (value, value))
+        if value == 1:
+            bytes_before = bitmap.stat().st_size
+            cache.save(ImageFile(bitmap), masks)
+    assert bitmap.stat().st_size == bytes_before
+    with pytest.raises(MaskStoreError, match=r'stale masks: .*one\.bmp changed'):
+        cache.check(bitmap)
+
+
 def test_a_touched_image_is_the_same_image(cache, image, masks):
     cache.save(ImageFile(image), masks)
     os.utime(image, (1, 1))
@@ -160,6 +165,41 @@ def test_label_maps(tmp_path, dtype):
     expected = ImageMasks.from_label_map(torch.from_numpy(labels.astype(np.int32)))
     assert len(found) == 9
     assert found.bitmaps.equal(expected.bitmaps)
+
+
+def sequences(tmp_path, *maps):
+    """Two images of one name, and label maps that each hold as many regions as they stand in this order."""
+    images = [tmp_path / 'gt' / folder / '0001.jpg' for folder in ('first', 'second')]
+    for number, path in enumerate(images):
+        path.parent.mkdir(parents=True)
+        Image.fromarray(np.full((4, 4, 3), number, np.uint8)).save(path)
+    for count, name in enumerate(maps, 1):
+        (tmp_path / 'maps' / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((np.arange(16) % count).astype(np.uint8).reshape(4, 4)).save(tmp_path / 'maps' / name)
+    return images, LabelMaps(tmp_path / 'maps')
+
+
+@pytest.mark.parametrize('below', ['', 'gt/'])
+def test_masks_are_kept_in_the_folders_of_the_images(tmp_path, below):
+    images, maps = sequences(tmp_path, f'{below}first/0001.png', f'{below}second/0001.png')
+    assert [len(maps.load(path)) for path in images] == [1, 2] == [len(maps.load(path)) for path in images]
+
+
+@pytest.mark.parametrize('names', [['0001.png'], ['first/0001.png', '0001.png'], ['0001.png', 'second/0001.png']])
+@pytest.mark.parametrize('order', [1, -1])
+def test_two_images_do_not_share_masks(tmp_path, names, order):
+    images, maps = sequences(tmp_path, *names)
+    first, second = images[::order]
+    maps.load(first)
+    with pytest.raises(MaskStoreError, match=f'{second} and {first} would share the masks .*0001.png: keep'):
+        maps.load(second)
+    assert maps.load(first), 'as before'
+
+
+def test_the_same_image_in_two_places_has_the_same_masks(tmp_path):
+    images, maps = sequences(tmp_path, '0001.png')
+    images[1].write_bytes(images[0].read_bytes())
+    assert [maps.path_of(path) for path in images] == 2 * [tmp_path / 'maps' / '0001.png']
 
 
 def test_bad_label_maps_are_named(tmp_path):

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from mmsampriors.masks import CocoRLE, ImageFile, ImageMasks, MaskCache, MaskStoreError, build_store, export_coco
+from mmsampriors.masks.store.coco import coco_text
 
 pycocotools = pytest.importorskip('pycocotools.mask')
 
@@ -75,6 +76,50 @@ def test_wrong_files(tmp_path, content, message):
         CocoRLE(tmp_path).load('x/a.png')
 
 
+def test_folders_are_kept_out_and_in(tmp_path, masks):
+    cache = MaskCache(tmp_path / 'cache', {}, data_root=tmp_path)
+    paths = [tmp_path / 'gt' / folder / '0001.png' for folder in ('first', 'second')]
+    for path, count in zip(paths, (2, 3)):
+        path.parent.mkdir(parents=True)
+        cache.save(ImageFile(image_file(path)), ImageMasks.from_masks(masks.bitmaps[:count]))
+    assert export_coco(cache, paths, tmp_path / 'coco') == 2
+    coco = CocoRLE(tmp_path / 'coco')
+    assert [len(coco.load(path)) for path in paths] == [2, 3]
+    assert (tmp_path / 'coco' / 'second' / '0001.json').is_file()
+
+
+@pytest.mark.parametrize(
+    'segmentation, message',
+    [
+        (dict(size=[2**20, 2**20], counts='a'), r'found the sizes .*1048576'),
+        (dict(size=[13, 17], counts='PP' * 9), 'must hold annotations'),
+        (dict(size=[13, 18], counts=[13 * 18]), r'its masks are of \(13, 18\)'),
+        (dict(size=[13, 17], counts=[5]), 'lengths that add up to 13 times 17'),
+        (dict(size=[13, 17], counts=[-1, 13 * 17 + 1]), 'lengths that add up'),
+        (dict(size=[13, 17], counts=7), 'must hold annotations'),
+        (dict(size=[13, 17], counts='\u20ac'), 'must hold annotations'),
+        (dict(size=[0, 17], counts=[]), 'found the sizes'),
+        (dict(size=[13], counts=[13]), 'found the sizes'),
+        (dict(size=[13.0, 17], counts=[13 * 17]), 'found the sizes'),
+        ('text', 'must hold annotations'),
+    ],
+)
+def test_sizes_and_counts_are_looked_at_before_memory_is_taken(tmp_path, segmentation, message):
+    """pycocotools would take what they ask for: a segmentation fault, or the memory of others."""
+    path = image_file(tmp_path / 'a.png')
+    (tmp_path / 'a.json').write_text(json.dumps([dict(segmentation=segmentation)]))
+    for read in (CocoRLE(tmp_path).load, CocoRLE(tmp_path).size_of):
+        with pytest.raises(MaskStoreError, match=message):
+            read(path)
+
+
+def test_scores_that_are_no_numbers(tmp_path):
+    annotation = dict(segmentation=dict(size=[13, 17], counts=[13 * 17]), predicted_iou='high')
+    (tmp_path / 'a.json').write_text(json.dumps([annotation]))
+    with pytest.raises(MaskStoreError, match='a.json must hold .*high'):
+        CocoRLE(tmp_path).load('a.png')
+
+
 def test_two_images_of_one_name(tmp_path, masks):
     cache = MaskCache(tmp_path / 'cache', {}, data_root=tmp_path)
     paths = [image_file(tmp_path / name) for name in ('a.png', 'a.bmp')]
@@ -82,3 +127,29 @@ def test_two_images_of_one_name(tmp_path, masks):
         cache.save(ImageFile(path), masks)
     with pytest.raises(ValueError, match='a.bmp and .*a.png would both be written to a.json'):
         export_coco(cache, paths, tmp_path / 'coco')
+
+
+def test_files_of_others_are_not_replaced(tmp_path, masks):
+    cache = MaskCache(tmp_path / 'cache', {}, data_root=tmp_path)
+    paths = [image_file(tmp_path / name) for name in ('a.png', 'b.png')]
+    for path in paths:
+        cache.save(ImageFile(path), masks)
+    export_coco(cache, paths[:1], tmp_path / 'coco')
+    export_coco(cache, paths[:1], tmp_path / 'coco')
+    (tmp_path / 'coco' / 'b.json').write_text('mine')
+    with pytest.raises(FileExistsError, match=f'{tmp_path}/coco/b.json would be replaced'):
+        export_coco(cache, paths, tmp_path / 'coco')
+    assert (tmp_path / 'coco' / 'b.json').read_text() == 'mine'
+
+
+def test_run_lengths_are_those_of_pycocotools():
+    random = np.random.default_rng(0)
+    shapes = [(random.integers(1, 40), random.integers(1, 300)) for _ in range(60)]
+    for count, (height, width) in enumerate([*shapes, (700, 900)]):
+        mask = random.random((height, width)) < random.choice([0.001, 0.3, 0.999])
+        mask |= np.arange(width) < count  # long runs too
+        mask[random.integers(height), random.integers(width)] = True
+        masks = ImageMasks.from_masks(torch.from_numpy(mask)[None])
+        (found,) = json.loads(coco_text(masks, 'a.png'))['annotations']
+        expected = pycocotools.encode(np.asfortranarray(mask.astype(np.uint8)))
+        assert found['segmentation'] == dict(size=expected['size'], counts=expected['counts'].decode())

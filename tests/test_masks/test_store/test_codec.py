@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmsampriors.masks import ImageMasks, RunMasks
-from mmsampriors.masks.store.codec import CorruptEntry, Entry, encode
+from mmsampriors.masks.store.cache import CorruptEntry, Entry, encode
 
 DIGEST, PROVENANCE = bytes(range(16)), dict(image='ä/b.png', settings=dict(scale=1.5))
 

@@ -17,8 +17,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from mmsampriors.masks import Filled, ImageMasks, MaskCache, MaskStoreError, fill_cache
-from mmsampriors.masks.store.batch_size import BatchSize, fitting
-from mmsampriors.masks.store.fill import read_image
+from mmsampriors.masks.store.cache import ImageFile
+from mmsampriors.masks.store.fill import BatchSize, fitting, read_image
 
 KILLS = 20
 
@@ -125,7 +125,7 @@ def test_one_line_shows_the_progress_of_all(tmp_path, capsys):
         return segment(images)
 
     fill_cache(cache, paths, and_the_other, worker=(0, 2))
-    assert '6/6' in capsys.readouterr().err
+    assert '6 of 6' in capsys.readouterr().err
 
 
 def test_reading_and_writing_overlap_with_the_segmenter(tmp_path, monkeypatch):
@@ -166,6 +166,27 @@ def test_what_cannot_be_written_is_one_error(tmp_path, monkeypatch, full):
             fill_cache(MaskCache(tmp_path / 'file', {}, data_root=tmp_path), paths, segment)
 
 
+def test_few_masks_wait_to_be_written(tmp_path, monkeypatch):
+    """However slow the disk is: what waits takes memory."""
+    paths, cache, waiting = write_images(tmp_path / 'images', 20), open_cache(tmp_path), []
+    segmented, saved = [], []
+    save = cache.save
+
+    def save_slowly(file, masks):
+        time.sleep(0.02)
+        save(file, masks)
+        saved.append(file)
+
+    def segment_one(images):
+        segmented.extend(images)
+        waiting.append(len(segmented) - len(saved))
+        return segment(images)
+
+    monkeypatch.setattr(cache, 'save', save_slowly)
+    assert fill_cache(cache, paths, segment_one) == Filled(0, 20)
+    assert len(saved) == 20 and max(waiting) <= 4
+
+
 def test_batches_by_free_memory():
     assert fitting(1e9, 9e9) == 4
     assert fitting(1e9, 1e9) == 1
@@ -192,11 +213,20 @@ def test_images_are_read_as_rgb(tmp_path):
 
 def test_bad_images_and_bad_segmenters_are_named(tmp_path):
     (tmp_path / 'cut.png').write_bytes(b'\x89PNG\r\n')
-    with pytest.raises(ValueError, match=r'cut\.png cannot be read as an image'):
+    with pytest.raises(ValueError, match=r'cut\.png is no image of a format that is read'):
         fill_cache(open_cache(tmp_path), [tmp_path / 'cut.png'], segment)
     path = write_images(tmp_path / 'images', 1)[0]
     with pytest.raises(ValueError, match=r'gave masks of \(3, 4\) for .*0\.png, which has \(20, 30\)'):
         fill_cache(open_cache(tmp_path), [path], lambda images: [ImageMasks.empty(3, 4)])
+
+
+def test_gray_of_sixteen_bits_is_segmented_as_it_looks(tmp_path):
+    """Pillow turns all of it but the darkest into white."""
+    deep = np.arange(2**16, dtype=np.uint16).reshape(256, 256)
+    Image.fromarray(deep).save(tmp_path / 'deep.png')
+    found = read_image(ImageFile(tmp_path / 'deep.png'))
+    assert found.shape == (3, 256, 256)
+    np.testing.assert_allclose(found[1].numpy(), deep / 65535, atol=0.5 / 255 + 1e-6)
 
 
 def test_foreign_entries_stop_the_work_before_it_begins(tmp_path):
