@@ -24,9 +24,9 @@ from evidence_parts.report import write_report  # noqa: E402
 from evidence_parts.rows import Rows  # noqa: E402
 from evidence_parts.runs import Runs  # noqa: E402
 from evidence_parts.trainings import RESTORED, STUDENTS, Training, plan  # noqa: E402
-from mmsampriors.config_options import ConfigOptions  # noqa: E402
+from mmsampriors.compat.config_options import ConfigOptions  # noqa: E402
 from mmsampriors.data_preparation.degradations import ROBUSTNESS  # noqa: E402
-from mmsampriors.experiments.processes import Processes  # noqa: E402
+from mmsampriors.experiments.trials import Processes  # noqa: E402
 
 
 def parse_args():
@@ -92,7 +92,7 @@ def parse_args():
         default={},
         metavar='model.spd.KEY=VALUE',
         help='changes of the method, for ablations; unlabeled.KEY=VALUE are arguments of UnlabeledHook, '
-        'blend.share=VALUE that of BlendStudentHook',
+        'blend.end_weight=VALUE that of BlendStudentHook',
     )
     parser.add_argument('--updates', type=int, help="student updates, instead of the preset's")
     parser.add_argument('--jobs', type=int, help="trainings side by side on a device, instead of the preset's")

@@ -1,12 +1,13 @@
-"""Trains a student of the package with SPD, writes it into the package, and measures it.
+"""Trains a student of the package and measures it: prints the rows of its card.
 
-    python .dev_scripts/train_student.py rain --kodak KODAK24
     python .dev_scripts/train_student.py noise --kodak KODAK24
+    python .dev_scripts/train_student.py camera --kodak KODAK24
+    python .dev_scripts/train_student.py rain --kodak KODAK24
     python .dev_scripts/train_student.py blur --kodak KODAK24
 
-Each photograph of scikit-image is degraded ``--versions`` times. The student learns alone first, then the refiner over
-it, then the student under the refiner. The test photographs are seen in no training. A stopped run goes on when it is
-started again.
+``noise`` and ``camera`` are trained plainly, on patches of photographs that are Debian's wallpapers and scikit-image's
+(``--photographs``: yours instead). ``rain`` and ``blur`` are trained with SPD, on scikit-image's alone. The test
+photographs are seen in no training. A stopped run goes on when it is started again.
 """
 
 import argparse
@@ -21,97 +22,134 @@ import mmsampriors  # noqa: F401  (before mmagic, which it mends)
 
 # isort: split
 import numpy as np  # noqa: E402
-import skimage.data  # noqa: E402
 import torch  # noqa: E402
+from mmagic.registry import MODELS  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from PIL import Image  # noqa: E402
-from student_training.config import config_of, config_to_ship  # noqa: E402
-from student_training.subjects import SUBJECTS, TEST, TRAIN, Subject  # noqa: E402
+from student_training.config import config_to_ship, plain_config, spd_config  # noqa: E402
+from student_training.photographs import (  # noqa: E402
+    SCIKIT_IMAGE,
+    TEST,
+    fetch_photographs,
+    from_scikit_image,
+    halved,
+)
+from student_training.plain import Patches, train  # noqa: E402
+from student_training.subjects import SUBJECTS, Subject  # noqa: E402
 
 from mmsampriors import Restorer  # noqa: E402
 from mmsampriors.checkpoints import read_weights  # noqa: E402
+from mmsampriors.compat import apply_to_tools  # noqa: E402
 from mmsampriors.data_preparation.pairs import make_pairs  # noqa: E402
 from mmsampriors.engine.export import write_student  # noqa: E402
-from mmsampriors.engine.optim.cpu_memory import keep_freed_memory  # noqa: E402
-from mmsampriors.restoring.students import weights_of_packaged  # noqa: E402
+from mmsampriors.engine.optim import keep_freed_memory  # noqa: E402
+from mmsampriors.image_metrics import psnr  # noqa: E402
+from mmsampriors.images import images_in  # noqa: E402
+from mmsampriors.inference.students import weights_of_packaged  # noqa: E402
 
-SIDE = 360  # of the photographs that are trained on, the longer one, in pixels
+SIDE = 360  # of the photographs that are trained on with SPD, the longer one, in pixels
+EQUAL = 100.0  # dB
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('name', choices=sorted(SUBJECTS), help='what the student takes away')
-    parser.add_argument('--out', type=Path, help='folder of data and training (work_dirs/students/NAME)')
-    parser.add_argument('--versions', type=int, default=12, help='how often a photograph is degraded (%(default)s)')
-    parser.add_argument(
-        '--updates',
-        type=int,
-        nargs=3,
-        default=(4000, 500, 700),
-        metavar=('ALONE', 'REFINER', 'UNDER'),
-        help='of the student alone, of the refiner, of the student under it (4000 500 700)',
-    )
+    parser.add_argument('--out', type=Path, help='folder of data, training and student (work_dirs/students/NAME)')
+    parser.add_argument('--photographs', type=Path, help='folder to train noise or camera on')
+    parser.add_argument('--updates', type=int, nargs='+', help='other numbers than those of the recipe')
     parser.add_argument('--kodak', type=Path, help='folder of the 24 Kodak photographs, to measure on them too')
-    parser.add_argument('--export', type=Path, help='file to write instead of the one in the package, *.safetensors')
     return parser.parse_args()
 
 
-def make_data(subject: Subject, versions: int, out: Path):
-    """Writes photographs and pairs below ``out``; what is there is kept."""
-    for split, names in dict(train=TRAIN, test=TEST).items():
-        folder = out / 'photographs' / split
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in names:
-            with Image.open(Path(skimage.data.__file__).parent / name) as image:
-                photograph = image.convert('RGB')
-            if split == 'train':
-                photograph.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-            photograph.save(folder / f'{Path(name).stem}.png', icc_profile=None)
-    for version in range(versions):
+def train_plainly(name: str, subject: Subject, updates, folder, out: Path):
+    """Trains without SPD; gives the weights and the config."""
+    if folder:
+        paths = images_in(folder)
+    else:
+        paths = fetch_photographs(out.parent / 'photographs')
+    patches = Patches([image for path in paths for image in halved(path)], subject)
+    cfg = plain_config(name, out)
+    torch.manual_seed(0)
+    net = MODELS.build(cfg.model.generator)
+    if subject.start:
+        weights = read_weights(weights_of_packaged(subject.start))
+        net.load_state_dict({key.removeprefix('generator.'): value for key, value in weights.items()})
+    train(net, patches, *updates, out / 'training')
+    return {f'generator.{key}': value for key, value in net.state_dict().items()}, cfg
+
+
+def train_with_spd(name: str, subject: Subject, updates, out: Path):
+    """Trains the student alone, then the refiner over it, then the student under the refiner."""
+    photographs = write_photographs(SCIKIT_IMAGE, out / 'photographs', SIDE)
+    for version in range(subject.versions):
         pairs = out / 'data' / 'train' / str(version)
-        make_pairs(out / 'photographs' / 'train', pairs, subject.degrade, subject.settings, seed=version)
-    make_pairs(out / 'photographs' / 'test', out / 'data' / 'test', subject.degrade, subject.settings)
-
-
-def train(cfg):
-    """Trains and gives the last checkpoint."""
-    torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 1)))
-    keep_freed_memory()
+        make_pairs(photographs, pairs, subject.degrade, subject.settings, seed=version)
+    make_pairs(test_photographs(out), out / 'data' / 'test', subject.degrade, subject.settings)
+    cfg = spd_config(name, subject.patch, subject.versions, tuple(updates), out)
     init_default_scope(cfg.default_scope)
+    apply_to_tools()
     Runner.from_cfg(cfg).train()
-    return Path(cfg.work_dir, 'last_checkpoint').read_text().strip()
+    return read_weights(Path(cfg.work_dir, 'last_checkpoint').read_text().strip()), cfg
 
 
-def psnr(image, truth):
-    return -10 * np.log10(np.mean((image.astype(float) - truth) ** 2) / 255**2)
+def write_photographs(names, folder: Path, side=None) -> Path:
+    """Writes photographs of scikit-image as PNG, reduced to ``side`` pixels."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in from_scikit_image(names):
+        with Image.open(path) as image:
+            photograph = image.convert('RGB')
+        if side:
+            photograph.thumbnail((side, side), Image.Resampling.LANCZOS)
+        photograph.save(folder / f'{path.stem}.png', icc_profile=None)
+    return folder
+
+
+def test_photographs(out: Path) -> Path:
+    """Writes those to measure on."""
+    return write_photographs(TEST, out / 'photographs_test')
 
 
 def measure(restorer: Restorer, pairs: Path):
-    """PSNR of input and result, in dB on RGB, means over the pairs of a folder."""
+    """PSNR of input and result in dB on RGB, (photographs, 2); equal images count as ``EQUAL``."""
     rows = []
     for path in sorted((pairs / 'input').glob('*.png')):
         degraded, truth = (np.asarray(Image.open(pairs / kind / path.name)) for kind in ('input', 'target'))
-        rows.append((psnr(degraded, truth), psnr(restorer.restore(degraded), truth)))
-    return len(rows), *np.mean(rows, axis=0)
+        rows.append([min(psnr(image, truth), EQUAL) for image in (degraded, restorer.restore(degraded))])
+    return np.array(rows)
+
+
+def print_card(name: str, subject: Subject, student: Path, kodak, out: Path):
+    restorer = Restorer(student)
+    sources = dict(scikit=test_photographs(out))
+    if kodak:
+        sources['kodak'] = kodak
+    for source, folder in sources.items():
+        for row, settings in subject.tests.items():
+            pairs = out / 'tests' / source / row.replace(' ', '_')
+            make_pairs(folder, pairs, subject.degrade, settings)
+            rows = measure(restorer, pairs)
+            before, after = rows.mean(axis=0)
+            print(
+                f'{name}, {row}, {source} ({len(rows)}): {before:.2f} dB before, {after:.2f} after, '
+                f'the least gain {np.diff(rows).min():+.2f}',
+                flush=True,
+            )
 
 
 def main():
     args = parse_args()
+    torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 1)))
+    keep_freed_memory()
     subject, out = SUBJECTS[args.name], args.out or ROOT / 'work_dirs' / 'students' / args.name
-    make_data(subject, args.versions, out)
-    cfg = config_of(args.name, subject.patch, args.versions, tuple(args.updates), out)
-    weights = read_weights(train(cfg))
-    target = args.export or weights_of_packaged(args.name)
-    write_student(weights, config_to_ship(cfg, args.name), str(target))
-    tests = dict(scikit=out / 'data' / 'test')
-    if args.kodak:
-        tests['kodak'] = out / 'data' / 'kodak'
-        make_pairs(args.kodak, tests['kodak'], subject.degrade, subject.settings)
-    restorer = Restorer(target)
-    for name, pairs in tests.items():
-        count, before, after = measure(restorer, pairs)
-        print(f'{args.name} on {name}, {count} photographs: {before:.2f} dB before, {after:.2f} dB after', flush=True)
+    updates = args.updates or subject.updates
+    if subject.versions:
+        weights, cfg = train_with_spd(args.name, subject, updates, out)
+    else:
+        weights, cfg = train_plainly(args.name, subject, updates, args.photographs, out)
+    student = out / f'{args.name}.safetensors'
+    write_student(weights, config_to_ship(cfg, args.name), str(student), tool='train_student')
+    print_card(args.name, subject, student, args.kodak, out)
 
 
 if __name__ == '__main__':

@@ -22,7 +22,7 @@ from mmagic.registry import MODELS  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-sys.path.insert(0, str(ROOT / 'tests' / 'test_restoring'))
+sys.path.insert(0, str(ROOT / 'tests' / 'test_inference'))
 from students import FOLDER, NETWORKS  # noqa: E402
 
 PHOTOGRAPHS = ('astronaut', 'rocket', 'immunohistochemistry', 'retina')

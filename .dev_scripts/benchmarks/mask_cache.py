@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from functools import lru_cache
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 # A script in a checkout runs the checkout, whatever is installed.
@@ -31,6 +32,7 @@ import torch  # noqa: E402
 from mmengine.dataset import Compose  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from skimage.segmentation import felzenszwalb  # noqa: E402
+from torch.utils.data import DataLoader  # noqa: E402
 
 import mmsampriors.datasets.transforms  # noqa: E402, F401
 from mmsampriors.datasets.mask_pipeline import with_spd_masks  # noqa: E402
@@ -44,7 +46,7 @@ from mmsampriors.masks import (  # noqa: E402
     build_sam,
     fill_cache,
 )
-from mmsampriors.masks.drawing import send_runs  # noqa: E402
+from mmsampriors.masks.run_lengths import send_runs  # noqa: E402
 
 MOST_MASKS = 64
 SETTINGS = dict(source='gt', segmenter=dict(type='benchmark'))
@@ -148,7 +150,9 @@ def loader(images: list, rounds: int, root: Path, suffix: str):
     )
     added = [with_masks - without for with_masks, without in zip(times[masked], times[plain])]
     report(f'added by masks ({suffix})', added, 'CPU ms a sample')
-    drawing(cache, [sample['gt_path'] for sample in samples], rounds, suffix)
+    paths = [sample['gt_path'] for sample in samples]
+    drawing(cache, paths, rounds, suffix)
+    sending([cache.load(path).crop(0, 0, 256, 256).cut() for path in paths], rounds, suffix)
 
 
 def drawing(cache: MaskCache, paths: list, rounds: int, suffix: str):
@@ -169,6 +173,23 @@ def drawing(cache: MaskCache, paths: list, rounds: int, suffix: str):
     report(f'drawing where no worker cut ({suffix})', times['uncut'], 'CPU ms a sample')
 
 
+def sending(patches: list, rounds: int, suffix: str):
+    """What it costs to send masks from a worker: the size of the message, and CPU time of both processes."""
+    report(f'message of masks ({suffix})', [len(ForkingPickler.dumps(patch)) / 1000 for patch in patches], 'kB')
+    receiving, making = [], []
+    for _ in range(rounds):
+        before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.process_time()
+        batches = DataLoader(patches * 50, batch_size=4, num_workers=1, collate_fn=list)
+        for batch in batches:
+            sum(map(len, batch))
+        receiving.append(1000 * (time.process_time() - begin) / len(patches) / 50)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        making.append(1000 * used / len(patches) / 50)
+    report(f'receiving in the training process ({suffix})', receiving, 'CPU ms a sample')
+    report(f'sending in a worker ({suffix})', making, 'CPU ms a sample')
+
+
 def load(compose: Compose, sample: dict) -> float:
     """CPU milliseconds (what else runs on the machine does not count) for one sample.
 
@@ -176,7 +197,7 @@ def load(compose: Compose, sample: dict) -> float:
     """
     begin = time.process_time()
     packed = compose(dict(sample))
-    pickle.dumps(packed['data_samples'].get('masks'), pickle.HIGHEST_PROTOCOL)
+    ForkingPickler.dumps(packed['data_samples'].get('masks'))
     return 1000 * (time.process_time() - begin)
 
 

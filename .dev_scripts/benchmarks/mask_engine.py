@@ -38,9 +38,13 @@ from clock import Clock, CpuClock  # noqa: E402
 from mmsampriors.masks import MaskEngine, build_sam  # noqa: E402  (the checkout, installed or not)
 from mmsampriors.masks.sam.builders import ARCHITECTURES, load_weights  # noqa: E402
 from mmsampriors.masks.sam.encoder import encode_images  # noqa: E402
-from mmsampriors.masks.sam.filters import stability_scores  # noqa: E402
-from mmsampriors.masks.sam.resizing import LogitResizer, stretches, to_encoder  # noqa: E402
-from mmsampriors.masks.sam.sam2_images import Sam2Images  # noqa: E402
+from mmsampriors.masks.sam.families import Sam2Images  # noqa: E402
+from mmsampriors.masks.sam.ops import (  # noqa: E402
+    LogitResizer,
+    stability_scores,  # noqa: E402
+    stretches,
+    to_encoder,
+)
 
 
 def parse_args():

@@ -59,7 +59,7 @@ def restore_once(args):
     import numpy as np
     import torch
 
-    from mmsampriors.restoring import Restorer
+    from mmsampriors.inference.restorer import Restorer
 
     torch.set_num_threads(args.threads)
     tile = args.tiles[0] if args.tiles[0] == 'auto' else int(args.tiles[0])

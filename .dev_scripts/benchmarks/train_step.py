@@ -17,6 +17,7 @@ import argparse
 import copy
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 # First: it puts the checkout on sys.path and mends mmagic.
 from clock import Clock
@@ -48,14 +49,13 @@ import mmsampriors.datasets.transforms  # noqa: F401
 import mmsampriors.models  # noqa: F401
 from mmsampriors.datasets.mask_pipeline import with_spd_masks
 from mmsampriors.engine.export import stock_model
-from mmsampriors.engine.hooks.checkpoint_activations_hook import blocks_of, checkpoint_blocks
-from mmsampriors.engine.hooks.spd_schedule_hook import drop_frozen_state
-from mmsampriors.engine.optim.clipping import ClipByOwner
-from mmsampriors.engine.optim.cpu_memory import keep_freed_memory
+from mmsampriors.engine.hooks.schedule import drop_frozen_state
+from mmsampriors.engine.hooks.speed import blocks_of, checkpoint_blocks
+from mmsampriors.engine.optim import ClipByOwner, keep_freed_memory
 from mmsampriors.masks import ImageFile, ImageMasks, MaskCache, MaskEngine, build_sam
 from mmsampriors.masks.sam.tiny import TINY_AUTOMATIC
 from mmsampriors.models import Phase, Regions
-from mmsampriors.models.mask_sources.base import MaskSource
+from mmsampriors.models.mask_sources import MaskSource
 from mmsampriors.registry import MODELS
 
 PHASES = {
@@ -64,14 +64,14 @@ PHASES = {
     'student stage': Phase(student=True, refiner=False, ramp=1.0),
 }
 PARTS = {
-    'joint': ('student', 'spf', 'refiner', 'analyzer', 'sgr', 'optimizer of joint'),
+    'joint': ('student', 'spf', 'refiner', 'feature_extractor', 'sgr', 'optimizer of joint'),
     'refiner stage': ('student forward', 'spf', 'refiner', 'optimizer of refiner stage'),
     'student stage': (
         'student',
         'student forward',
         'spf forward',
         'refiner forward',
-        'analyzer',
+        'feature_extractor',
         'sgr',
         'optimizer of student stage',
     ),
@@ -157,7 +157,7 @@ class Bench:
         self.device, self.dtype, self.batch = torch.device(device), dtype, batch
         self.plain = MODELS.build(stock_model(cfg.model)).to(device).train()
         self.spd = MODELS.build(cfg.model).to(device).train()
-        self.stored_masks, self.first_student = self.spd.mask_source, self.spd.first_student
+        self.stored_masks, self.initial_student = self.spd.mask_source, self.spd.initial_student
         self.plain_wrapper, self.wrapper = (self._optimizer(cfg, model) for model in (self.plain, self.spd))
         if self.wrapper.clip_grad_kwargs:
             self.wrapper.clip_func = ClipByOwner(self.spd, self.wrapper.clip_func)
@@ -189,7 +189,7 @@ class Bench:
 
         def enter():
             # JointSchedule keeps no student of before.
-            self.spd.first_student = None if phase == 'joint' else self.first_student
+            self.spd.initial_student = None if phase == 'joint' else self.initial_student
             self.spd.enter(PHASES[phase])
             self._checkpoint(checkpointed)
             self.spd.mask_source = source or self.stored_masks
@@ -226,8 +226,8 @@ class Bench:
             'spf': self._in_phase(lambda: self._fused().sum().backward()),
             'spf forward': self._forward(self._fused, 'student stage'),
             'masks': Task(lambda: [of_image.bitmaps for of_image in self.fresh], self._enter('joint')),
-            'analyzer': self._in_phase(self._analyze),
-            'analyzer forward': self._in_phase(lambda: self._features(restored.clone().requires_grad_())),
+            'feature_extractor': self._in_phase(self._analyze),
+            'feature extractor forward': self._in_phase(lambda: self._features(restored.clone().requires_grad_())),
             'sgr': self._relations(self.samples.masks),
         }
         return {**tasks, **{f'optimizer of {phase}': self._optimize(phase) for phase in PHASES}}
@@ -237,7 +237,13 @@ class Bench:
         masks = [ImageMasks.from_masks(discs(64, *self.inputs.shape[-2:]).to(self.device)) for _ in self.inputs]
         regions = self._stacked(masks)
         ours, theirs = self._features(self.inputs).requires_grad_(), self._features(self.inputs + 0.1)
-        return Task(lambda: self.spd.sgr(ours, theirs, regions))
+        return Task(lambda: self._sgr(ours, theirs, regions))
+
+    def _sgr(self, restored, refined, regions) -> dict:
+        """The losses on the relations of two images' features."""
+        weights = restored.new_full((len(restored),), 1 / len(restored))
+        batch = SimpleNamespace(features=lambda: (restored, refined), regions=regions, image_weights=weights)
+        return self.spd.losses['sgr'](batch)
 
     def _stacked(self, masks) -> Regions:
         """As SPF leaves them to SGR."""
@@ -280,7 +286,7 @@ class Bench:
             return self.spd.spf(self.inputs, Regions(self.fresh, self.inputs))
 
     def _features(self, images):
-        return self.spd.analyzer(self.spd.to_rgb(images, self.samples))
+        return self.spd.feature_extractor(self.spd.to_rgb(images, self.samples))
 
     def _analyze(self):
         ours = self._features(self.inputs.clone().requires_grad_())
@@ -293,7 +299,7 @@ class Bench:
         ours, theirs = self._features(self.inputs), self._features(self.gt)
 
         def run():
-            sum(self.spd.sgr(ours.clone().requires_grad_(), theirs, regions).values()).backward()
+            sum(self._sgr(ours.clone().requires_grad_(), theirs, regions).values()).backward()
 
         return self._in_phase(run)
 
@@ -356,7 +362,7 @@ def measure_steps(report: Report, bench: Bench, name: str, args) -> dict:
         if kind == 'step' and task != 'plain':
             more = dict(ratio=ratio(values, seconds['plain']))
         elif task.startswith('sgr of'):
-            more = dict(ratio=ratio(values, seconds['analyzer forward']), to='analyzer forward')
+            more = dict(ratio=ratio(values, seconds['feature extractor forward']), to='feature extractor forward')
         if task in online:
             found = sources[task.split()[-1]].segment(bench.spd.to_rgb(bench.gt, bench.samples).clamp(0, 1))
             more['masks'] = sum(map(len, found)) / len(found)
@@ -386,7 +392,7 @@ def measure_idle(report: Report, bench: Bench, name: str, args, steps: int = 8):
 
 def measure_memory(report: Report, bench: Bench, name: str, args):
     """Rows of memory."""
-    tools = bytes_of(bench.spd.analyzer.build(bench.device)) if bench.spd.analyzer else 0
+    tools = bytes_of(bench.spd.feature_extractor.build(bench.device)) if bench.spd.feature_extractor else 0
     plain = None
     for task, step in dict(plain=bench.plain_step(), **bench.steps()).items():
         step.before()
@@ -402,15 +408,15 @@ def measure_memory(report: Report, bench: Bench, name: str, args):
         total = (held + added) / 1e6
         plain = plain or total
         report(f'{name}/peak memory/{task}', [total], 'MB', ratio=total / plain, added_by_step=added / 1e6)
-    relations, analyzer = (
-        peak_bytes(task, args.device) for task in (bench.relations_of_64(), bench.parts()['analyzer forward'])
+    relations, extractor = (
+        peak_bytes(task, args.device) for task in (bench.relations_of_64(), bench.parts()['feature extractor forward'])
     )
     report(
         f'{name}/peak memory/sgr of 64 masks, forward',
         [relations / 1e6],
         'MB',
-        ratio=relations / analyzer,
-        to='analyzer forward',
+        ratio=relations / extractor,
+        to='feature extractor forward',
     )
 
 

@@ -66,7 +66,8 @@ def spd_of(training: Training, out: Path, checkpoint=None, start=None) -> dict:
         spd['masks'].update(source='restored', restorer=start, cache_dir=str(out / 'masks' / training.masks_name))
     if training.student == 'refiner':
         # Nothing is distilled. The share is below 1, as it must be, and takes all iterations.
-        spd.update(schedule=dict(type='TwoStageSchedule', refiner=1.0), sgr=None, analyzer=None)
+        spd.update(schedule=dict(type='TwoStageSchedule', refiner=1.0), feature_extractor=None)
+        spd['losses']['sgr'] = None
     elif training.two_stage:
         spd['schedule'] = dict(type='TwoStageSchedule', refiner=training.refiner_iters / training.iters)
     else:

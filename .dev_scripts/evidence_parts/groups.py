@@ -58,7 +58,7 @@ def groups_of(rows: List[dict]) -> List[Group]:
     return [Group(cell, method, dict(sorted(seeds.items()))) for (cell, method), seeds in found.items()]
 
 
-def rival_of(group: Group, groups: List[Group], student: str) -> Optional[Group]:
+def baseline_of(group: Group, groups: List[Group], student: str) -> Optional[Group]:
     """What a group is compared with in its cell, None where it is not there.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Optional
 from PIL import Image
 
 from mmsampriors.data_preparation.degradations import ROBUSTNESS
-from mmsampriors.data_preparation.pairs import find_photographs, make_pairs
+from mmsampriors.data_preparation.pairs import make_pairs, photographs_by_name
 from mmsampriors.files import written_whole
 
 #: One in so many photographs is held out, for every ablation and choice.
@@ -50,7 +50,7 @@ def prepare(out: Path, source: Photographs, unlabeled: int = 0) -> None:
     Raises:
         ValueError: A photograph has no label map, or train and eval share a name.
     """
-    named = find_photographs(Path(source.photographs), out)
+    named = photographs_by_name(Path(source.photographs), out)
     held_out = held_out_of(named)
     parts = dict(
         train={name: path for name, path in named.items() if name not in held_out},
@@ -60,7 +60,7 @@ def prepare(out: Path, source: Photographs, unlabeled: int = 0) -> None:
         others = sorted(parts['train'], key=_rank)[::unlabeled]
         parts['unlabeled'] = {name: parts['train'].pop(name) for name in others}
     if source.eval_photographs:
-        others = parts[source.eval_name] = find_photographs(Path(source.eval_photographs), out)
+        others = parts[source.eval_name] = photographs_by_name(Path(source.eval_photographs), out)
         shared = sorted(set(others) & set(named))
         if shared:
             raise ValueError(

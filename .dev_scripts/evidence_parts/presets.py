@@ -84,7 +84,7 @@ SMALL = Preset(
     bitmaps=True,
     sets=dict(derain=['rain', 'rain_heavy'], denoise=['noise_50', 'noise_75']),
     upright=('derain',),
-    spd={'model.spd.spf.channels': 8, 'model.spd.sgr': None, 'model.spd.distill.loss_weight': 1.0},
+    spd={'model.spd.spf.channels': 8, 'model.spd.losses.sgr': None, 'model.spd.losses.spd.loss_weight': 1.0},
 )
 
 #: The same, finished by plain training, goes on for a little, under SPD or without.

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from mmsampriors.files import write_whole
 from mmsampriors.reports import draw_curves, markdown_table, save_figure
 
-from .groups import CELL, DEFAULT, Group, by_image, by_seed, groups_of, over_images, rival_of
+from .groups import CELL, DEFAULT, Group, baseline_of, by_image, by_seed, groups_of, over_images
 from .trainings import STUDENTS
 
 #: Students that the others are compared with.
-RIVALS = ('plain', 'plain_restarted', 'plain_same_time', 'self', 'labelled')
+BASELINES = ('plain', 'plain_restarted', 'plain_same_time', 'self', 'labelled')
 NOTE = """± is the standard deviation over n seeds. Differences are in dB of PSNR, paired by seed, with the paired-t
 95 % interval; in braces the bootstrap 95 % interval over the images. The segmentation score is the mean best IoU, in
 both directions, with human segments where there are any, else with the judge's masks of the ground truth. For refined
@@ -77,7 +77,7 @@ def students_table(groups: List[Group]) -> str:
             _level(group, 'segmentation', 3),
             _level(group, 'border_psnr', 2),
             _level(group, 'refined_psnr', 2),
-            *(_difference(group, groups, student) for student in RIVALS),
+            *(_difference(group, groups, student) for student in BASELINES),
         ]
         for group in groups
         if group.student != 'refiner'
@@ -99,7 +99,7 @@ def ablations_table(groups: List[Group]) -> str:
         if _is_own(group)
         and group.student in ('self', 'spd')
         and group.method != DEFAULT
-        and rival_of(group, groups, 'spd')
+        and baseline_of(group, groups, 'spd')
     ]
     header = ['task', 'model', 'test set', 'instead of the defaults', 'n', 'refined', '− the defaults', '− plain']
     return f'## Ablations\n\n{markdown_table(header, lines)}' if lines else ''
@@ -122,7 +122,7 @@ def refiner_table(groups: List[Group]) -> str:
     lines = []
     for group in groups:
         if group.student == 'refiner':
-            rival = rival_of(group, groups, 'refiner')
+            baseline = baseline_of(group, groups, 'refiner')
             lines.append(
                 [
                     *_of_cell(group),
@@ -132,7 +132,7 @@ def refiner_table(groups: List[Group]) -> str:
                     _level(group, 'refined_psnr', 2),
                     _difference(group, groups, 'refiner', 'refined_psnr'),
                     _level(group, 'refined_border_psnr', 2),
-                    _interval(by_seed(group, rival, 'refined_border_psnr') if rival else None),
+                    _interval(by_seed(group, baseline, 'refined_border_psnr') if baseline else None),
                 ]
             )
     return f'## Refiner over a frozen student\n\n{markdown_table(header, lines)}' if lines else ''
@@ -142,16 +142,16 @@ def averages(groups: List[Group]) -> str:
     """What full SPD gains on the degradations that were trained on, and on others."""
     lines = []
     titles = dict.fromkeys(group.title for group in groups if group.student == 'spd')
-    for title, rival, own in product(titles, RIVALS, (True, False)):
+    for title, baseline, own in product(titles, BASELINES, (True, False)):
         chosen = [group for group in groups if group.title == title and _is_own(group) is own]
-        gains = [by_seed(group, other) for group in chosen for other in [rival_of(group, groups, rival)] if other]
+        gains = [by_seed(group, other) for group in chosen for other in [baseline_of(group, groups, baseline)] if other]
         means = [gain.mean for gain in gains if gain]
         if means:
             clear = sum(gain.low is not None and gain.low > 0 for gain in gains if gain)
             lines.append(
                 [
                     title,
-                    rival,
+                    baseline,
                     'trained on' if own else 'unlike',
                     str(len(means)),
                     f'{fmean(means):+.3f}',
@@ -184,9 +184,9 @@ def draw_gain(groups: List[Group], path: str) -> bool:
     """Gain of SPD over plain by image, against its masks and the share that they cover; whether there is any."""
     clouds = {}
     for group in groups:
-        rival = rival_of(group, groups, 'plain') if group.student == 'spd' else None
+        baseline = baseline_of(group, groups, 'plain') if group.student == 'spd' else None
         masks = next((row['image_masks'] for row in group.rows.values() if row.get('image_masks')), {})
-        gained = by_image(group, rival) if rival else {}
+        gained = by_image(group, baseline) if baseline else {}
         points = [(*masks[image], gain) for image, gain in gained.items() if image in masks]
         if points:
             clouds[f'{_place(group)}: {group.title}'] = np.array(points)
@@ -230,11 +230,11 @@ def _level(group, name, digits):
 
 
 def _difference(group, groups, student, name='psnr'):
-    rival = rival_of(group, groups, student)
-    if rival is None:
+    baseline = baseline_of(group, groups, student)
+    if baseline is None:
         return '-'
-    images = over_images(group, rival, 'refined_images' if name == 'refined_psnr' else 'images')
-    return _interval(by_seed(group, rival, name)) + (
+    images = over_images(group, baseline, 'refined_images' if name == 'refined_psnr' else 'images')
+    return _interval(by_seed(group, baseline, name)) + (
         f' {{{images.low:+.2f}, {images.high:+.2f}}}' if images and images.low is not None else ''
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
-from mmsampriors.experiments.processes import Processes, hardware
+from mmsampriors.experiments.trials import Processes, hardware
 from mmsampriors.files import write_whole
 from mmsampriors.reports import load_results, read_scalars
 
@@ -78,16 +78,16 @@ class Runs:
 
     # --------------------------------------------------------------------------------------------- cost
 
-    def cost_ratio(self, rival: Training) -> float:
+    def cost_ratio(self, baseline: Training) -> float:
         """Seconds of SPD over seconds of plain training, every stage and the masks counted.
 
         Where a finished network goes on, what it took to finish it counts for neither.
         """
-        spd = rival.distilled()
-        iteration, stages = self.time(rival.plain())[-1], self.time(spd)
-        before = spd.first - rival.first
+        spd = baseline.distilled()
+        iteration, stages = self.time(baseline.plain())[-1], self.time(spd)
+        before = spd.first - baseline.first
         seconds = before * iteration + spd.refiner_iters * stages[0] + spd.student_iters * stages[-1]
-        return (seconds + self._seconds_of_masks(spd)) / (replace(rival, scale=1.0).iters * iteration)
+        return (seconds + self._seconds_of_masks(spd)) / (replace(baseline, scale=1.0).iters * iteration)
 
     def time(self, training: Training) -> tuple:
         """Seconds an iteration, median, of the first half of a short run and of the second; two stages: of each.

@@ -110,7 +110,7 @@ class Training:
         return self.refiner_iters + self.student_iters
 
     def distilled(self) -> 'Training':
-        """What plain training for the same time is the rival of."""
+        """What plain training for the same time is the baseline of."""
         return replace(self, student='self' if self.masks == 'none' else 'spd', scale=1.0)
 
     @property
@@ -196,6 +196,6 @@ def _of_student(plain, student, base, masks):
         found = [replace(plain, masks=name, **{**method, 'unlabeled': ''}) for name in masks]
     else:
         wanted = [name for name in masks if name != 'none'] if student == 'spd' else masks[:1]
-        # Plain training for the same time is the rival of the first source of masks.
+        # Plain training for the same time is the baseline of the first source of masks.
         found = [replace(plain, masks=name, schedule=base.schedule, **method) for name in wanted]
     return ([plain] if any(one.first for one in found) else []) + found

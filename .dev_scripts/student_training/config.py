@@ -1,4 +1,4 @@
-"""The config that trains a student: configs/spd/nafnet_derain-tiny.py with its own data, patches and schedule."""
+"""The configs of students: configs/spd/nafnet_derain-tiny.py with its own data, patches and schedule."""
 
 from pathlib import Path
 
@@ -8,8 +8,19 @@ ROOT = Path(__file__).parents[2]
 BATCH, RATE = 8, 2e-3
 
 
-def config_of(name: str, patch: int, versions: int, updates: tuple, out: Path) -> Config:
-    """The config of a training.
+def plain_config(name: str, out: Path) -> Config:
+    """The config of the network alone."""
+    cfg = Config.fromfile(ROOT / 'configs' / 'spd' / 'nafnet_derain-tiny.py')
+    cfg.model.generator.enc_blk_nums = [1, 1, 1]
+    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if 'Visualization' not in hook['type']]
+    cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=500, max_keep_ckpts=1, by_epoch=False)
+    cfg.default_hooks.logger.interval = 100
+    cfg.work_dir, cfg.launcher, cfg.experiment_name = str(out / 'training'), 'none', f'student_{name}'
+    return cfg
+
+
+def spd_config(name: str, patch: int, versions: int, updates: tuple, out: Path) -> Config:
+    """The config of a training with SPD.
 
     Args:
         name (str): Of the student.
@@ -18,8 +29,7 @@ def config_of(name: str, patch: int, versions: int, updates: tuple, out: Path) -
         updates (tuple[int, int, int]): Of the student alone, of the refiner, and of the student under it.
         out (Path): Folder of the training, with ``data``.
     """
-    cfg = Config.fromfile(ROOT / 'configs' / 'spd' / 'nafnet_derain-tiny.py')
-    cfg.model.generator.enc_blk_nums = [1, 1, 1]
+    cfg = plain_config(name, out)
     cfg.model.spd.masks.segmenter = dict(type='SAMMasks', model_type='tiny')
     cfg.model.spd.masks.cache_dir = str(out / 'masks')
     alone, refiner, under = updates
@@ -52,11 +62,7 @@ def config_of(name: str, patch: int, versions: int, updates: tuple, out: Path) -
         ],
     )
     cfg.val_dataloader.dataset.data_root = cfg.test_dataloader.dataset.data_root = str(out / 'data' / 'test')
-    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if 'Visualization' not in hook['type']]
-    cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=500, max_keep_ckpts=1, by_epoch=False)
-    cfg.default_hooks.logger.interval = 100
     cfg.train_cfg.update(max_iters=total, val_interval=1000)
-    cfg.work_dir, cfg.launcher, cfg.experiment_name = str(out / 'training'), 'none', f'student_{name}'
     cfg.resume = (out / 'training' / 'last_checkpoint').is_file()
     return cfg
 

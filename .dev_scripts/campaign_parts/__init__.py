@@ -1,1 +1,0 @@
-"""Parts of ``.dev_scripts/campaign.py``."""

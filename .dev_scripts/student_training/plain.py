@@ -1,0 +1,145 @@
+"""Trains a network on patches that are degraded as they are drawn: no pairs on the disk, no patch seen twice."""
+
+import io
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmagic.models.editors.nafnet.naf_layerNorm2d import LayerNorm2d
+from torch import nn
+from torch.nn import functional as F
+
+from mmsampriors.checkpoints import read_checkpoint
+from mmsampriors.files import write_whole
+
+PLACES = 4  # of which a patch is the one with most detail: as much as in the photographs of BSDS500, and not a third
+BATCH, RATE, LAST_RATE, WARMUP = 4, 1e-3, 1e-6, 300
+KEEP_EVERY, LOG_EVERY = 500, 100
+
+
+class Patches:
+    """Draws pairs of patches from photographs, turned and mirrored at random.
+
+    Args:
+        photographs (list[np.ndarray]): Each (H, W, 3) uint8.
+        subject (Subject): How patches are degraded, and their side and margin.
+    """
+
+    def __init__(self, photographs, subject):
+        self.photographs, self.subject = photographs, subject
+        weights = np.sqrt([image.shape[0] * image.shape[1] for image in photographs])
+        self.weights = weights / weights.sum()
+
+    def draw(self, rng):
+        """A degraded patch and its truth, both (3, side, side) float32 in [0, 1], in steps of 1/255 as in a file."""
+        side, margin = self.subject.patch, self.subject.margin
+        truth = max((self._place(rng, side + 2 * margin) for _ in range(PLACES)), key=_detail)
+        truth = np.rot90(truth, rng.integers(4))[:, :: rng.choice((1, -1))].astype(np.float32) / 255
+        degraded = self.subject.degrade(truth, rng, **vars(self.subject.settings))
+        # The blocks of JPEG begin anywhere in a patch, as they do in a crop.
+        down, right = rng.integers(margin // 2, margin // 2 * 3 + 1, size=2)
+        inner = slice(down, down + side), slice(right, right + side)
+        return (_as_tensor(np.round(image[inner] * 255) / 255) for image in (degraded, truth))
+
+    def _place(self, rng, side):
+        image = self.photographs[rng.choice(len(self.photographs), p=self.weights)]
+        top, left = (rng.integers(size - side + 1) for size in image.shape[:2])
+        return image[top : top + side, left : left + side]
+
+    def batch(self, rng):
+        """Both as (BATCH, 3, side, side)."""
+        degraded, truth = zip(*(self.draw(rng) for _ in range(BATCH)))
+        return torch.stack(degraded), torch.stack(truth)
+
+
+def _detail(patch):
+    green = patch[..., 1].astype(np.int16)
+    return np.abs(np.diff(green, axis=0)).mean() + np.abs(np.diff(green, axis=1)).mean()
+
+
+def _as_tensor(patch):
+    return torch.from_numpy(np.ascontiguousarray(patch.transpose(2, 0, 1), np.float32))
+
+
+def rate(update: int, updates: int) -> float:
+    """The learning rate: constant for the first half, a cosine to ``LAST_RATE`` in the second.
+
+    Until half-time a training does not depend on its length, so that it may still be made longer or shorter.
+    """
+    fall = max(0.0, 2 * update / updates - 1)
+    return min(1.0, (update + 1) / WARMUP) * (LAST_RATE + (RATE - LAST_RATE) * (1 + math.cos(math.pi * fall)) / 2)
+
+
+def psnr_loss(prediction, target):
+    """The mean squared error of each image in dB, averaged, as PSNRLoss of mmagic."""
+    return 10 * ((prediction - target).square().mean((1, 2, 3)) + 1e-8).log10().mean()
+
+
+class _LayerNorm2d(LayerNorm2d):
+    """The same with PyTorch's kernel, which is faster on a CPU."""
+
+    def forward(self, x):
+        return F.layer_norm(x.movedim(1, 3), self.weight.shape, self.weight, self.bias, self.eps).movedim(3, 1)
+
+
+def made_fast(net: nn.Module) -> nn.Module:
+    """Changes how ``net`` computes on a CPU, not what."""
+    for module in net.modules():
+        if isinstance(module, LayerNorm2d):
+            module.__class__ = _LayerNorm2d
+    return net.to(memory_format=torch.channels_last)
+
+
+def train(net: nn.Module, patches: Patches, updates: int, out: Path, seed: int = 0):
+    """Trains ``net`` in place, in bfloat16, and keeps the state in ``out``, from which a stopped training goes on.
+
+    Args:
+        net (nn.Module): The network.
+        patches (Patches): What to train on.
+        updates (int): How many.
+        out (Path): Folder of the state.
+        seed (int): Of the patches. Each update has a generator of its own.
+    """
+    net = made_fast(net)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, betas=(0.9, 0.9), weight_decay=0, fused=True)
+    first = _resume(net, optimizer, out / 'state.pth')
+    losses, began = [], time.time()
+    for update in range(first, updates):
+        optimizer.param_groups[0]['lr'] = rate(update, updates)
+        degraded, truth = patches.batch(np.random.default_rng([seed, update]))
+        losses.append(_step(net, optimizer, degraded, truth))
+        if (update + 1) % LOG_EVERY == 0:
+            seconds = (time.time() - began) / (update + 1 - first)
+            print(f'{update + 1} of {updates}: {-np.mean(losses):.3f} dB, {seconds:.3f} s an update', flush=True)
+            losses.clear()
+        if (update + 1) % KEEP_EVERY == 0 or update + 1 == updates:
+            _keep(net, optimizer, update + 1, out / 'state.pth')
+
+
+def _step(net, optimizer, degraded, truth):
+    with torch.autocast('cpu', torch.bfloat16):
+        restored = net(degraded)
+    loss = psnr_loss(restored.float(), truth)
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+    optimizer.step()
+    return loss.item()
+
+
+def _keep(net, optimizer, update, path):
+    file = io.BytesIO()
+    torch.save(dict(net=net.state_dict(), optimizer=optimizer.state_dict(), update=update), file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, file.getvalue())
+
+
+def _resume(net, optimizer, path):
+    if not path.is_file():
+        return 0
+    kept = read_checkpoint(path)
+    net.load_state_dict(kept['net'])
+    optimizer.load_state_dict(kept['optimizer'])
+    return kept['update']
