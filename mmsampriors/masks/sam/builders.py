@@ -15,6 +15,7 @@ from mmsampriors.files import sha256_of
 
 from .families import SAM2_CONFIGS, Sam2Images, hq_sam, mobile_sam, sam2_model
 from .hugging_face import FILES, meta_names, sam_of_shapes
+from .sam3 import build_sam3
 from .tiny import TINY_AUTOMATIC, TINY_CHECKPOINT, build_sam_tiny
 
 META, META2 = 'https://dl.fbaipublicfiles.com/segment_anything/', 'https://dl.fbaipublicfiles.com/segment_anything_2/'
@@ -80,7 +81,8 @@ def build_sam(model_type: str, checkpoint: str = None) -> nn.Module:
 
     Args:
         model_type (str): A key of :data:`SAM_BUILDERS`: one of :data:`CHECKPOINT_URLS`, ``tiny``, ``hf`` (any
-            ``SamModel`` of transformers, pruned or not, whose sizes its weights say), or a registered one.
+            ``SamModel`` of transformers, pruned or not, whose sizes its weights say), ``sam3`` (a folder of
+            ``Sam3TrackerModel``), or a registered one.
         checkpoint (str, optional): A local file of weights, a folder of transformers' ``SamModel``, or a URL. Defaults
             to the official one. What is downloaded is downloaded once, into torch.hub's folder.
 
@@ -217,11 +219,16 @@ def _build_hf(checkpoint: str = None) -> nn.Module:
     return _fit(sam, state, file, 'hf').eval()
 
 
+def _build_sam3(checkpoint: str = None) -> nn.Module:
+    return build_sam3(checkpoint_file('sam3', checkpoint))
+
+
 #: The thresholds of SAM 2's own generator where they differ from Meta's first.
 SAM2_AUTOMATIC = dict(pred_iou_thresh=0.8)
 
 register_sam('tiny', build_sam_tiny, TINY_AUTOMATIC)
 register_sam('hf', _build_hf)
+register_sam('sam3', _build_sam3, SAM2_AUTOMATIC)
 for _name in ARCHITECTURES:
     register_sam(_name, partial(_build, _name), SAM2_AUTOMATIC if _name.startswith('sam2.') else None)
 

@@ -168,12 +168,18 @@ class Sam2Images(nn.Module):
     stretches = True
     mask_threshold = 0.0
     image_format = 'RGB'
+    #: Of the colours that the image encoder takes, from 0 to 1.
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
     def __init__(self, model: nn.Module):
         super().__init__()
         self.image_encoder = Sam2ImageEncoder(model)
         self.prompt_encoder, self.mask_decoder = model.sam_prompt_encoder, model.sam_mask_decoder
-        for name, values in (('pixel_mean', (0.485, 0.456, 0.406)), ('pixel_std', (0.229, 0.224, 0.225))):
+        self.keep_statistics()
+
+    def keep_statistics(self) -> None:
+        """Keeps mean and deviation as a ``Sam`` does: for colours from 0 to 255."""
+        for name, values in (('pixel_mean', self.mean), ('pixel_std', self.std)):
             self.register_buffer(name, 255 * torch.tensor(values).view(3, 1, 1), persistent=False)
 
     @property
