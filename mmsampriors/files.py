@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
 import socket
 import sys
@@ -70,6 +71,24 @@ def check_writable(path):
     refuse_unwritable(path.parent)
 
 
+def refuse_remote(path, what: str):
+    """Refuses the address of a storage service, such as ``s3://``, which the file system would take for a folder.
+
+    Args:
+        path (str | Path): The file or folder.
+        what (str): What it is, for the message.
+
+    Raises:
+        ValueError: It is an address.
+    """
+    # One slash: that is what a Path leaves. Two letters and more: one is a drive.
+    if re.match(r'([A-Za-z][A-Za-z0-9+.-]+:)+/', os.fspath(path)):
+        raise ValueError(
+            f'expected {what} in the file system, found the address {os.fspath(path)}: mount it and name the folder '
+            'where it is mounted, or copy it to a disk'
+        )
+
+
 def refuse_unwritable(folder):
     """Looks, before the work, whether files can be written below a folder; makes nothing.
 
@@ -78,7 +97,9 @@ def refuse_unwritable(folder):
 
     Raises:
         OSError: They cannot; ``filename`` says which folder, or what stands in its place.
+        ValueError: It is the address of a storage service.
     """
+    refuse_remote(folder, 'a folder for the results')
     folder = Path(folder)
     there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if not there.is_dir():

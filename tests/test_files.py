@@ -6,10 +6,22 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from mmsampriors.files import PART, MadeFiles, check_writable, sha256_of, write_whole, written_whole
+from mmsampriors.files import (
+    PART,
+    MadeFiles,
+    check_writable,
+    refuse_remote,
+    refuse_unwritable,
+    sha256_of,
+    write_whole,
+    written_whole,
+)
+from mmsampriors.images import images_in
+from mmsampriors.inference.inputs import find_photographs
 
 
 def test_writes_text_and_bytes_and_makes_the_folder(tmp_path):
@@ -75,3 +87,19 @@ def test_sha256_of(tmp_path):
 def test_text_with_names_that_are_no_utf8_is_written(tmp_path):
     write_whole(tmp_path / 'list.txt', os.fsdecode(b'caf\xe9.png'))
     assert (tmp_path / 'list.txt').read_bytes() == b'caf\xe9.png'
+
+
+@pytest.mark.parametrize('path', ['s3://bucket/x', 'petrel:s3://bucket/x', Path('gs://bucket/x'), 'https://host/x'])
+def test_addresses_are_no_folders(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for refuse in (refuse_unwritable, images_in, lambda path: find_photographs([str(path)])):
+        with pytest.raises(ValueError, match=r'file system, found the address .*bucket|host.*: mount it'):
+            refuse(path)
+    with pytest.raises(ValueError, match='a folder for the results .*found the address'):
+        find_photographs([], path)
+    assert not list(tmp_path.iterdir()), 'no folder of that name was made'
+
+
+@pytest.mark.parametrize('path', ['', 'a/b', 'c:/x', '/a:/b', 'a:b'])
+def test_other_names_are_left_to_the_file_system(path):
+    refuse_remote(path, 'a folder')

@@ -29,13 +29,14 @@ import mmsampriors  # noqa: F401  (before mmagic, which it mends)
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from mmengine.dataset import Compose  # noqa: E402
+from mmengine.dataset import BaseDataset, Compose  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from skimage.segmentation import felzenszwalb  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 import mmsampriors.datasets.transforms  # noqa: E402, F401
 from mmsampriors.datasets.mask_pipeline import with_spd_masks  # noqa: E402
+from mmsampriors.datasets.stored_masks import ImagePaths  # noqa: E402
 from mmsampriors.masks import (  # noqa: E402
     TINY_AUTOMATIC,
     ImageFile,
@@ -45,8 +46,12 @@ from mmsampriors.masks import (  # noqa: E402
     RunMasks,
     build_sam,
     fill_cache,
+    manifest_misfit,
+    write_manifest,
 )
 from mmsampriors.masks.run_lengths import send_runs  # noqa: E402
+from mmsampriors.masks.store.cache import encode  # noqa: E402
+from mmsampriors.masks.store.manifest import FOLDERS  # noqa: E402
 
 MOST_MASKS = 64
 SETTINGS = dict(source='gt', segmenter=dict(type='benchmark'))
@@ -68,6 +73,7 @@ def parse_args():
     parser.add_argument('--count', type=int, default=16, help='images')
     parser.add_argument('--rounds', type=int, default=15, help='times that all images are loaded')
     parser.add_argument('--entries', type=int, nargs='*', default=[], help='sizes of the cache, e.g. 1000 10000 100000')
+    parser.add_argument('--starts', type=int, help='instead: the start of a training with so many made-up entries')
     parser.add_argument(
         '--workers', action='store_true', help='instead: the rate at which two processes fill a cache, over that of one'
     )
@@ -204,9 +210,11 @@ def load(compose: Compose, sample: dict) -> float:
 class Links(Sequence):
     """Any number of image files that need no room: links to a few. Made when they are first asked for."""
 
+    ORIGINALS = 64  # a file has at most 65,000 names
+
     def __init__(self, root: Path, count: int):
         self.root, self.count = root, count
-        for index in range(16):
+        for index in range(self.ORIGINALS):
             pixels = np.random.default_rng(index).integers(0, 255, (16, 16, 3), np.uint8)
             cv2.imwrite(str(root / f'{index}.png'), pixels)
 
@@ -216,11 +224,15 @@ class Links(Sequence):
     def __getitem__(self, index):
         if index >= self.count:
             raise IndexError(index)
-        path = self.root / f'{index // 1000}' / f'{index}.png'
-        if not path.exists():
-            path.parent.mkdir(exist_ok=True)
-            os.link(self.root / f'{index % 16}.png', path)
-        return str(path)
+        path = self.name(index)
+        if not os.path.exists(path):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            os.link(self.root / f'{index % self.ORIGINALS}.png', path)
+        return path
+
+    def name(self, index: int) -> str:
+        """The file, made or not."""
+        return f'{self.root}/{index // 1000}/{index}.png'
 
 
 def growth(sizes: list, root: Path):
@@ -246,6 +258,46 @@ def growth(sizes: list, root: Path):
         report(f'checking at {size} entries', rates[cache.check], 'entries a CPU second')
         report(f'loading at {size} entries', rates[cache.load], 'entries a CPU second')
         before = size
+
+
+def starts(size: int, root: Path):
+    """How long a training looks at a full cache when it starts: by the manifest, and where it reads every entry."""
+    cache, paths = MaskCache(root / 'cache', SETTINGS, data_root=root), Links(root, size)
+    masks, prints = RunMasks.from_masks(torch.rand(8, 16, 16) < 0.5), {}
+    for name in FOLDERS:
+        os.makedirs(root / 'cache' / name)
+    for index, path in enumerate(paths):
+        original = index % Links.ORIGINALS
+        prints[original] = prints.get(original) or ImageFile(path).fingerprint
+        provenance = dict(image=cache.key(path), settings=cache.settings, **prints[original])
+        Path(cache.entry_path(path)).write_bytes(encode(masks, cache.digest, provenance))
+    listed = ImagePaths(Listed(map(paths.name, range(size))), 'gt_path')
+    write_manifest(cache, listed)
+    wall, cpu = [], []
+    for _ in range(3):
+        begin = time.perf_counter(), time.process_time()
+        misfit = manifest_misfit(cache, listed)
+        wall.append(time.perf_counter() - begin[0])
+        cpu.append(time.process_time() - begin[1])
+        if misfit:
+            raise RuntimeError(f'the manifest that was written a moment ago does not fit: {misfit}')
+    load = round(os.getloadavg()[0], 1)
+    report(f'start by manifest at {size} entries', cpu, 'CPU s')
+    report(f'start by manifest at {size} entries', wall, 's', load_average=load)
+    begin = time.process_time()
+    fill_cache(cache, listed, None)
+    report(f'start that reads all {size} entries', [time.process_time() - begin], 'CPU s')
+
+
+class Listed(BaseDataset):
+    """A data set of mmengine that only names images."""
+
+    def __init__(self, names):
+        self.names = names
+        super().__init__()
+
+    def load_data_list(self) -> list:
+        return [dict(gt_path=name) for name in self.names]
 
 
 @lru_cache(maxsize=None)
@@ -296,6 +348,10 @@ def main():
     args = parse_args()
     if args.workers:
         workers(photographs(args.images, args.count), args.rounds)
+        return
+    if args.starts:
+        with tempfile.TemporaryDirectory() as folder:
+            starts(args.starts, Path(folder))
         return
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

@@ -19,7 +19,7 @@ from mmengine.registry import init_default_scope
 from PIL import UnidentifiedImageError
 
 from mmsampriors.datasets.unlabeled import photographs_in
-from mmsampriors.files import write_whole
+from mmsampriors.files import refuse_remote, write_whole
 from mmsampriors.images import PhotographError, check_storage, open_image
 from mmsampriors.masks import MaskStore, MaskStoreError, build_store
 from mmsampriors.models.networks import probe_network
@@ -114,6 +114,8 @@ def check_data(cfg: Config, training: bool = True, images: bool = True):
     sets = [(name, dataset) for name in names for dataset in _data_sets(cfg.get(name))]
     for _, dataset in sets:
         _check_folders(dataset, cfg.get('data_help', ''))
+        if training and _stores_masks(cfg):
+            _refuse_remote_images(dataset)
     unlabeled = _unlabeled_files(cfg) if training else []
     if not images:
         return
@@ -210,6 +212,21 @@ def _check_folders(dataset, data_help):
                 "data_prefix=dict(img='input', gt='target'), ann_file=''"
             )
     _check_list(dataset)
+
+
+def _stores_masks(cfg) -> bool:
+    masks = (cfg.get('model') or {}).get('spd', {}).get('masks')
+    return bool(masks) and build_part(MODELS, masks).stored
+
+
+def _refuse_remote_images(dataset):
+    """Stored masks are found by the files of the images: mmengine's other backends have none."""
+    for prefix in (dataset.get('data_prefix') or {'': ''}).values():
+        folder = osp.join(dataset.get('data_root') or '', prefix)
+        try:
+            refuse_remote(folder, 'images whose masks are stored')
+        except ValueError as error:
+            raise ValueError(f'{error}; or take masks that are not stored, such as SAMMasks') from None
 
 
 def _check_list(dataset):

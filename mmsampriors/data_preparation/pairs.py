@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmsampriors.files import PART, refuse_unwritable, write_whole
+from mmsampriors.files import PART, refuse_remote, refuse_unwritable, write_whole
 from mmsampriors.images import TRAINING_SUFFIXES, images_in, read_rgb, to_unit
 from mmsampriors.progress import progress_bar
 
@@ -86,6 +86,7 @@ def _cropped(image, multiple):
 
 def photographs_by_name(source: Path, out: Path) -> dict[str, Path]:
     """Maps the NAME of each pair to its photograph, sorted; refuses folders and names that would mix things up."""
+    refuse_remote(source, 'photographs')
     if not source.is_dir():
         raise PairError(f'no folder of photographs at {source}')
     if out.resolve().is_relative_to(source.resolve()):

@@ -1,16 +1,30 @@
 """Built datasets whose masks are stored: filling the store, and carrying the masks."""
 
 from collections.abc import Iterable, Sequence
-from typing import Callable
+from typing import Callable, Optional
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 
 from mmsampriors.files import MadeFiles
-from mmsampriors.masks import Filled, MaskCache, MasksByName, build_store, export_coco, fill_cache, folder_of_all
+from mmsampriors.masks import (
+    Filled,
+    MaskCache,
+    MasksByName,
+    build_store,
+    export_coco,
+    fill_cache,
+    folder_of_all,
+    manifest_misfit,
+    write_manifest,
+)
 from mmsampriors.masks.store.coco import EXPORTER, coco_names
 from mmsampriors.registry import MODELS, TRANSFORMS, build_part
 
 from .mask_pipeline import with_spd_masks
+
+#: Images up to which every entry is read at a start: that takes two seconds on a local disk.
+READ_WHOLE = 100_000
 
 
 def stored_source_of(cfg: Config):
@@ -79,7 +93,16 @@ def refuse_shared_files(store, image_paths: Iterable) -> None:
             store.path_of(path)
 
 
-def fill_masks(dataset, source, restore: Callable = None, *, validation: tuple = (None, 0), **options) -> Filled:
+def fill_masks(
+    dataset,
+    source,
+    restore: Callable = None,
+    *,
+    validation: tuple = (None, 0),
+    by_manifest: bool = False,
+    shard: tuple = (0, 1),
+    **options,
+) -> Filled:
     """Computes the masks of a built dataset that are missing; then the segmenter leaves the device.
 
     A folder of masks that were there already is left as it is.
@@ -89,7 +112,10 @@ def fill_masks(dataset, source, restore: Callable = None, *, validation: tuple =
         source (MaskSource): A stored one, with ``store``, ``source`` and, for a cache, ``segmenter``.
         restore (Callable, optional): Maps images (N, 3, H, W), RGB in [0, 1], to restored ones, for source 'restored'.
         validation (tuple): A built dataset of validation, and of how many of its first images masks are stored too.
-        **options: ``shard``, ``worker``, ``batch_size`` and ``device`` of :func:`mmsampriors.masks.fill_cache`.
+        by_manifest (bool): Whether no entry is read of a cache of more than :data:`READ_WHOLE` images whose manifest
+            fits. The masks of each sample are checked when they are read.
+        shard (tuple): As for :func:`mmsampriors.masks.fill_cache`.
+        **options: ``worker``, ``batch_size`` and ``device`` of :func:`mmsampriors.masks.fill_cache`.
 
     Returns:
         Filled: Counts of the images of ``dataset`` alone.
@@ -99,12 +125,26 @@ def fill_masks(dataset, source, restore: Callable = None, *, validation: tuple =
         store = build_store(source.store(leaf.data_root))
         if isinstance(store, MaskCache):
             paths = ImagePaths(leaf, source.image_key)
-            filled = fill_cache(store, paths, source.segmenter.segment, restore, **options)
+            filled = _stored(store, paths) if by_manifest else None
+            if filled is None:
+                filled = fill_cache(store, paths, source.segmenter.segment, restore, shard=shard, **options)
+                write_manifest(store, paths, shard)
             ready, computed = ready + filled.ready, computed + filled.computed
     if source.segmenter is not None:
-        _fill_validation(source, *validation, restore, options)
+        _fill_validation(source, *validation, restore, dict(options, shard=shard))
     source.release()
     return Filled(ready, computed)
+
+
+def _stored(store: MaskCache, paths: Sequence) -> Optional[Filled]:
+    """What filling the store would return, where its manifest says that it is full; else None."""
+    if len(paths) <= READ_WHOLE:
+        return None
+    reason = manifest_misfit(store, paths)
+    if reason is None:
+        return Filled(len(paths), 0)
+    print_log(f'stored masks: every entry of {store.cache_dir} is read, for {reason}', 'current')
+    return None
 
 
 def _fill_validation(source, dataset, count: int, restore: Callable, options: dict) -> None:

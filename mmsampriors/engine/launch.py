@@ -22,7 +22,7 @@ from mmsampriors.checks import config_reading
 from mmsampriors.checks.config_keys import check_overrides
 from mmsampriors.checks.pair_check import is_first_process
 from mmsampriors.datasets.deterministic_loader import end_workers_with_parent
-from mmsampriors.files import MadeFiles, locked
+from mmsampriors.files import MadeFiles, locked, refuse_remote
 from mmsampriors.models.schedules import STAGES
 from mmsampriors.registry import name_classes
 
@@ -165,6 +165,7 @@ def check_work_dir(cfg: Config):
     """
     if not is_first_process(cfg.get('launcher', 'none')):
         return
+    refuse_remote(cfg.work_dir, 'a work folder')
     left = [path.name for pattern in LEFT for path in sorted(Path(cfg.work_dir).glob(pattern))]
     if left and not cfg.get('resume'):
         raise FileExistsError(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Sequence
 
-from mmsampriors.files import MadeFiles
+from mmsampriors.files import MadeFiles, refuse_remote
 from mmsampriors.images import FORMATS, SUFFIXES, images_in
 
 RESTORED, REFINED, COMPARED = 'restored', 'refined', 'compared'  # kinds of results
@@ -58,8 +58,12 @@ def find_photographs(
     Raises:
         FileExistsError: A result would replace a file that is not a result of ours.
         FileNotFoundError: Nothing is there, or nothing that looks like a photograph.
-        ValueError: A result would overwrite its photograph, or two results would have one name.
+        ValueError: A result would overwrite its photograph, two results would have one name, or a name is the address
+            of a storage service.
     """
+    for text in inputs:
+        refuse_remote(text, 'photographs')
+    refuse_remote(out or '', 'a folder for the results')
     out, found = None if out is None else Path(out).resolve(), {}
     for text in inputs:
         for one in _expand(text, out):

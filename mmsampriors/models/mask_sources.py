@@ -12,7 +12,7 @@ from skimage.segmentation import felzenszwalb
 from torch import Tensor
 
 from mmsampriors.checkpoints import local_file
-from mmsampriors.files import sha256_of
+from mmsampriors.files import refuse_remote, sha256_of
 from mmsampriors.masks import (
     META_AUTOMATIC,
     SAM_AUTOMATIC,
@@ -266,6 +266,7 @@ class CachedMasks(StoredMaskSource):
                 "spd.masks.restorer, a checkpoint, goes with spd.masks.source='restored' and with no other; "
                 f'found source={source!r}, restorer={restorer!r}'
             )
+        refuse_remote(cache_dir, 'spd.masks.cache_dir')
         self.segmenter = build_part(MODELS, segmenter)
         if self.segmenter.stored:
             raise ValueError(f'spd.masks.segmenter must segment images, and {segmenter["type"]} keeps masks itself')
@@ -315,6 +316,7 @@ class FolderMasks(StoredMaskSource):
         return dict(type=type(self).__name__, **self.arguments)
 
     def check(self):
+        refuse_remote(self.arguments['folder'], 'model.spd.masks.folder')
         if not osp.isdir(self.arguments['folder']):
             raise FileNotFoundError(f'model.spd.masks.folder: there is no folder {self.arguments["folder"]}')
 

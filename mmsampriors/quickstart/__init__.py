@@ -2,3 +2,5 @@
 
 from .progress import Plan
 from .run import run
+
+__all__ = ['Plan', 'run']

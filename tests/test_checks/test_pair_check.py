@@ -14,11 +14,13 @@ from damage import damaged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.config import Config
+from mmengine.fileio import LocalBackend, register_backend
 from networks import enlarging
 from PIL import Image, ImageOps
 
 from mmsampriors.checks import pair_check
 from mmsampriors.checks.pair_check import check_data, image_size
+from mmsampriors.registry import DATASETS, MODELS, build_part
 
 
 def photograph(path, width=40, height=32, seed=0):
@@ -399,3 +401,35 @@ def test_a_tiff_that_opencv_misreads_is_refused(tmp_path):
     tifffile.imwrite(tmp_path / 'int.tif', planes[0].astype(np.int16))
     with pytest.raises(ValueError, match=r'int\.tif has signed integers of 16 bits'):
         image_size(str(tmp_path / 'int.tif'))
+
+
+class Bucket(LocalBackend):
+    """A storage service: a folder under an address."""
+
+    root = ''
+
+    def get(self, filepath):
+        return super().get(str(filepath).replace('bucket://', f'{self.root}/'))
+
+    def list_dir_or_file(self, dir_path, **options):
+        return super().list_dir_or_file(dir_path.replace('bucket://', f'{self.root}/'), **options)
+
+
+def test_images_of_a_storage_service_train_without_stored_masks(cfg, tmp_path, monkeypatch):
+    register_backend('bucket', Bucket, force=True, prefixes='bucket')
+    monkeypatch.setattr(Bucket, 'root', str(tmp_path))
+    dataset = cfg.train_dataloader.dataset
+    dataset.data_root, dataset.ann_file = 'bucket://', ''
+    dataset.pipeline = [dict(type='LoadImageFromFile', key='gt')]
+    check_data(cfg)
+    assert DATASETS.build(dataset)[0]['gt'].shape == (32, 40, 3)
+    segmenter = dict(type='FelzenszwalbMasks')
+    for masks in (dict(type='LabelMapMasks', folder='maps'), dict(type='CachedMasks', segmenter=segmenter)):
+        cfg.model = dict(spd=dict(masks=masks))
+        for images in (True, False):
+            with pytest.raises(ValueError, match='images whose masks are stored .* bucket:.*mount it.* SAMMasks'):
+                check_data(cfg, images=images)
+    cfg.model.spd.masks = segmenter
+    check_data(cfg)
+    with pytest.raises(ValueError, match='spd.masks.cache_dir in the file system, found the address s3://masks'):
+        build_part(MODELS, dict(type='CachedMasks', segmenter=segmenter, cache_dir='s3://masks'))

@@ -134,9 +134,9 @@ class MaskCache(MaskStore):
     entry do not grow with their number. Files are written under another name and renamed, and carry a checksum, so any
     number of processes may fill one cache and be killed at any moment.
 
-    An entry records the hash of the image file and the ``settings`` it was made with. The settings are compared (as a
-    digest) at every reading. The image file is compared by :meth:`check`, which runs before training: its size and
-    modification time, and where these differ its hash.
+    An entry records the hash of the image file and the ``settings`` it was made with. At every reading the settings are
+    compared (as a digest), and the image file: its name, its size and modification time, and where these differ its
+    hash.
 
     Args:
         cache_dir (str | Path): Made where it is absent.
@@ -152,7 +152,7 @@ class MaskCache(MaskStore):
 
     def entry_path(self, image_path) -> str:
         """The file that holds the masks of an image."""
-        name = hashlib.sha256(os.fsencode(self._key(image_path))).hexdigest()
+        name = hashlib.sha256(os.fsencode(self.key(image_path))).hexdigest()
         return os.path.join(self.cache_dir, name[:2], name[2:24] + SUFFIX)
 
     def load(self, image_path) -> RunMasks:
@@ -168,8 +168,7 @@ class MaskCache(MaskStore):
                 f'the masks of {image_path} in {path} are corrupt ({error}); '
                 'tools/cache_masks.py CONFIG computes them anew'
             ) from None
-        if entry.digest != self.digest:
-            raise self._foreign(image_path, path, entry.provenance)
+        self._refuse_others(image_path, path, entry)
         return RunMasks(entry)
 
     def check(self, image_path) -> bool:
@@ -183,12 +182,17 @@ class MaskCache(MaskStore):
             entry = Entry(_read(path))
         except (FileNotFoundError, NotADirectoryError, CorruptEntry):
             return False
+        self._refuse_others(image_path, path, entry)
+        return True
+
+    def _refuse_others(self, image_path, path, entry: Entry) -> None:
+        """Raises a MaskStoreError for masks of other settings, of another image, or of one that changed."""
         provenance = entry.provenance
         if entry.digest != self.digest:
             raise self._foreign(image_path, path, provenance)
-        if provenance['image'] != self._key(image_path):
+        if provenance['image'] != self.key(image_path):
             raise MaskStoreError(
-                f'foreign masks: {path} is the place of {self._key(image_path)}, and holds the masks '
+                f'foreign masks: {path} is the place of {self.key(image_path)}, and holds the masks '
                 f'of {provenance["image"]}; delete that file and run again'
             )
         if not _unchanged(image_path, provenance):
@@ -196,7 +200,6 @@ class MaskCache(MaskStore):
                 f'stale masks: {image_path} changed after its masks in {path} were computed (its '
                 f'sha256 is no longer {provenance["sha256"]}); delete that file and run again'
             )
-        return True
 
     def check_writable(self) -> None:
         """Makes the folder and writes to it.
@@ -224,7 +227,7 @@ class MaskCache(MaskStore):
         Raises:
             MaskStoreError: It cannot be written: the disk is full, the folder is no folder or not writable.
         """
-        provenance = dict(image=self._key(image.path), settings=self.settings, **image.fingerprint)
+        provenance = dict(image=self.key(image.path), settings=self.settings, **image.fingerprint)
         path = self.entry_path(image.path)
         try:
             # no fsync: what a power cut leaves behind is recognised by its checksum
@@ -239,7 +242,8 @@ class MaskCache(MaskStore):
         """Deletes temporary files that killed processes left more than an hour ago."""
         remove_abandoned(Path(self.cache_dir).glob(f'??/.*{SUFFIX}.*{PART}'))
 
-    def _key(self, image_path) -> str:
+    def key(self, image_path) -> str:
+        """What an image is called here: its path below ``data_root``."""
         path = os.path.abspath(image_path)
         if self._root is None:
             return path

@@ -138,6 +138,34 @@ def test_foreign_and_stale_entries_stop_the_training(folder):
         train(folder, Source(folder / 'cache'))
 
 
+def test_a_large_cache_is_trusted_by_its_manifest(folder, monkeypatch):
+    train(folder, Source(folder / 'cache'))
+    monkeypatch.setattr('mmsampriors.datasets.stored_masks.READ_WHOLE', 4)
+    monkeypatch.setattr('mmsampriors.engine.hooks.data.carry_masks', lambda *_: None)  # nor does training read them
+    entries = sorted((folder / 'cache').rglob('*.masks'))
+    entries[0].write_bytes(b'half')
+    assert train_counting(folder) == 0, 'no entry was read'
+    os.remove(entries[1])
+    assert train_counting(folder) == 2, 'all were'
+    assert train_counting(folder) == 0
+
+
+def test_wrong_masks_end_a_training_that_trusted_a_manifest(folder, monkeypatch):
+    train(folder, Source(folder / 'cache'))
+    monkeypatch.setattr('mmsampriors.datasets.stored_masks.READ_WHOLE', 4)
+    for number in range(5):
+        Image.fromarray(np.zeros((12, 17, 3), np.uint8)).save(folder / 'gt' / f'{number}.png')
+    with pytest.raises(MaskStoreError, match=r'stale masks: .*png changed'):
+        train(folder, Source(folder / 'cache'))
+
+
+def train_counting(folder):
+    """How many images a training segments."""
+    source = Source(folder / 'cache')
+    train(folder, source)
+    return source.segmented
+
+
 def test_what_is_refused_is_refused_before_anything_is_computed(folder, monkeypatch):
     source = Source(folder / 'cache')
     rotation = dict(type='RandomRotation', keys=['img', 'gt'], degrees=5)
