@@ -99,7 +99,7 @@ class DistillationLoss(nn.Module):
             norms = gradient_norms[name] * (student > 0)
             self.adaptive_weight.update(norms, student, ramp * self.loss_weight, step_fraction)
 
-    def reset_adaptive_weight(self):
+    def reset_measured(self):
         """Lets a run that starts from a checkpoint measure anew: its losses and images may be others."""
         if self.adaptive_weight is not None:
             self.adaptive_weight.reset()
@@ -119,15 +119,28 @@ class SPDLoss(DistillationLoss):
         pixel_loss (dict, optional): Config of a pixel loss to use instead. Defaults to None: the squared distance.
     """
 
+    #: Share of the latest step in the unit of images without ground truth: a mean over some 50 steps.
+    MOMENTUM = 0.02
+
     def __init__(self, loss_weight: float = 1.0, pixel_loss: Optional[dict] = None):
         super().__init__(loss_weight)
         self.pixel_loss = build_part(MODELS, pixel_loss) if pixel_loss else None
+        if self.pixel_loss is None:
+            # Over the steps: how many units were measured, and the sum of their inverses. Saved with the model.
+            self.register_buffer('measured', torch.zeros(2))
+
+    def reset_measured(self):
+        """As in the base class; the units are forgotten."""
+        super().reset_measured()
+        if self.pixel_loss is None:
+            self.measured.zero_()
 
     def compute(self, batch: DistillationBatch) -> Dict[str, Tensor]:
         """``image``, a scalar.
 
-        Images without ground truth have no unit of their own: theirs is the harmonic mean of those that have one
-        [ours]. An image that is all but restored has a unit without bound, and adds at most its share to that mean.
+        Images without ground truth have no unit of their own: theirs is the harmonic mean of those that have one, in
+        this step and the steps before [ours]. A pair that is all but restored has a unit without bound, and adds at
+        most its share to that mean, in a batch of one pair too.
         """
         restored, refined = batch.restored, batch.refined.detach()
         n, unlabeled = len(batch.gt), len(restored) - len(batch.gt)
@@ -139,9 +152,25 @@ class SPDLoss(DistillationLoss):
             return {'image': loss}
         weights = gradient_per_difference(restored[:n], batch.gt, batch.student_loss)
         if unlabeled:
-            unit_of_unlabeled = batch.unlabeled_weight * harmonic_mean(weights)
-            weights = torch.cat([weights, unit_of_unlabeled.expand(unlabeled, 1, 1, 1)])
+            as_pairs = gradient_per_difference(restored[n:], refined[n:], batch.student_loss)
+            # A pixel loss is a mean over a rank's pixels, of which batches and stages have more or fewer.
+            unit = self._unit_of_unlabeled(weights * batch.gt.numel(), as_pairs * restored[n:].numel())
+            unit = batch.unlabeled_weight / batch.gt.numel() * unit
+            weights = torch.cat([weights, unit.expand(unlabeled, 1, 1, 1)])
         return {'image': (weights * (restored - refined).square()).sum() / 2}
+
+    @torch.no_grad()
+    def _unit_of_unlabeled(self, weights, as_pairs):
+        """Scalar, the same on all ranks: the running harmonic mean of the pairs' units, times a batch's pixels.
+
+        The first step has no past. Instead of it counts what the photographs would have for units if the refined
+        images were their ground truth (``as_pairs``), so that not even there one pair decides alone.
+        """
+        sums = torch.stack([inverse_sums(weights), inverse_sums(as_pairs)])
+        all_reduce(sums)
+        past = torch.where(self.measured.any(), (1 - self.MOMENTUM) * self.measured, sums[1])
+        self.measured.copy_(past + sums[0])
+        return (self.measured[0] / self.measured[1]).nan_to_num(0.0).to(weights)
 
 
 def gradient_per_difference(restored: Tensor, gt: Tensor, loss: Callable) -> Tensor:
@@ -163,20 +192,11 @@ def gradient_per_difference(restored: Tensor, gt: Tensor, loss: Callable) -> Ten
     return (gradient / difference).nan_to_num(0.0, posinf=0.0)[:, None, None, None]
 
 
-def harmonic_mean(weights: Tensor) -> Tensor:
-    """Harmonic mean of the weights above 0, over all ranks.
-
-    Args:
-        weights (Tensor): Any shape, not negative.
-
-    Returns:
-        Tensor: Scalar, the same on all ranks; 0 where no weight is above 0.
-    """
+def inverse_sums(weights: Tensor) -> Tensor:
+    """How many weights are above 0, and the sum of their inverses: (2,)."""
     inverse = weights.reciprocal()
     counted = inverse.isfinite()
-    sums = torch.stack([counted.sum().to(inverse), inverse.where(counted, 0.0).sum()])
-    all_reduce(sums)
-    return (sums[0] / sums[1]).nan_to_num(0.0)
+    return torch.stack([counted.sum().to(inverse), inverse.where(counted, 0.0).sum()])
 
 
 @MODELS.register_module()

@@ -325,6 +325,8 @@ def test_two_processes_do_what_one_does_with_twice_the_batch(make_cfg, processes
                 for state in (initial, one, two)
             )
             assert (single - double).norm() < 1e-4 * (single - start).norm(), (name, owner)
+        key = 'losses.spd.measured'
+        torch.testing.assert_close(one[key], two[key], rtol=1e-3, atol=0)
         key = 'losses.sgr.adaptive_weight.sums'
         scales = [checkpoint_of(cfgs[name, count], plan['max_iters'])['state_dict'][key] for count in (1, 2)]
         if name == 'joint':  # two micro-batches tell a mean of two ratios, and a batch one ratio

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mmsampriors.models  # noqa: F401
-from mmsampriors.models.losses import DistillationBatch, SPDLoss, gradient_per_difference
+from mmsampriors.models.losses import DistillationBatch, SPDLoss, gradient_per_difference, inverse_sums
 from mmsampriors.registry import MODELS, build_part
 
 STUDENTS = ['L1Loss', 'MSELoss', 'PSNRLoss', 'CharbonnierLoss']
@@ -94,23 +94,67 @@ def test_images_without_ground_truth_count_as_images_with_one_would(pixel_loss):
     restored[1], refined[1], gt[1] = restored[0].flip(-1), refined[0].flip(-1), gt[0].flip(-1)  # one unit
     loss = SPDLoss(2.0, pixel_loss)
     l1 = build_part(MODELS, dict(type='L1Loss'))
+    if pixel_loss is None:
+        units = gradient_per_difference(restored, gt, l1) * gt.numel()
+        loss.measured.copy_(1e9 * inverse_sums(units))  # a long past like this
     alone = distil(loss, restored, refined, gt, l1)
     both = distil(loss, restored.repeat(2, 1, 1, 1), refined.repeat(2, 1, 1, 1), gt, l1, 0.25)
     torch.testing.assert_close(both, 1.25 * alone)
 
 
-@pytest.mark.parametrize('name', STUDENTS)
-def test_one_easy_pair_does_not_take_over_the_images_without_ground_truth(name):
+def step_of_one_pair(loss, student, seed=0, rms=None):
+    """The gradient at a photograph without ground truth, beside one pair; ``rms``: of a pair that is that easy."""
+    restored, refined, gt = images(2, 3, 6, 7, seed=seed)
+    if rms is not None:
+        gt[0] = restored[0] + rms
+    return gradient(restored, lambda image: distil(loss, image, refined, gt[:1], student))[1].norm()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    name=st.sampled_from(STUDENTS),
+    ordinary=st.integers(0, 60),
+    exponent=st.floats(-9.0, -2.0),
+)
+def test_one_easy_pair_does_not_decide_for_the_photographs_even_in_a_batch_of_one(name, ordinary, exponent):
     """A flat patch that is all but restored has a unit without bound."""
-    generator = torch.Generator().manual_seed(0)
-    gt, restored, refined = torch.rand(3, 5, 3, 8, 9, generator=generator)
-    student, loss = pixel_loss(name), SPDLoss()
+    student = pixel_loss(name)
+    loss, undisturbed = SPDLoss().double(), SPDLoss().double()
+    for seed in range(ordinary):
+        step_of_one_pair(loss, student, seed)
+        step_of_one_pair(undisturbed, student, seed)
+    usual = step_of_one_pair(undisturbed, student, ordinary)
+    most = 1.2 * (1 + 1 / (ordinary + 1))  # its share in the steps until then; they differ by a little
+    assert step_of_one_pair(loss, student, ordinary, 10**exponent) < most * usual
+    assert step_of_one_pair(loss, student, ordinary, 0.0) < most * usual, 'a unit that is not counted'
 
-    def pull(pairs):
-        return gradient(restored, lambda image: distil(loss, image, refined, pairs, student))[4].norm()
 
-    usual = pull(gt[:4])
-    for rms in (1e-3, 1e-6, 0.0):
-        easy = torch.cat([restored[:1] + rms, gt[1:4]])
-        assert pull(easy) < 1.5 * usual, rms
-    assert pull(restored[:4]) == 0, 'no pair gives a unit'
+def test_the_unit_of_photographs_goes_with_the_pairs_and_with_the_checkpoint():
+    student, loss = pixel_loss('L1Loss'), SPDLoss()
+    for seed in range(60):
+        before = step_of_one_pair(loss, student, seed)
+    resumed = SPDLoss()
+    resumed.load_state_dict(loss.state_dict())
+    assert step_of_one_pair(resumed, student, 60) == step_of_one_pair(loss, student, 60)
+    for _ in range(300):  # the student gets better: after some 50 steps the unit is that of now
+        found = step_of_one_pair(loss, student, 59, rms=0.01)
+    assert found > 10 * before
+    loss.reset_measured()
+    assert not loss.measured.any()
+
+
+@pytest.mark.parametrize('name', STUDENTS)
+def test_the_unit_of_photographs_is_that_of_smaller_batches_and_patches_too(name):
+    """Stages of progressive learning have batches of other sizes, and a resumed run other processes."""
+    restored, _, gt = images(1, 3, 6, 7)
+    refined = 2 * restored - gt  # as far away, so that photographs for pairs have that unit too
+    student, loss = pixel_loss(name), SPDLoss().double()
+
+    def unit(count, times):
+        large, other, truth = (image.repeat(count, 1, times, times) for image in (restored, refined, gt))
+        both = torch.cat([large, large]), torch.cat([other, other])
+        found = gradient(both[0], lambda image: distil(loss, image, both[1], truth, student))
+        return (found[-1] / (large[0] - other[0])).mean() * truth.numel()
+
+    expected = unit(4, 2)
+    torch.testing.assert_close([unit(4, 2), unit(1, 3), unit(1, 3)], [expected] * 3, rtol=1e-6, atol=0)

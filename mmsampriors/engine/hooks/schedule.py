@@ -68,7 +68,7 @@ class SPDScheduleHook(Hook):
             runner.logger.warning(model.mask_source.caution)
         if not is_resumed(runner):
             for loss in model.losses.values():
-                loss.reset_adaptive_weight()
+                loss.reset_measured()
         self._enter(runner)
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
