@@ -3,16 +3,21 @@
 import argparse
 import ast
 import functools
+import json
+import os
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import skimage.data
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
+from PIL import Image
 
 from mmsampriors import __version__
 from mmsampriors.checks.config_check import check_config
@@ -189,6 +194,22 @@ def test_the_third_loss_is_weighted_ramped_and_logged_under_its_name(tmp_path, m
     assert logged[0]['mine.weight'] == pytest.approx([0, 0, 0.05, 0.1]), 'the ramp'
     assert all(found['mine.loss_edges'][-1] > 0 and found['grad.mine'][-1] > 0 for found in logged)
     assert logged[0]['mine.loss_edges'][-1] != logged[1]['mine.loss_edges'][-1], 'λ relative to the student'
+
+
+def test_the_recipe_for_ray_segments_a_folder(tmp_path):
+    pytest.importorskip('ray', reason='needs ray[data], which nothing else here does')
+    page = (ROOT / 'docs' / 'many_devices.md').read_text()
+    block = next(text for kind, text in FENCE.findall(page) if kind == 'python' and 'import ray' in text)
+    for name in ('a', 'sub/b', 'sub/c'):
+        (tmp_path / 'photos' / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(skimage.data.coffee()[: 96 + 8 * len(name), :128]).save(tmp_path / 'photos' / f'{name}.png')
+    (tmp_path / 'recipe.py').write_text(block.replace('/data/', f'{tmp_path}/'))
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'RAY_USAGE_STATS_ENABLED': '0'}
+    for _ in range(2):
+        subprocess.run([sys.executable, 'recipe.py'], cwd=tmp_path, env=environment, check=True, timeout=600)
+    found = sorted(path.relative_to(tmp_path / 'masks') for path in (tmp_path / 'masks').rglob('*.json'))
+    assert [str(path) for path in found] == ['a.json', 'sub/b.json', 'sub/c.json']
+    assert all(json.loads((tmp_path / 'masks' / path).read_text())['annotations'] for path in found)
 
 
 def test_the_mask_source_of_the_page_segments(tmp_path):
