@@ -53,6 +53,6 @@ setup(
     python_requires='>=3.10',
     install_requires=read_requirements('runtime'),
     extras_require={name: read_requirements(name) for name in EXTRAS},
-    entry_points={'console_scripts': ['mmsampriors = mmsampriors.console:main']},
+    entry_points={'console_scripts': ['mmsampriors = mmsampriors.command_line:run_command']},
     zip_safe=False,
 )

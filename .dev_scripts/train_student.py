@@ -27,6 +27,18 @@ from mmagic.registry import MODELS  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from PIL import Image  # noqa: E402
+
+from mmsampriors import Restorer  # noqa: E402
+from mmsampriors.checkpoints import read_weights  # noqa: E402
+from mmsampriors.compat import apply_to_tools  # noqa: E402
+from mmsampriors.data_preparation.pairs import make_pairs  # noqa: E402
+from mmsampriors.engine.export import write_student  # noqa: E402
+from mmsampriors.engine.optim import keep_freed_memory  # noqa: E402
+from mmsampriors.images import (
+    images_in,  # noqa: E402
+    psnr,  # noqa: E402
+)
+from mmsampriors.inference.students import weights_of_packaged  # noqa: E402
 from student_training.config import config_to_ship, plain_config, spd_config  # noqa: E402
 from student_training.photographs import (  # noqa: E402
     SCIKIT_IMAGE,
@@ -37,16 +49,6 @@ from student_training.photographs import (  # noqa: E402
 )
 from student_training.plain import Patches, train  # noqa: E402
 from student_training.subjects import SUBJECTS, Subject  # noqa: E402
-
-from mmsampriors import Restorer  # noqa: E402
-from mmsampriors.checkpoints import read_weights  # noqa: E402
-from mmsampriors.compat import apply_to_tools  # noqa: E402
-from mmsampriors.data_preparation.pairs import make_pairs  # noqa: E402
-from mmsampriors.engine.export import write_student  # noqa: E402
-from mmsampriors.engine.optim import keep_freed_memory  # noqa: E402
-from mmsampriors.image_metrics import psnr  # noqa: E402
-from mmsampriors.images import images_in  # noqa: E402
-from mmsampriors.inference.students import weights_of_packaged  # noqa: E402
 
 SIDE = 360  # of the photographs that are trained on with SPD, the longer one, in pixels
 EQUAL = 100.0  # dB

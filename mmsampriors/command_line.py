@@ -1,21 +1,48 @@
-"""What the tools share on the command line: their common options, what they say at the start, how errors end.
+"""The command line: the command ``mmsampriors``, and what the tools share: options, their start, how errors end.
 
-Light on purpose: a wrong option is told at once, and a person sees within a second what is being done.
+Light on purpose: a wrong option is refused at once, and a person sees within a second what is being done.
 """
 
 import argparse
 import fcntl
 import logging
 import os
+import runpy
 import sys
 import traceback
 import warnings
+from pathlib import Path
 from typing import Callable, Optional
 
 from .compat import apply_to_tools
 
 #: Libraries under mmagic that warn of their own future when they are imported.
 TALKATIVE = 'albumentations|controlnet_aux|diffusers|importlib|mmagic|mmcv|mmengine|pkg_resources|timm|transformers'
+#: What the command ``mmsampriors`` runs where there is no clone.
+TOOLS = Path(__file__).resolve().parent / '.mim' / 'tools'
+#: Where a tool is not called after its file.
+NAMES = {'export_student': 'export'}
+
+
+def commands() -> dict:
+    """Name of a command to the file that it runs: every Python tool of the package."""
+    files = {path.stem: path for path in sorted(TOOLS.rglob('*.py')) if not path.stem.endswith('_tool')}
+    return {NAMES.get(name, name).replace('_', '-'): path for name, path in files.items()}
+
+
+def run_command():
+    """Runs ``mmsampriors COMMAND ...`` as ``python tools/COMMAND.py ...`` of a clone."""
+    known = commands()
+    name = sys.argv[1] if len(sys.argv) > 1 else '--help'
+    if name not in known:
+        usage = f'usage: mmsampriors COMMAND [ARGUMENTS], with COMMAND one of: {", ".join(sorted(known))}'
+        if name in ('-h', '--help'):
+            print(f'{usage}\nmmsampriors COMMAND --help says more.')
+            return
+        sys.exit(f'{usage}\nerror: there is no command {name!r}')
+    sys.argv = [str(known[name]), *sys.argv[2:]]
+    sys.path.insert(0, str(known[name].parent))
+    runpy.run_path(str(known[name]), run_name='__main__')
 
 
 def add_common_options(parser: argparse.ArgumentParser):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio
 
-from mmsampriors.image_metrics import psnr
+from mmsampriors.images import psnr
 
 
 @pytest.mark.parametrize('dtype, peak', [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1)])

@@ -20,7 +20,6 @@ from PIL import EpsImagePlugin, Image, ImageCms
 import mmsampriors
 from mmsampriors.images import (
     TRAINING_SUFFIXES,
-    TURNS,
     Photograph,
     PhotographError,
     images_in,
@@ -30,6 +29,7 @@ from mmsampriors.images import (
     to_eight_bits,
     write_photograph,
 )
+from mmsampriors.images.reading import TURNS
 
 EXIF_DIRECTORY, GPS_DIRECTORY, ORIENTATION, MAKE, EXPOSURE = 0x8769, 0x8825, 0x0112, 0x010F, 0x829A
 MAKER_NOTE = 0x927C

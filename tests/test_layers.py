@@ -13,7 +13,7 @@ FLOORS = [
     {'version', 'files', 'progress', 'compat.patching', 'compat.plain_data', 'compat.upstream'},
     {'checkpoints'},
     {'compat'},
-    {'command_line', 'registry', 'images', 'image_metrics', 'console'},
+    {'command_line', 'registry', 'images'},
     {'masks', 'data_preparation'},
     {'reports'},
     {'models'},

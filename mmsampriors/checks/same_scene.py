@@ -9,7 +9,7 @@ from typing import Optional
 import cv2
 import numpy as np
 
-from mmsampriors.image_metrics import psnr
+from mmsampriors.images import psnr
 
 SIDE = 32
 #: Correlation below which two images have nothing in common.

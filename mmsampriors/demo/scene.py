@@ -11,8 +11,7 @@ import skimage.data
 from PIL import Image
 
 from mmsampriors.data_preparation.degradations import add_blur, add_camera_noise, add_noise, add_rain
-from mmsampriors.image_metrics import psnr
-from mmsampriors.images import enlarged, read_rgb, to_eight_bits
+from mmsampriors.images import enlarged, psnr, read_rgb, to_eight_bits
 from mmsampriors.inference.restorer import Restorer
 from mmsampriors.inference.students import packaged_students
 

@@ -2,13 +2,3 @@
 
 from .image_metrics import DISTS, LPIPS, PSNRByImage
 from .mask_metrics import Agreement, BorderPSNR, SegmentationConsistency, agreement
-
-__all__ = [
-    'DISTS',
-    'LPIPS',
-    'Agreement',
-    'BorderPSNR',
-    'PSNRByImage',
-    'SegmentationConsistency',
-    'agreement',
-]

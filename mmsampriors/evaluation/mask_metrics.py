@@ -10,7 +10,7 @@ from mmagic.evaluation.metrics.base_sample_wise_metric import BaseSampleWiseMetr
 from mmagic.evaluation.metrics.metrics_utils import img_transform, obtain_data
 from torch import Tensor
 
-from mmsampriors.image_metrics import psnr
+from mmsampriors.images import psnr
 from mmsampriors.masks import ImageMasks, LabelMaps, RunMasks, build_store, pairwise_iou
 from mmsampriors.models.batch import metric_image_to_rgb
 from mmsampriors.models.mask_sources import FolderMasks, MaskSource, StoredMaskSource

@@ -3,16 +3,3 @@
 from .baselines import BASELINES, Trial, baselines_of, prepare_trial, shortened, with_unlabeled
 from .summary import Summary, judge
 from .trials import Processes, hardware
-
-__all__ = [
-    'BASELINES',
-    'Processes',
-    'Trial',
-    'Summary',
-    'hardware',
-    'judge',
-    'prepare_trial',
-    'baselines_of',
-    'shortened',
-    'with_unlabeled',
-]

@@ -6,5 +6,3 @@ Importing this imports neither torch nor mmagic; a student in PyTorch imports th
 from mmsampriors.images import Photograph, PhotographError, read_photograph, write_photograph
 
 from .restorer import Restorer
-
-__all__ = ['Photograph', 'PhotographError', 'Restorer', 'read_photograph', 'write_photograph']

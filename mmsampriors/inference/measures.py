@@ -12,8 +12,16 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mmsampriors.files import MadeFiles
-from mmsampriors.image_metrics import FULL_REFERENCE, NO_REFERENCE, split_by_reference
-from mmsampriors.images import Photograph, PhotographError, enlarged, read_photograph, to_eight_bits
+from mmsampriors.images import (
+    FULL_REFERENCE,
+    NO_REFERENCE,
+    Photograph,
+    PhotographError,
+    enlarged,
+    read_photograph,
+    split_by_reference,
+    to_eight_bits,
+)
 
 from .inputs import Found, find_photographs
 

@@ -17,28 +17,3 @@ from .regions import Regions
 from .schedules import JointSchedule, Phase, TwoStageSchedule
 from .spd_model import SPDModel
 from .spf import SPFUnit
-
-__all__ = [
-    'CachedMasks',
-    'CocoRLEMasks',
-    'DistillationBatch',
-    'DistillationLoss',
-    'DnCNN',
-    'EfficientNetExtractor',
-    'FelzenszwalbMasks',
-    'JointSchedule',
-    'LabelMapMasks',
-    'MaskSource',
-    'NoMasks',
-    'Phase',
-    'Regions',
-    'SAMEncoderExtractor',
-    'SAMMasks',
-    'SGRLoss',
-    'SPDLoss',
-    'SPDModel',
-    'SPFUnit',
-    'StoredMaskSource',
-    'TwoStageSchedule',
-    'VGGExtractor',
-]

@@ -2,5 +2,3 @@
 
 from .progress import Plan
 from .run import run
-
-__all__ = ['Plan', 'run']

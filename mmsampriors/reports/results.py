@@ -7,7 +7,7 @@ from typing import Dict, List, NamedTuple
 from mmengine.config import Config
 
 from mmsampriors.files import MadeFiles
-from mmsampriors.image_metrics import split_by_reference
+from mmsampriors.images import split_by_reference
 
 from .tables import csv_text, show_value, text_table
 

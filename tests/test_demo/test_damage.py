@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmsampriors.demo.scene import KINDS, MOST_SEVERE, damaged, describe, sample, settings_of
-from mmsampriors.image_metrics import psnr
+from mmsampriors.images import psnr
 
 
 @pytest.fixture(scope='module')

@@ -9,10 +9,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / '.dev_scripts'))
 
+from mmsampriors.registry import MODELS  # noqa: E402
 from student_training.plain import Patches, rate, train  # noqa: E402
 from student_training.subjects import SUBJECTS  # noqa: E402
-
-from mmsampriors.registry import MODELS  # noqa: E402
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 import mmsampriors.engine  # noqa: F401
-from mmsampriors.engine import CompileHook
+from mmsampriors.engine.hooks import CompileHook
 from mmsampriors.masks import ImageMasks, RunMasks
 from mmsampriors.models import Phase
 from mmsampriors.registry import MODELS

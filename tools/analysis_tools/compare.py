@@ -13,7 +13,7 @@ import sys
 sys.path.insert(0, osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__)))))
 
 from mmsampriors.files import write_whole  # noqa: E402
-from mmsampriors.image_metrics import split_by_reference  # noqa: E402
+from mmsampriors.images import split_by_reference  # noqa: E402
 from mmsampriors.reports import (  # noqa: E402
     compare_runs,
     csv_text,

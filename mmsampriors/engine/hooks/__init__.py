@@ -11,20 +11,3 @@ from .resume import ExactResumeHook
 from .schedule import SPDScheduleHook
 from .speed import CheckpointActivationsHook, CompileHook
 from .student import BlendStudentHook, ExportStudentHook
-
-__all__ = [
-    'BlendStudentHook',
-    'CheckpointActivationsHook',
-    'CompileHook',
-    'ExactResumeHook',
-    'ExportStudentHook',
-    'FiniteLossHook',
-    'MaskCacheHook',
-    'MaskCoverageHook',
-    'RefinedPSNRHook',
-    'PSNRGainHook',
-    'SPDScheduleHook',
-    'SPDVisualizationHook',
-    'TimeLeftHook',
-    'UnlabeledHook',
-]

@@ -3,15 +3,3 @@
 from .builders import META_AUTOMATIC, SAM_AUTOMATIC, SAM_BUILDERS, build_sam, checkpoint_id, register_sam, shared_sam
 from .engine import MaskEngine
 from .tiny import TINY_AUTOMATIC
-
-__all__ = [
-    'META_AUTOMATIC',
-    'MaskEngine',
-    'SAM_AUTOMATIC',
-    'SAM_BUILDERS',
-    'TINY_AUTOMATIC',
-    'build_sam',
-    'checkpoint_id',
-    'register_sam',
-    'shared_sam',
-]

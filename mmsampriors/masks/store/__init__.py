@@ -5,21 +5,3 @@ from .coco import CocoRLE, build_store, export_coco, folder_of_all
 from .fill import Filled, fill_cache
 from .manifest import manifest_misfit, write_manifest
 from .mask_files import MaskFiles
-
-__all__ = [
-    'CocoRLE',
-    'Filled',
-    'ImageFile',
-    'LabelMaps',
-    'MaskCache',
-    'MaskFiles',
-    'MaskStore',
-    'MaskStoreError',
-    'MasksByName',
-    'build_store',
-    'export_coco',
-    'fill_cache',
-    'folder_of_all',
-    'manifest_misfit',
-    'write_manifest',
-]

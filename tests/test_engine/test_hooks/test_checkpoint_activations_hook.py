@@ -9,8 +9,8 @@ from networks import NAFNET, RESTORMER, SWINIR
 from torch import nn
 
 import mmsampriors.models  # noqa: F401
-from mmsampriors.engine import CheckpointActivationsHook
 from mmsampriors.engine.export import student_weights
+from mmsampriors.engine.hooks import CheckpointActivationsHook
 from mmsampriors.engine.hooks.speed import blocks_of
 from mmsampriors.models import Phase
 

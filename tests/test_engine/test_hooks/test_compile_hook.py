@@ -8,7 +8,7 @@ from mmagic.structures import DataSample
 from torch import nn
 
 import mmsampriors.models  # noqa: F401
-from mmsampriors.engine import CompileHook
+from mmsampriors.engine.hooks import CompileHook
 from mmsampriors.models import Phase
 
 

@@ -9,7 +9,7 @@ import torch
 from mmengine.hooks import CheckpointHook
 from torch.utils.data import DataLoader
 
-from mmsampriors.engine import ExactResumeHook
+from mmsampriors.engine.hooks import ExactResumeHook
 from mmsampriors.engine.hooks import resume as exact_resume_hook
 from mmsampriors.engine.hooks.resume import MissedValidationHook
 

@@ -14,7 +14,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 import mmsampriors.engine  # noqa: F401
-from mmsampriors.engine import FiniteLossHook, MaskCoverageHook, PSNRGainHook, RefinedPSNRHook
+from mmsampriors.engine.hooks import FiniteLossHook, MaskCoverageHook, PSNRGainHook, RefinedPSNRHook
 from mmsampriors.engine.hooks import monitoring as refined_psnr_hook
 from mmsampriors.engine.hooks import monitoring as spd_visualization_hook
 from mmsampriors.models import NoMasks, Phase

@@ -1,0 +1,27 @@
+"""Images of files: finding, reading and writing them, and what is computed on their pixels."""
+
+from .pixels import (
+    FULL_REFERENCE,
+    LUMA,
+    NO_REFERENCE,
+    enlarged,
+    psnr,
+    split_by_reference,
+    to_eight_bits,
+    to_type,
+    to_unit,
+)
+from .reading import (
+    READ_FORMATS,
+    SUFFIXES,
+    TRAINING_SUFFIXES,
+    Photograph,
+    PhotographError,
+    check_storage,
+    images_in,
+    open_image,
+    photograph_of,
+    read_photograph,
+    read_rgb,
+)
+from .writing import FORMATS, encode_photograph, write_photograph
