@@ -24,7 +24,7 @@ from typing import (
 import torch
 from mmagic.datasets import BasicImageDataset
 from mmengine.config import Config
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import Registry, init_default_scope
 from mmengine.runner import Runner
@@ -320,9 +320,20 @@ def _problems(cfg) -> Iterator[str]:
     yield from _problems_of_keys('env_cfg', environment, ENVIRONMENT_KEYS)
     yield from _problems_of_call('env_cfg.mp_cfg', environment.get('mp_cfg'), set_multi_processing)
     yield from _problems_of_call('randomness', cfg.get('randomness'), Runner.set_randomness)
-    yield from _problems_of_keys('auto_scale_lr', cfg.get('auto_scale_lr'), ('enable', 'base_batch_size'))
+    yield from _problems_of_scaling(cfg.get('auto_scale_lr') or {})
     yield from _problems_of_hooks(cfg)
     yield from _problems_of_best(cfg)
+
+
+def _problems_of_scaling(scaling) -> Iterator[str]:
+    """Of the learning rate, with the batch."""
+    yield from _problems_of_keys('auto_scale_lr', scaling, ('enable', 'base_batch_size'))
+    base = scaling.get('base_batch_size')
+    if scaling.get('enable') and not (_is_number(base) and base > 0):
+        yield (
+            'auto_scale_lr.enable (--auto-scale-lr) needs the total batch that the learning rate was set for: set '
+            f'auto_scale_lr.base_batch_size to a number above 0, found {base!r}'
+        )
 
 
 def _loaders(cfg) -> Iterator[Tuple[str, dict]]:
@@ -347,6 +358,8 @@ def _problems_of_part(part, validates) -> List[str]:
     found = list(_problems_of_call(part.path, given, kind))
     if not found and _is_upstream(kind):
         found += _problems_of_building(part)
+    if not found and inspect.isclass(kind) and issubclass(kind, EMAHook):
+        found += _problems_of_average(part, kind)
     if inspect.isclass(kind) and issubclass(kind, OptimWrapper):
         found += _problems_of_optim_wrapper(part.path, part.cfg)
     if inspect.isclass(kind) and issubclass(kind, BasicImageDataset) and part.cfg.get('pipeline'):
@@ -362,6 +375,15 @@ def _problems_of_building(part) -> Iterator[str]:
         return
     try:
         part.registries[0].build({**part.cfg, **more})
+    except Exception as error:
+        yield f'{part.path} cannot be built: {message_of(error)}'
+
+
+def _problems_of_average(part, kind) -> Iterator[str]:
+    """Builds an average of a model of one weight: the hook hands on what it does not take, and only in training."""
+    try:
+        average = kind(**{key: value for key, value in part.cfg.items() if key not in ('type', '_scope_', 'priority')})
+        MODELS.build(average.ema_cfg, default_args=dict(model=torch.nn.Linear(1, 1)))
     except Exception as error:
         yield f'{part.path} cannot be built: {message_of(error)}'
 

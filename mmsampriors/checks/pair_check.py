@@ -86,6 +86,7 @@ RANKS = dict(slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
 MASKS_OF = dict(train_dataloader='gt_path', val_dataloader='img_path')
 MASK_FILES = ('LabelMapMasks', 'CocoRLEMasks')  # sources that read what a user has made
 REFINING_HOOKS = ('RefinedPSNRHook', 'SPDVisualizationHook')
+WINDOW = 11  # of SSIM, in pixels
 LISTED = 50  # bad files that an error lists
 
 
@@ -111,8 +112,8 @@ def check_data(cfg: Config, training: bool = True, images: bool = True):
     if not is_first_process(cfg.get('launcher', 'none')):
         return
     names = ('train_dataloader', 'val_dataloader') if training else ('test_dataloader',)
-    sets = [(name, dataset) for name in names for dataset in _data_sets(cfg.get(name))]
-    for _, dataset in sets:
+    sets = [(name, dataset, side) for name in names for dataset, side in _measured_sets(cfg, name)]
+    for _, dataset, _ in sets:
         _check_folders(dataset, cfg.get('data_help', ''))
         if training and _stores_masks(cfg):
             _refuse_remote_images(dataset)
@@ -122,8 +123,8 @@ def check_data(cfg: Config, training: bool = True, images: bool = True):
     init_default_scope(cfg.get('default_scope', 'mmagic'))
     record = CheckedFiles(cfg.get('work_dir') and osp.join(cfg.work_dir, 'checked_images.json'))
     problems, scale = {}, scale_of(cfg)
-    for name, dataset in sets:
-        problems.update(_check_images(dataset, record, _mask_files(cfg, name), MASKS_OF.get(name), scale))
+    for name, dataset, side in sets:
+        problems.update(_check_images(dataset, record, _mask_files(cfg, name), MASKS_OF.get(name), scale, side))
     if unlabeled:
         pipeline = sets[0][1].get('pipeline', [])  # that of the pairs, which they go through
         loaders, patch = dict(list(_loaders(pipeline).items())[:1]), _patch_size(pipeline)
@@ -159,6 +160,21 @@ def _data_sets(loaders) -> Iterator[dict]:
     """The innermost data sets of one loader, of several, or of none."""
     for loader in loaders if isinstance(loaders, list) else [loaders] if loaders else []:
         yield from _innermost(loader['dataset'])
+
+
+def _measured_sets(cfg, name) -> Iterator[Tuple[dict, int]]:
+    """The innermost data sets of a loader, each with the side in pixels below which a metric measures nothing."""
+    loaders, evaluators = cfg.get(name), cfg.get(name.replace('dataloader', 'evaluator'))
+    if not isinstance(loaders, list):
+        loaders, evaluators = [loaders], [evaluators]
+    for number, loader in enumerate(loaders):
+        evaluator = evaluators[number] if isinstance(evaluators, list) and number < len(evaluators) else None
+        metrics = evaluator.get('metrics', evaluator) if isinstance(evaluator, dict) else evaluator
+        metrics = metrics if isinstance(metrics, list) else [metrics] if metrics else []
+        borders = [(metric, metric.get('crop_border', 0)) for metric in metrics]
+        sides = [2 * one + (WINDOW if is_a(metric, 'SSIM') else 1) for metric, one in borders if isinstance(one, int)]
+        side = max(sides, default=0)
+        yield from ((dataset, side) for dataset in _data_sets(loader))
 
 
 def _mask_files(cfg, name) -> Optional[MaskStore]:
@@ -250,6 +266,7 @@ class Sample:
         patch (int): Side of the patch that is cut out of the ground truth, in pixels; 0 where there is none.
         scale (int): How many times larger than the degraded image the ground truth is.
         store (MaskStore, optional): Holds the masks of ``masks_of``, a path.
+        measured (int): Side of the ground truth from which on the metrics measure something, in pixels.
     """
 
     paths: dict
@@ -258,6 +275,7 @@ class Sample:
     scale: int = 1
     store: Optional[MaskStore] = None
     masks_of: str = ''
+    measured: int = 0
     problems: dict = field(default_factory=dict)
 
     @property
@@ -283,6 +301,11 @@ class Sample:
             self.problems[
                 f'{path} is {size[0]}x{size[1]} and the train pipeline cuts out {patch}x{patch}: set a smaller '
                 'gt_patch_size, or take the image out'
+            ] = ValueError
+        if size and min(size) * (self.scale if key == 'img' else 1) < self.measured:
+            self.problems[
+                f'{path} is {size[0]}x{size[1]} and the metrics of its evaluator need {self.measured} pixels a side '
+                '(crop_border at both sides, and the window of SSIM): set a smaller crop_border, or take the image out'
             ] = ValueError
         return self.problems
 
@@ -358,14 +381,15 @@ def _orientation(path):
         return image.getexif().get(ORIENTATION, 1)
 
 
-def _check_images(dataset, record: CheckedFiles, store, masks_key, scale) -> dict:
+def _check_images(dataset, record: CheckedFiles, store, masks_key, scale, measured) -> dict:
     """What is wrong with the images of a data set: messages to the kind of their error."""
     built = DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': True})
     infos = built.load_data_list()
     if not infos:
         raise FileNotFoundError(f'the data set at {dataset.get("data_root")} is empty: no image is in its folders')
     _say_unused(built, infos)
-    return _problems_of(list(_samples(dataset, infos, store, masks_key, scale)), record, dataset.get('data_root', ''))
+    samples = list(_samples(dataset, infos, store, masks_key, scale, measured))
+    return _problems_of(samples, record, dataset.get('data_root', ''))
 
 
 def _problems_of(samples, record, name) -> dict:
@@ -384,14 +408,14 @@ def _unlabeled_files(cfg) -> list:
     return [path for hook in hooks for path in photographs_in(hook['folders'])]
 
 
-def _samples(dataset, infos, store, masks_key, scale) -> Iterator[Sample]:
+def _samples(dataset, infos, store, masks_key, scale, measured) -> Iterator[Sample]:
     loaders = _loaders(dataset.get('pipeline', []))
     patch = _patch_size(dataset.get('pipeline', []))
     for info in infos:
         paths = {key: info.get(f'{key}_path') for key in loaders}
         paths = {key: path for key, path in paths.items() if isinstance(path, str) and '://' not in path}
         if paths:
-            yield Sample(paths, loaders, patch, scale, store, info.get(masks_key, '') if store else '')
+            yield Sample(paths, loaders, patch, scale, store, info.get(masks_key, '') if store else '', measured)
 
 
 def _loaders(pipeline) -> dict:

@@ -3,7 +3,7 @@
 import logging
 import os.path as osp
 from pathlib import Path
-from typing import Optional
+from typing import Iterator, Optional, Tuple
 
 from mmengine.config import Config
 from mmengine.logging import print_log
@@ -172,17 +172,39 @@ def _warn(message):
     print_log(message, logger='current', level=logging.WARNING)
 
 
-def check_load_from(cfg: Config):
-    """Refuses weights to begin with, ``load_from``, that cannot be read; those of a run that is resumed are another's.
+def check_initial_weights(cfg: Config):
+    """Refuses weights to begin with that cannot be read: ``load_from``, ``refiner_from`` and ``init_cfg``.
+
+    Where a run is resumed its own checkpoint comes first, and ``load_from`` is not read.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: It is damaged or no checkpoint.
     """
-    path = cfg.get('load_from')
-    if path and not cfg.get('resume') and '://' not in str(path) and is_first_process(cfg.get('launcher', 'none')):
-        read_checkpoint(path)
+    if not is_first_process(cfg.get('launcher', 'none')):
+        return
+    named = [] if cfg.get('resume') else [('load_from', cfg.get('load_from'))]
+    for key, path in [*named, *_weights_named(cfg.get('model'), 'model')]:
+        if path and '://' not in str(path):
+            try:
+                read_checkpoint(path)
+            except (OSError, ValueError) as error:
+                raise type(error)(f'{key}: {error}') from error
+
+
+def _weights_named(node, key: str) -> Iterator[Tuple[str, object]]:
+    """Dotted keys and files of the weights that parts of a model begin with."""
+    if isinstance(node, (list, tuple)):
+        node = dict(enumerate(node))
+    if not isinstance(node, dict):
+        return
+    if str(node.get('type')).split('.')[-1] in ('Pretrained', 'PretrainedInit'):
+        yield f'{key}.checkpoint', node.get('checkpoint')
+    for name, value in node.items():
+        if name == 'refiner_from':
+            yield f'{key}.{name}', value
+        yield from _weights_named(value, f'{key}.{name}')
 
 
 #: In their order; each takes a config and raises what a training would refuse. Work folder and data come after them.
-CONFIG_CHECKS = (check_config, check_parts, check_training, check_load_from, check_resume)
+CONFIG_CHECKS = (check_config, check_parts, check_training, check_initial_weights, check_resume)

@@ -87,13 +87,8 @@ def enable_amp(cfg: Config):
 
 
 def enable_auto_scale_lr(cfg: Config):
-    """Switches mmengine's scaling of the learning rate on."""
-    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-        raise ValueError(
-            '--auto-scale-lr needs the total batch that the learning rate was set for: add '
-            'auto_scale_lr = dict(base_batch_size=...) to the config'
-        )
-    cfg.auto_scale_lr.enable = True
+    """Switches mmengine's scaling of the learning rate on; the checks of configs say what it needs."""
+    cfg.auto_scale_lr = {**(cfg.get('auto_scale_lr') or {}), 'enable': True}
 
 
 @contextlib.contextmanager

@@ -22,6 +22,9 @@ def cfg(runner_cfg):
 
 def test_what_is_right_passes(cfg):
     check_parts(cfg)
+    cfg.custom_hooks.append(dict(type='EMAHook', momentum=0.1, begin_iter=2, priority='LOW'))
+    cfg.auto_scale_lr = dict(enable=True, base_batch_size=8)
+    check_parts(cfg)
     paths = [part.path for part in parts_of(cfg.to_dict())]
     for path in ('model.generator', 'train_dataloader.dataset.pipeline.3', 'val_evaluator.0', 'default_hooks.logger'):
         assert path in paths
@@ -82,6 +85,11 @@ def test_what_is_right_passes(cfg):
         ('env_cfg.mp_cfg.mp_start', 'fork', r'\(is mp_start_method meant'),
         ('randomness.sed', 1, r'\(is seed meant'),
         ('auto_scale_lr', dict(base_batch=8), r'\(is base_batch_size meant'),
+        ('auto_scale_lr', dict(enable=True), r'set auto_scale_lr.base_batch_size to a number above 0, found None'),
+        ('auto_scale_lr', dict(enable=True, base_batch_size=0), r'base_batch_size to a number above 0, found 0'),
+        ('custom_hooks', [dict(type='EMAHook', momentum=2)], r'custom_hooks.0 cannot be built: .*momentum must be in'),
+        ('custom_hooks', [dict(type='EMAHook', momentm=0.1)], r"custom_hooks.0 cannot be built: .*'momentm'"),
+        ('custom_hooks', [dict(type='EMAHook', ema_type='Mean')], r'custom_hooks.0 cannot be built: .*Mean'),
     ],
 )
 def test_what_a_part_does_not_take_is_named_with_what_is_meant(cfg, key, value, message):

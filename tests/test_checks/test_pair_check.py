@@ -4,6 +4,7 @@ import json
 import os.path as osp
 import re
 import shutil
+from contextlib import nullcontext
 
 import cv2
 import numpy as np
@@ -45,6 +46,25 @@ def cfg(tmp_path):
 
 def test_good_pairs_pass(cfg):
     check_data(cfg)
+
+
+@pytest.mark.parametrize(
+    'metric, message',
+    [
+        (dict(type='PSNR', crop_border=15), None),
+        (dict(type='PSNR', crop_border=16), 'a.png is 40x32 and the metrics of its evaluator need 33 pixels a side'),
+        (dict(type='SSIM', crop_border=10), None),
+        (dict(type='SSIM', crop_border=11), 'need 33 pixels'),
+    ],
+)
+@pytest.mark.parametrize('several', [False, True])
+def test_metrics_leave_something_of_the_images(cfg, metric, message, several):
+    cfg.val_dataloader = cfg.train_dataloader
+    cfg.val_evaluator = [dict(type='MAE'), metric]
+    if several:
+        cfg.val_dataloader, cfg.val_evaluator = [cfg.val_dataloader], [dict(type='Evaluator', metrics=[metric])]
+    with pytest.raises(ValueError, match=message) if message else nullcontext():
+        check_data(cfg)
 
 
 def test_pairs_have_the_scale_of_the_network(cfg, tmp_path):

@@ -137,6 +137,27 @@ def test_where_nothing_can_be_written_is_refused_before_the_test(folder, out, me
     assert 'the config comes first, a checkpoint after it' in printed
 
 
+@pytest.mark.parametrize(
+    'option, message',
+    [
+        ('val_evaluator.0.crop_border=40', 'metrics of its evaluator need 81 pixels a side'),
+        ('model.init_cfg.checkpoint=no.pth', 'model.init_cfg.checkpoint: there is no checkpoint no.pth'),
+        ('custom_hooks.0.momentum=2', 'custom_hooks.0 cannot be built: AssertionError: momentum must be in range'),
+        ('auto_scale_lr.enable=True', 'needs the total batch that the learning rate was set for'),
+    ],
+)
+def test_the_check_refuses_what_a_training_refuses(folder, option, message):
+    (folder / 'more.py').write_text(
+        "_base_ = 'config.py'\nauto_scale_lr = dict(enable=False)\n"
+        "model = dict(init_cfg=dict(type='Pretrained', checkpoint=''))\n"
+        "custom_hooks = [dict(type='EMAHook', momentum=0.1)] + _base_.custom_hooks\n"
+    )
+    for more in ([], ['--check']):
+        printed = refused(folder, 'train.py', 'more.py', '--work-dir', 'never', *more, '--cfg-options', option)
+        assert message in printed and 'Traceback' not in printed
+    assert not (folder / 'never' / '20').exists() and not list((folder / 'never').glob('*/*.log'))
+
+
 def test_exif_on_targets_alone_is_refused(folder, pairs, tmp_path):
     for kind in ('input', 'target'):
         for path in (pairs / kind).glob('*.png'):
