@@ -19,13 +19,12 @@ import mmsampriors  # noqa: F401  (before mmagic, which it mends)
 # isort: split
 from evidence_parts.configs import MASKS, SEGMENTERS, test_sets  # noqa: E402
 from evidence_parts.photographs import Photographs, bitmaps_of, pairs_of, prepare  # noqa: E402
-from evidence_parts.presets import PRESETS, TRAINED_ON  # noqa: E402
+from evidence_parts.presets import DEGRADATIONS, PRESETS, TRAINED_ON  # noqa: E402
 from evidence_parts.report import write_report  # noqa: E402
 from evidence_parts.rows import Rows  # noqa: E402
 from evidence_parts.runs import Runs  # noqa: E402
 from evidence_parts.trainings import RESTORED, STUDENTS, Training, plan  # noqa: E402
 from mmsampriors.compat.config_options import ConfigOptions  # noqa: E402
-from mmsampriors.data_preparation.degradations import ROBUSTNESS  # noqa: E402
 from mmsampriors.experiments.trials import Processes  # noqa: E402
 
 
@@ -55,7 +54,7 @@ def parse_args():
         metavar='SET',
         help=f'test sets of _base_/robustness.py to train on instead of {", ".join(TRAINED_ON.values())}',
     )
-    parser.add_argument('--models', nargs='+', choices=['nafnet', 'restormer', 'dncnn'], default=['nafnet'])
+    parser.add_argument('--models', nargs='+', choices=['nafnet', 'restormer', 'dncnn', 'edsr'], default=['nafnet'])
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--students', nargs='+', choices=STUDENTS, default=['plain', 'self', 'spd'])
     parser.add_argument(
@@ -133,7 +132,7 @@ def _check(parser, args):
             f'--set takes keys below model.spd, unlabeled and blend, {wrong} are not, and goes with --variant, a name '
             'for the rows'
         )
-    known = {name for task in args.tasks for name in ROBUSTNESS[task]}
+    known = {name for task in args.tasks for name in DEGRADATIONS[task]}
     if not set(args.trained_on) <= known:
         parser.error(f'--trained-on takes {sorted(known)}; found {args.trained_on}')
     if args.unlabeled and not (args.unlabeled in known and PRESETS[args.preset].unlabeled):
@@ -148,7 +147,7 @@ def _check(parser, args):
 def trainings_of(args):
     """What the command line asks for, in the order of work."""
     tasks = {
-        task: next((name for name in args.trained_on if name in ROBUSTNESS[task]), TRAINED_ON[task])
+        task: next((name for name in args.trained_on if name in DEGRADATIONS[task]), TRAINED_ON[task])
         for task in args.tasks
     }
     base = Training(

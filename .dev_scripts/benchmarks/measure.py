@@ -37,8 +37,10 @@ SUBJECTS = {
     'nafnet': Subject(
         'configs/spd/nafnet_deblur.py', 'mmagic::nafnet/nafnet_c64eb11128mb1db1111_8xb8-lr1e-3-400k_gopro.py'
     ),
+    'edsr': Subject('configs/spd/edsr_sr_x4.py', 'mmagic::edsr/edsr_x4c64b16_1xb16-300k_div2k.py'),
     'restormer-tiny': Subject('configs/spd/restormer_derain-tiny.py'),
     'nafnet-tiny': Subject('configs/spd/nafnet_derain-tiny.py'),
+    'edsr-tiny': Subject('configs/spd/edsr_sr_x2-tiny.py'),
 }
 
 

@@ -9,6 +9,7 @@ optimizer's state of what trains, and what the step adds. In ``joint, checkpoint
 work.
 
     python .dev_scripts/benchmarks/train_step.py --json                           # two CPU cores
+    python .dev_scripts/benchmarks/train_step.py --json --models edsr --patch-sizes 48
     python .dev_scripts/benchmarks/train_step.py --json --models nafnet --patch-sizes 256 --batch 8 --rounds 5 \
         --workers 8 --device cuda --dtypes float32 bfloat16 --online tiny vit_b  # one GPU
 """
@@ -47,6 +48,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import mmsampriors.datasets.transforms  # noqa: F401
 import mmsampriors.models  # noqa: F401
+from mmsampriors.data_preparation.degradations import bicubic_reduced
 from mmsampriors.datasets.mask_pipeline import with_spd_masks
 from mmsampriors.engine.export import stock_model
 from mmsampriors.engine.hooks.schedule import drop_frozen_state
@@ -81,7 +83,9 @@ PARTS = {
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--models', nargs='+', default=['nafnet', 'restormer'], choices=list(SUBJECTS))
-    parser.add_argument('--patch-sizes', nargs='+', type=int, default=[128])
+    parser.add_argument(
+        '--patch-sizes', nargs='+', type=int, default=[128], help='sides of what the student takes, in pixels'
+    )
     parser.add_argument('--batch', type=int, default=1, help='images a step')
     parser.add_argument('--dtypes', nargs='+', default=['float32'], help='float32, or one to autocast to')
     parser.add_argument(
@@ -104,22 +108,24 @@ def parse_args():
 
 
 class Samples(Dataset):
-    """Noisy photographs with stored masks, without end."""
+    """Noisy photographs with stored masks, without end; ``scale`` times smaller than their ground truth."""
 
-    def __init__(self, root: Path, count: int, patch: int):
+    def __init__(self, root: Path, count: int, patch: int, scale: int = 1):
         cache = MaskCache(root / 'cache', mask_cache.SETTINGS, data_root=root)
         self.files = []
         for index, image in enumerate(mask_engine.get_images(count, [321, 481])):
-            image = np.ascontiguousarray(image.permute(1, 2, 0).numpy()[..., ::-1])
+            image = image.permute(1, 2, 0).numpy()[..., ::-1]
+            image = np.ascontiguousarray(image[: len(image) // scale * scale, : image.shape[1] // scale * scale])
             files = {f'{key}_path': str(root / f'{key}{index}.png') for key in ('img', 'gt')}
-            noise = np.random.default_rng(index).normal(0, 25, image.shape)
+            small = bicubic_reduced(image.astype(float), scale) if scale > 1 else image
+            noise = np.random.default_rng(index).normal(0, 25, small.shape)
             cv2.imwrite(files['gt_path'], image)
-            cv2.imwrite(files['img_path'], np.clip(image + noise, 0, 255).astype(np.uint8))
+            cv2.imwrite(files['img_path'], np.clip(small + noise, 0, 255).astype(np.uint8))
             cache.save(ImageFile(files['gt_path']), mask_cache.masks_of(image))
             self.files.append(files)
         store = dict(type='MaskCache', cache_dir=str(root / 'cache'), settings=mask_cache.SETTINGS, data_root=str(root))
-        crop = dict(gt_patch_size=patch)
-        pipeline = [{**step, **crop} if 'gt_patch_size' in step else step for step in mask_cache.PIPELINE]
+        sizes = dict(gt_patch_size=scale * patch, dictionary=dict(scale=scale))
+        pipeline = [{key: sizes.get(key, value) for key, value in step.items()} for step in mask_cache.PIPELINE]
         self.pipeline = Compose(with_spd_masks(pipeline, store))
 
     def __len__(self):
@@ -164,6 +170,7 @@ class Bench:
         data = self.spd.data_preprocessor(copy.deepcopy(batch), True)
         self.inputs, self.samples = data['inputs'], data['data_samples']
         self.gt = self.samples.gt_img
+        self.restored = self.gt  # of its size
 
     def _optimizer(self, cfg, model):
         optimizer = {**cfg.optim_wrapper.optimizer, 'lr': 1e-9}  # the images stay images
@@ -217,11 +224,11 @@ class Bench:
 
     def parts(self) -> dict:
         """Task of each part, by the names of PARTS."""
-        spd, restored = self.spd, self.inputs.detach()
+        spd, inputs, restored = self.spd, self.inputs, self.restored
         tasks = {
-            'student': self._network(spd.generator),
-            'student forward': self._forward(lambda: spd.generator(restored), 'refiner stage'),
-            'refiner': self._network(spd.refiner),
+            'student': self._network(spd.generator, inputs),
+            'student forward': self._forward(lambda: spd.generator(inputs), 'refiner stage'),
+            'refiner': self._network(spd.refiner, restored),
             'refiner forward': self._forward(lambda: spd.refiner(restored), 'student stage'),
             'spf': self._in_phase(lambda: self._fused().sum().backward()),
             'spf forward': self._forward(self._fused, 'student stage'),
@@ -234,9 +241,9 @@ class Bench:
 
     def relations_of_64(self) -> Task:
         """SGR's pooling and relations for 64 masks an image, forward."""
-        masks = [ImageMasks.from_masks(discs(64, *self.inputs.shape[-2:]).to(self.device)) for _ in self.inputs]
+        masks = [ImageMasks.from_masks(discs(64, *self.restored.shape[-2:]).to(self.device)) for _ in self.restored]
         regions = self._stacked(masks)
-        ours, theirs = self._features(self.inputs).requires_grad_(), self._features(self.inputs + 0.1)
+        ours, theirs = self._features(self.restored).requires_grad_(), self._features(self.restored + 0.1)
         return Task(lambda: self._sgr(ours, theirs, regions))
 
     def _sgr(self, restored, refined, regions) -> dict:
@@ -247,7 +254,7 @@ class Bench:
 
     def _stacked(self, masks) -> Regions:
         """As SPF leaves them to SGR."""
-        regions = Regions(masks, self.inputs)
+        regions = Regions(masks, self.restored)
         regions.stacked  # made where it is first read
         return regions
 
@@ -272,31 +279,31 @@ class Bench:
 
         return self._in_phase(forward, phase)
 
-    def _network(self, network) -> Task:
+    def _network(self, network, images) -> Task:
 
         def run():
             with self.precision():
-                loss = self.spd.pixel_loss(network(self.inputs).float(), self.gt)
+                loss = self.spd.pixel_loss(network(images).float(), self.gt)
             loss.backward()
 
         return self._in_phase(run)
 
     def _fused(self):
         with self.precision():
-            return self.spd.spf(self.inputs, Regions(self.fresh, self.inputs))
+            return self.spd.spf(self.restored, Regions(self.fresh, self.restored))
 
     def _features(self, images):
         return self.spd.feature_extractor(self.spd.to_rgb(images, self.samples))
 
     def _analyze(self):
-        ours = self._features(self.inputs.clone().requires_grad_())
+        ours = self._features(self.restored.clone().requires_grad_())
         with torch.no_grad():
             theirs = self._features(self.gt)
         ours.backward(theirs)
 
     def _relations(self, masks) -> Task:
         regions = self._stacked(copy.deepcopy(masks))
-        ours, theirs = self._features(self.inputs), self._features(self.gt)
+        ours, theirs = self._features(self.restored), self._features(self.gt + 0.1)
 
         def run():
             sum(self._sgr(ours.clone().requires_grad_(), theirs, regions).values()).backward()
@@ -428,17 +435,18 @@ def main():
     init_default_scope('mmagic')
     report = Report(args.json, args.device)
     for patch in args.patch_sizes:
-        with tempfile.TemporaryDirectory() as folder:
-            samples = Samples(Path(folder), args.images, patch)
-            batch = pseudo_collate([samples[index] for index in range(args.batch)])
-            loading = loader_seconds(samples, args, batches=8)
-        counts = [len(sample.masks) for sample in copy.deepcopy(batch['data_samples'])]
-        report(f'masks a patch of {patch}', counts, 'masks')
         for model in args.models:
+            cfg = load_config(model)
+            with tempfile.TemporaryDirectory() as folder:
+                samples = Samples(Path(folder), args.images, patch, cfg.get('scale', 1))
+                batch = pseudo_collate([samples[index] for index in range(args.batch)])
+                loading = loader_seconds(samples, args, batches=8)
+            counts = [len(sample.masks) for sample in copy.deepcopy(batch['data_samples'])]
+            report(f'train_step/{model}/masks a patch of {patch}', counts, 'masks')
             for dtype in args.dtypes:
                 name = f'train_step/{model}/{patch}x{args.batch}/{dtype}'
                 with quiet():
-                    bench = Bench(load_config(model), batch, args.device, getattr(torch, dtype))
+                    bench = Bench(cfg, batch, args.device, getattr(torch, dtype))
                 measure_memory(report, bench, name, args)
                 seconds = measure_steps(report, bench, name, args)
                 if args.idle and torch.device(args.device).type == 'cuda':

@@ -6,10 +6,10 @@ from pprint import pformat
 
 from mmengine.config import Config
 
-from mmsampriors.data_preparation.degradations import ROBUSTNESS
 from mmsampriors.files import write_whole
 
 from .photographs import label_maps_of
+from .presets import DEGRADATIONS
 from .trainings import RESTORED, Training
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -131,11 +131,11 @@ def write_training(path: Path, training: Training, out: Path, checkpoint=None, l
         batch_size=preset.batch,
         dataset=dict(
             data_root=str(out / 'pairs' / preset.part('train') / training.trained_on),
-            pipeline=_train_pipeline(preset.patch, training.task in preset.upright),
+            pipeline=_train_pipeline(training),
         ),
     )
     validated = out / 'pairs' / 'held_out' / training.trained_on
-    metrics = [dict(type='PSNR', **_protocol(training.task)), dict(type='SSIM', **_protocol(training.task))]
+    metrics = [dict(type='PSNR', **_protocol(training)), dict(type='SSIM', **_protocol(training))]
     interval = max(1, training.iters // 10)
     values = dict(
         model=model,
@@ -157,7 +157,7 @@ def write_training(path: Path, training: Training, out: Path, checkpoint=None, l
     hooks = [unlabeled_hook(training, out, checkpoint, load_from)] if training.learns_unlabeled else []
     blend = _options(training, 'blend.')
     hooks += [dict(type='mmsampriors.BlendStudentHook', **blend)] if blend and training.distils else []
-    bases = ['spd.py', 'schedules/tiny.py', f'models/{training.model}_tiny.py']
+    bases = ['spd.py', 'schedules/tiny.py', f'models/{"sr" if training.scale_factor > 1 else training.model}_tiny.py']
     _write(
         path,
         [f'mmsampriors::_base_/{base}' for base in bases],
@@ -197,7 +197,7 @@ def write_test(path: Path, training: Training, out: Path, images: Path, part: st
     ]
     evaluators = []
     for name in sets:
-        protocol = dict(prefix=name, **_protocol(training.task))
+        protocol = dict(prefix=name, **_protocol(training))
         by_image = dict(type='mmsampriors.PSNRByImage', out=str(images / f'{name}.json'), **protocol)
         metrics = [by_image, dict(type='SSIM', **protocol)]
         if human:
@@ -221,7 +221,7 @@ def write_test(path: Path, training: Training, out: Path, images: Path, part: st
 def test_sets(training: Training) -> list:
     """Names of the test sets of a training; the degradation that was trained on is the first."""
     task, trained_on = training.task, training.trained_on
-    return [trained_on, *(name for name in training.preset.sets.get(task, ROBUSTNESS[task]) if name != trained_on)]
+    return [trained_on, *(name for name in training.preset.sets.get(task, DEGRADATIONS[task]) if name != trained_on)]
 
 
 def _scheduler(training):
@@ -245,21 +245,23 @@ def _scheduler(training):
     return dict(T_max=training.iters)
 
 
-def _protocol(task):
-    return dict(convert_to='Y') if task == 'derain' else {}
+def _protocol(training):
+    if training.scale_factor > 1:
+        return dict(convert_to='Y', crop_border=training.scale_factor)
+    return dict(convert_to='Y') if training.task == 'derain' else {}
 
 
-def _train_pipeline(patch, upright=False):
+def _train_pipeline(training):
     both = dict(keys=['img', 'gt'])
     turned = [
         dict(type='Flip', flip_ratio=0.5, direction='vertical', **both),
         dict(type='RandomTransposeHW', transpose_ratio=0.5, **both),
     ]
     return _test_pipeline()[:2] + [
-        dict(type='SetValues', dictionary=dict(scale=1)),
-        dict(type='PairedRandomCrop', gt_patch_size=patch),
+        dict(type='SetValues', dictionary=dict(scale=training.scale_factor)),
+        dict(type='PairedRandomCrop', gt_patch_size=training.preset.patch),
         dict(type='Flip', flip_ratio=0.5, direction='horizontal', **both),
-        *([] if upright else turned),
+        *([] if training.task in training.preset.upright else turned),
         dict(type='PackInputs'),
     ]
 

@@ -9,9 +9,10 @@ from typing import Optional
 
 from PIL import Image
 
-from mmsampriors.data_preparation.degradations import ROBUSTNESS
 from mmsampriors.data_preparation.pairs import make_pairs, photographs_by_name
 from mmsampriors.files import written_whole
+
+from .presets import DEGRADATIONS
 
 #: One in so many photographs is held out, for every ablation and choice.
 HELD_OUT = 10
@@ -99,13 +100,13 @@ def pairs_of(out: Path, part: str, task: str, degradation: str) -> Path:
     Args:
         out (Path): Folder of the evidence.
         part (str): ``train``, ``unlabeled``, ``held_out`` or the name of those for the final figures.
-        task (str): ``derain``, ``denoise`` or ``deblur``.
-        degradation (str): One of ``ROBUSTNESS[task]``.
+        task (str): One of ``DEGRADATIONS``.
+        degradation (str): One of ``DEGRADATIONS[task]``.
     """
     folder, photographs = out / 'pairs' / part / degradation, out / 'photographs' / part
     if not photographs.is_dir():
         raise ValueError(f'there are no photographs for {part}: name their folder with --eval-photographs')
-    make_pairs(photographs, folder, *ROBUSTNESS[task][degradation], workers=os.cpu_count())
+    make_pairs(photographs, folder, *DEGRADATIONS[task][degradation], workers=os.cpu_count())
     return folder
 
 

@@ -3,8 +3,12 @@
 from dataclasses import dataclass, field, replace
 from typing import Optional
 
-#: Degradation that each task trains on: a test set of mmsampriors.data_preparation.degradations.ROBUSTNESS.
-TRAINED_ON = dict(derain='rain', denoise='noise_50', deblur='blur')
+from mmsampriors.data_preparation.degradations import ROBUSTNESS, LowresSettings, make_lowres
+
+#: Task to name of a degradation to how it is made, (function, settings).
+DEGRADATIONS = {**ROBUSTNESS, 'super_resolution': dict(bicubic_4=(make_lowres, LowresSettings(scale=4)))}
+#: The degradation that each task trains on.
+TRAINED_ON = dict(derain='rain', denoise='noise_50', deblur='blur', super_resolution='bicubic_4')
 #: With two stages the student starts from plain training's checkpoint at this share of the updates.
 START = 0.25
 
@@ -15,7 +19,8 @@ class Preset:
 
     Args:
         name (str): What the rows call it.
-        generators (dict[str, dict]): Model to what its network has other than in ``configs/_base_/models``.
+        generators (dict[str, dict]): Model to what its network has other than in ``configs/_base_/models``; all of it
+            for super-resolution.
         learning_rates (dict[str, float]): Model to AdamW's learning rate.
         updates (dict[str, int]): Model to student updates, a multiple of 4.
         patch (int): Side of the training patches in pixels.
@@ -32,7 +37,7 @@ class Preset:
         restart (float): Factor of the learning rate there; it falls by a cosine again.
         unlabeled (int): One photograph in so many is kept from all pairs to serve without its ground truth; 0: none.
         validations (int): Validations of a training.
-        sets (dict[str, list[str]]): Task to its test sets, where these are not all of the robustness sets.
+        sets (dict[str, list[str]]): Task to its test sets, where these are not all degradations of the task.
         upright (tuple[str]): Tasks whose patches are mirrored left to right only: rain falls, and a small student that
             has to know it from all sides hardly removes any.
         bitmaps (bool): Whether pairs to train on are stored as bitmaps too: a PNG takes as long to read as a small
@@ -90,6 +95,20 @@ SMALL = Preset(
 #: The same, finished by plain training, goes on for a little, under SPD or without.
 FINISHED = replace(SMALL, name='finished', updates=dict(dncnn=32000), refiner=1 / 64, start=1.0, more=1 / 32)
 
+#: An EDSR of 4 blocks and 16 channels, for super-resolution.
+SR = replace(
+    SMALL,
+    name='sr',
+    generators=dict(
+        edsr=dict(type='EDSRNet', in_channels=3, out_channels=3, mid_channels=16, num_blocks=4, upscale_factor=4)
+    ),
+    learning_rates=dict(edsr=1e-3),
+    updates=dict(edsr=2000),
+    patch=96,
+    validations=1,
+    unlabeled=0,
+)
+
 PRESETS = {
     preset.name: preset
     for preset in (
@@ -108,6 +127,7 @@ PRESETS = {
         ),
         SMALL,
         FINISHED,
+        SR,
         # The same network under a refiner that is trained for longer, and may be larger.
         replace(FINISHED, name='gap', refiner=3 / 32, more=1 / 16),
         Preset(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import List, Tuple
 
-from .presets import Preset
+from .presets import DEGRADATIONS, Preset
 
 STUDENTS = ('plain', 'plain_restarted', 'self', 'spd', 'plain_same_time')
 #: End of a source of masks that segments what the student at the start restores, and not the ground truth.
@@ -16,9 +16,9 @@ class Training:
 
     Args:
         preset (Preset): Its sizes.
-        task (str): ``derain``, ``denoise`` or ``deblur``.
+        task (str): One of ``DEGRADATIONS``.
         trained_on (str): The degradation.
-        model (str): ``nafnet`` or ``restormer``.
+        model (str): One of the preset's generators.
         seed (int): Of weights, order and patches.
         student (str): One of ``STUDENTS``. ``plain_restarted`` is two stages' last stage, from the same start and at
             the same learning rates, with nothing distilled; ``refiner`` a refiner alone, over the frozen plain student.
@@ -44,6 +44,11 @@ class Training:
     overrides: Tuple[Tuple[str, object], ...] = field(default=(), compare=False)
     scale: float = 1.0
     unlabeled: str = ''
+
+    @property
+    def scale_factor(self) -> int:
+        """How many times larger than its input the student's image is."""
+        return DEGRADATIONS[self.task][self.trained_on][1].multiple
 
     @property
     def name(self) -> str:

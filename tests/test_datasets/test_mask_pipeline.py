@@ -1,6 +1,8 @@
 """Stored masks in the train pipelines of mmagic."""
 
+import importlib.util
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from mmsampriors.registry import is_a
 
 init_default_scope('mmagic')
 torch.set_num_threads(1)
+CONFIGS = Path(importlib.util.find_spec('mmagic').origin).parent / '.mim' / 'configs'
 LOAD = [dict(type='LoadImageFromFile', key='img'), dict(type='LoadImageFromFile', key='gt')]
 SCALE = dict(type='SetValues', dictionary=dict(scale=1))
 TURN = [
@@ -159,6 +162,43 @@ def test_train_pipelines_of_mmagic_are_carried(config):
     assert {'mmsampriors.LoadMasks', 'mmsampriors.CarryMasks', 'mmsampriors.PackMasks'} <= set(carried)
     assert with_spd_masks(pipeline, dict(type='LabelMaps', folder='x')) is not pipeline
     assert all(not is_a(step, 'LoadMasks') for step in pipeline)
+
+
+#: The configs of super-resolution that mmagic has a schedule for; six more of SwinIR can only test.
+ENLARGING = sorted(
+    str(path.relative_to(CONFIGS))
+    for pattern in ('edsr/*', 'rdn/*', 'srcnn/*', 'esrgan/esrgan_psnr*', 'srgan_resnet/msrresnet*', 'swinir/swinir_x*')
+    for path in CONFIGS.glob(f'{pattern}.py')
+)
+
+
+def test_there_are_eighteen_such_configs():
+    assert len(ENLARGING) == 18
+
+
+@pytest.mark.parametrize('config', ENLARGING)
+def test_masks_follow_the_ground_truth_at_the_scale_of_each_config(tmp_path, config):
+    pipeline = get_config(f'mmagic::{config}').train_pipeline
+    (scale,) = (step.dictionary.scale for step in pipeline if step.type == 'SetValues')
+    (crop,) = (step for step in pipeline if step.type == 'PairedRandomCrop')
+    crop.gt_patch_size = 8 * scale
+    # Each pixel of the small image shows the label of its square of the ground truth.
+    coarse = np.random.default_rng(0).integers(0, 40, (11, 13), np.uint8)
+    labels = np.kron(coarse, np.ones((scale, scale), np.uint8))
+    for name, image in (('img', coarse), ('gt', labels), ('labels', labels)):
+        (tmp_path / name).mkdir()
+        image = image if name == 'labels' else np.stack([image] * 3, 2)
+        Image.fromarray(image).save(tmp_path / name / '0.png')
+    compose, shown = Compose(with_spd_masks(pipeline, label_store(tmp_path))), set()
+    for seed in range(16):
+        np.random.seed(seed)
+        sample = compose(paths_of(tmp_path, 0))
+        gt = sample['data_samples'].gt_img
+        assert gt.shape == (3, 8 * scale, 8 * scale)
+        assert torch.equal(sample['inputs'], gt[:, ::scale, ::scale])
+        assert_masks_follow(sample)
+        shown.add(tuple(gt.flatten().tolist()))
+    assert len(shown) > 10, 'crops, flips and transpositions are drawn'
 
 
 def test_a_pipeline_that_loads_masks_is_left_alone(folder):

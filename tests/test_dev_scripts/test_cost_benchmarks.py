@@ -17,8 +17,8 @@ def benchmark(monkeypatch):
     return importlib.import_module
 
 
-def rows_of(module, arguments, monkeypatch, capsys):
-    small = ['--json', '--models', 'nafnet-tiny', '--threads', '1']
+def rows_of(module, arguments, monkeypatch, capsys, model='nafnet-tiny'):
+    small = ['--json', '--models', model, '--threads', '1']
     monkeypatch.setattr('sys.argv', [module.__name__, *small, *arguments])
     module.main()
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -26,9 +26,11 @@ def rows_of(module, arguments, monkeypatch, capsys):
     return {row['name'].removeprefix(row['name'].split('float32/')[0] + 'float32/'): row for row in rows}
 
 
-def test_a_step_and_its_parts(benchmark, monkeypatch, capsys):
+@pytest.mark.parametrize('model', ['nafnet-tiny', 'edsr-tiny'])
+def test_a_step_and_its_parts(benchmark, monkeypatch, capsys, model):
     module = benchmark('train_step')
-    rows = rows_of(module, ['--patch-sizes', '32', '--rounds', '1', '--images', '1', '--online'], monkeypatch, capsys)
+    arguments = ['--patch-sizes', '32', '--rounds', '1', '--images', '1', '--online']
+    rows = rows_of(module, arguments, monkeypatch, capsys, model)
     for phase, parts in module.PARTS.items():
         step, total = rows[f'step/{phase}'], rows[f'parts of {phase}']
         assert step['ratio'] == pytest.approx(step['median'] / rows['step/plain']['median'], rel=1e-3)

@@ -27,10 +27,11 @@ from evidence_parts.photographs import (  # noqa: E402
     pairs_of,
     prepare,
 )
-from evidence_parts.presets import PRESETS, Preset  # noqa: E402
+from evidence_parts.presets import PRESETS, TRAINED_ON, Preset  # noqa: E402
 from evidence_parts.rows import Rows, merged, read_rows  # noqa: E402
 from evidence_parts.runs import Runs  # noqa: E402
 from evidence_parts.trainings import STUDENTS, Training, plan  # noqa: E402
+from mmsampriors.registry import MODELS  # noqa: E402
 
 TINY = Preset(
     name='tiny',
@@ -382,6 +383,25 @@ def test_photographs_without_ground_truth_are_kept_from_the_pairs_and_ride_along
     without, with_them = groups = comparison.groups_of([*rows, row()])[:2]
     assert comparison.baseline_of(with_them, groups, 'labelled') is without and 'rain_heavy' in with_them.title
     assert comparison.groups_of([{**row(), 'seed': 1}])[0].method[-1] == '', 'older rows know of none'
+
+
+def test_super_resolution_has_its_scale_everywhere(photographs, tmp_path):
+    source = Photographs(str(photographs / 'images'), str(photographs / 'segments'))
+    prepare(tmp_path, source)
+    pairs = pairs_of(tmp_path, 'train', 'super_resolution', 'bicubic_4')
+    small, large = (Image.open(next(folder.iterdir())).size for folder in (pairs / 'input', pairs / 'target'))
+    assert large == tuple(4 * side for side in small)
+    base = Training(PRESETS['sr'], '', '', '', 0, '', 0, schedule='two_stage')
+    tasks = dict(super_resolution=TRAINED_ON['super_resolution'])
+    *_, training = plan(base, tasks=tasks, models=['edsr'], seeds=[0], students=['plain', 'spd'], masks=['human'])
+    configs.write_training(tmp_path / 'train.py', training, tmp_path, load_from='first.pth')
+    configs.write_test(tmp_path / 'test.py', training, tmp_path, tmp_path / 'images', 'held_out', 'none')
+    cfg = Config.fromfile(tmp_path / 'test.py')
+    _, _, values, crop, *_ = cfg.train_dataloader.dataset.pipeline
+    assert values.dictionary.scale == cfg.model.generator.upscale_factor == 4 and crop.gt_patch_size == 96
+    for metric in (*cfg.val_evaluator, *cfg.test_evaluator[0]):
+        assert (metric.crop_border, metric.convert_to) == (4, 'Y'), metric.type
+    assert MODELS.build(cfg.model).scale == 4
 
 
 @pytest.mark.parametrize(

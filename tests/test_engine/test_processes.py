@@ -22,9 +22,12 @@ from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, init_default_scope
 from mmengine.runner import Runner
+from networks import enlarging
 
 import mmsampriors.engine  # noqa: F401
 from mmsampriors.compat import apply_to_tools
+from mmsampriors.data_preparation.degradations import LowresSettings, make_lowres
+from mmsampriors.data_preparation.pairs import make_pairs
 from mmsampriors.models.mask_sources import FelzenszwalbMasks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -196,6 +199,22 @@ def assert_same(one, other, path=''):
         assert one == other, path
 
 
+def noisy_weights(cfg):
+    """Initial weights of which none is zero, so that each of them moves."""
+    state = MODELS.build(cfg['model']).state_dict()
+    return {name: value + 0.1 * torch.randn_like(value) for name, value in state.items()}
+
+
+def assert_trained_alike(initial, one, other):
+    """Student, refiner and SPF unit went the same way, up to rounding."""
+    for owner in ('generator', 'refiner', 'spf'):
+        start, ours, theirs = (
+            torch.cat([value.flatten() for key, value in state.items() if key.startswith(owner)])
+            for state in (initial, one, other)
+        )
+        assert 0 < (ours - start).norm() and (ours - theirs).norm() < 1e-4 * (ours - start).norm(), owner
+
+
 @pytest.mark.slow
 def test_a_run_that_is_killed_twice_ends_with_the_same_bits(make_cfg, processes):
     """A warmup and two stages, averaged weights, workers: whatever has a state."""
@@ -278,11 +297,7 @@ def test_two_processes_do_what_one_does_with_twice_the_batch(make_cfg, processes
         'joint': dict(schedule=dict(type='JointSchedule', begin=0.0, end=0.5), max_iters=4),
         'two_stage': dict(schedule=dict(type='TwoStageSchedule', refiner=0.5), max_iters=6),
     }
-    # None of these weights is zero, so that each of them moves.
-    initial = {
-        name: value + 0.1 * torch.randn_like(value)
-        for name, value in MODELS.build(make_cfg('initial', **plans['joint'])['model']).state_dict().items()
-    }
+    initial = noisy_weights(make_cfg('initial', **plans['joint']))
     torch.save(dict(state_dict=initial), tmp_path / 'initial.pth')
     cfgs = {}
     for processes_of_run, batch_size in ((1, 4), (2, 2)):
@@ -319,12 +334,7 @@ def test_two_processes_do_what_one_does_with_twice_the_batch(make_cfg, processes
     assert join(processes, *[(both, rank, 2, tmp_path / 'rendezvous') for rank in range(2)]) == [0, 0]
     for name, plan in plans.items():
         one, two = (checkpoint_of(cfgs[name, count], plan['max_iters'])['state_dict'] for count in (1, 2))
-        for owner in ('generator', 'refiner', 'spf'):
-            start, single, double = (
-                torch.cat([value.flatten() for key, value in state.items() if key.startswith(owner)])
-                for state in (initial, one, two)
-            )
-            assert (single - double).norm() < 1e-4 * (single - start).norm(), (name, owner)
+        assert_trained_alike(initial, one, two)
         key = 'losses.spd.measured'
         torch.testing.assert_close(one[key], two[key], rtol=1e-3, atol=0)
         key = 'losses.sgr.adaptive_weight.sums'
@@ -341,6 +351,34 @@ def test_two_processes_do_what_one_does_with_twice_the_batch(make_cfg, processes
     assert seen[2] == seen[1][4:]
     for key in ('state_dict', 'optimizer'):
         assert_same(checkpoint_of(resumed, 6)[key], checkpoint_of(cfgs['two_stage', 2], 6)[key], key)
+
+
+def test_two_processes_do_so_where_the_student_enlarges(make_cfg, processes, pairs, tmp_path):
+    small = tmp_path / 'x2'
+    make_pairs(pairs / 'target', small, make_lowres, LowresSettings(scale=2))
+    cfgs = []
+    for count in (1, 2):
+        cfg = make_cfg(
+            f'of_{count}',
+            dict(type='JointSchedule', begin=0.0, end=0.0),
+            max_iters=2,
+            batch_size=4 // count,
+            optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1, momentum=0.9)),
+            load_from=str(tmp_path / 'initial.pth'),
+            model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None),
+            launcher='none' if count == 1 else 'pytorch',
+        )
+        cfg['model']['generator'] = enlarging('edsr', 2)
+        dataset = cfg['train_dataloader']['dataset']
+        dataset['data_root'] = str(small)
+        next(step for step in dataset['pipeline'] if step['type'] == 'SetValues')['dictionary'] = dict(scale=2)
+        next(hook for hook in cfg['custom_hooks'] if 'Unlabeled' in hook['type'])['folders'] = [str(small / 'input')]
+        cfgs.append(cfg)
+    initial = noisy_weights(cfgs[0])
+    torch.save(dict(state_dict=initial), tmp_path / 'initial.pth')
+    run(cfgs[:1])
+    assert join(processes, *[(cfgs[1:], rank, 2, tmp_path / 'rendezvous') for rank in range(2)]) == [0, 0]
+    assert_trained_alike(initial, *(checkpoint_of(cfg, 2)['state_dict'] for cfg in cfgs))
 
 
 @pytest.mark.slow
@@ -370,8 +408,7 @@ def test_eight_processes_one_of_which_is_killed_do_what_one_does(make_cfg, proce
         )
         cfg['launcher'] = 'none' if count == 1 else 'pytorch'
         cfg['model_wrapper_cfg'] = dict(type='MMDistributedDataParallel', device_ids=None)
-    model = MODELS.build(cfgs['one']['model'])
-    initial = {name: value + 0.1 * torch.randn_like(value) for name, value in model.state_dict().items()}
+    initial = noisy_weights(cfgs['one'])
     torch.save(dict(state_dict=initial), tmp_path / 'initial.pth')
     run([cfgs['one']])
     ended = join(processes, *[([cfgs['killed']], rank, 8, tmp_path / 'first') for rank in range(8)])
@@ -384,10 +421,4 @@ def test_eight_processes_one_of_which_is_killed_do_what_one_does(make_cfg, proce
     assert Path(tmp_path, 'notes_8').read_text() == segmented
     assert len(list((tmp_path / 'masks_8').rglob('*.masks'))) == 4
     one, eight = (checkpoint_of(cfgs[name], 4)['state_dict'] for name in ('one', 'resumed'))
-    for owner in ('generator', 'refiner', 'spf'):
-        start, single, several = (
-            torch.cat([value.flatten() for key, value in state.items() if key.startswith(owner)])
-            for state in (initial, one, eight)
-        )
-        assert (single - start).norm() > 0
-        assert (single - several).norm() < 1e-4 * (single - start).norm(), owner
+    assert_trained_alike(initial, one, eight)
