@@ -4,10 +4,12 @@
     python .dev_scripts/train_student.py camera --kodak KODAK24
     python .dev_scripts/train_student.py rain --kodak KODAK24
     python .dev_scripts/train_student.py blur --kodak KODAK24
+    python .dev_scripts/train_student.py x4 --kodak KODAK24
+    python .dev_scripts/train_student.py x2 --kodak KODAK24
 
-``noise`` and ``camera`` are trained plainly, on patches of photographs that are Debian's wallpapers and scikit-image's
-(``--photographs``: yours instead). ``rain`` and ``blur`` are trained with SPD, on scikit-image's alone. The test
-photographs are seen in no training. A stopped run goes on when it is started again.
+All but ``rain`` and ``blur`` are trained plainly, on patches of photographs that are Debian's wallpapers and
+scikit-image's (``--photographs``: yours instead). ``rain`` and ``blur`` are trained with SPD, on scikit-image's alone.
+The test photographs are seen in no training. A stopped run goes on when it is started again.
 """
 
 import argparse
@@ -23,6 +25,7 @@ import mmsampriors  # noqa: F401  (before mmagic, which it mends)
 # isort: split
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from mmagic.evaluation.metrics import psnr  # noqa: E402
 from mmagic.registry import MODELS  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
@@ -34,10 +37,7 @@ from mmsampriors.compat import apply_to_tools  # noqa: E402
 from mmsampriors.data_preparation.pairs import make_pairs  # noqa: E402
 from mmsampriors.engine.export import write_student  # noqa: E402
 from mmsampriors.engine.optim import keep_freed_memory  # noqa: E402
-from mmsampriors.images import (
-    images_in,  # noqa: E402
-    psnr,  # noqa: E402
-)
+from mmsampriors.images import enlarged, images_in  # noqa: E402
 from mmsampriors.inference.students import weights_of_packaged  # noqa: E402
 from student_training.config import config_to_ship, plain_config, spd_config  # noqa: E402
 from student_training.photographs import (  # noqa: E402
@@ -56,9 +56,11 @@ EQUAL = 100.0  # dB
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('name', choices=sorted(SUBJECTS), help='what the student takes away')
+    parser.add_argument(
+        'name', choices=sorted(SUBJECTS), help='what the student takes away, or by how much it enlarges'
+    )
     parser.add_argument('--out', type=Path, help='folder of data, training and student (work_dirs/students/NAME)')
-    parser.add_argument('--photographs', type=Path, help='folder to train noise or camera on')
+    parser.add_argument('--photographs', type=Path, help='folder to train on, plainly')
     parser.add_argument('--updates', type=int, nargs='+', help='other numbers than those of the recipe')
     parser.add_argument('--kodak', type=Path, help='folder of the 24 Kodak photographs, to measure on them too')
     return parser.parse_args()
@@ -76,7 +78,8 @@ def train_plainly(name: str, subject: Subject, updates, folder, out: Path):
     net = MODELS.build(cfg.model.generator)
     if subject.start:
         weights = read_weights(weights_of_packaged(subject.start))
-        net.load_state_dict({key.removeprefix('generator.'): value for key, value in weights.items()})
+        # x4 has one enlargement more than x2.
+        net.load_state_dict({key: weights[f'generator.{key}'] for key in net.state_dict()})
     train(net, patches, *updates, out / 'training')
     return {f'generator.{key}': value for key, value in net.state_dict().items()}, cfg
 
@@ -113,11 +116,18 @@ def test_photographs(out: Path) -> Path:
 
 
 def measure(restorer: Restorer, pairs: Path):
-    """PSNR of input and result in dB on RGB, (photographs, 2); equal images count as ``EQUAL``."""
+    """PSNR of input and result in dB, (photographs, 2); equal images count as ``EQUAL``.
+
+    On RGB; at a scale above 1 on Y, without a border as wide as the scale, and the input is enlarged by bicubic
+    interpolation.
+    """
+    scale = restorer.network.scale
+    protocol = dict(crop_border=scale, convert_to='Y', channel_order='rgb') if scale > 1 else {}
     rows = []
     for path in sorted((pairs / 'input').glob('*.png')):
         degraded, truth = (np.asarray(Image.open(pairs / kind / path.name)) for kind in ('input', 'target'))
-        rows.append([min(psnr(image, truth), EQUAL) for image in (degraded, restorer.restore(degraded))])
+        images = enlarged(degraded, scale), restorer.restore(degraded)
+        rows.append([min(psnr(image, truth, **protocol), EQUAL) for image in images])
     return np.array(rows)
 
 

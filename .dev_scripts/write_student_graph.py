@@ -1,8 +1,9 @@
-"""Writes the network of the package's students for ONNX Runtime, without weights.
+"""Writes the networks of the package's students for ONNX Runtime, without weights.
 
     python .dev_scripts/write_student_graph.py
 
-Only another network, or another version of PyTorch's exporter, needs it anew; other weights do not.
+One for all that are NAFNets, and one for each that enlarges. Only another network, or another version of PyTorch's
+exporter, needs them anew; other weights do not.
 """
 
 import sys
@@ -15,7 +16,7 @@ import onnx  # noqa: E402
 
 from mmsampriors.engine.onnx_export import write_onnx  # noqa: E402
 from mmsampriors.files import write_whole  # noqa: E402
-from mmsampriors.inference.students import GRAPH, weights_of_packaged  # noqa: E402
+from mmsampriors.inference.students import FOLDER, weights_of_packaged  # noqa: E402
 from mmsampriors.inference.torch_network import TorchNetwork, exported_config  # noqa: E402
 
 
@@ -28,16 +29,25 @@ def without_weights(model):
     return model
 
 
-def main():
-    weights = weights_of_packaged('noise')
+#: File to the student whose network it holds.
+GRAPHS = {'nafnet.onnx': 'noise', 'x2.onnx': 'x2', 'x4.onnx': 'x4'}
+
+
+def write_graph(path: Path, weights: Path):
+    """Writes the network of ``weights``, whose config lies beside."""
     network = TorchNetwork(exported_config(weights, False), weights, 'cpu', False)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, 'whole.onnx')
+        whole = Path(folder, 'whole.onnx')
         description = dict(bytes_per_pixel=network.bytes_per_pixel, tile_note=network.tile_note)
-        print(write_onnx(network.student, str(path), description))
-        model = onnx.load(path)
-    write_whole(GRAPH, without_weights(model).SerializeToString())
-    print(f'{GRAPH}: {GRAPH.stat().st_size} bytes')
+        print(write_onnx(network.student, str(whole), description))
+        model = onnx.load(whole)
+    write_whole(path, without_weights(model).SerializeToString())
+    print(f'{path}: {path.stat().st_size} bytes')
+
+
+def main():
+    for name, student in GRAPHS.items():
+        write_graph(FOLDER / name, weights_of_packaged(student))
 
 
 if __name__ == '__main__':

@@ -1,8 +1,10 @@
-"""The configs of students: configs/spd/nafnet_derain-tiny.py with its own data, patches and schedule."""
+"""The configs of students: one of configs/spd with its own network, data, patches and schedule."""
 
 from pathlib import Path
 
 from mmengine.config import Config
+
+from .subjects import SUBJECTS
 
 ROOT = Path(__file__).parents[2]
 BATCH, RATE = 8, 2e-3
@@ -10,8 +12,8 @@ BATCH, RATE = 8, 2e-3
 
 def plain_config(name: str, out: Path) -> Config:
     """The config of the network alone."""
-    cfg = Config.fromfile(ROOT / 'configs' / 'spd' / 'nafnet_derain-tiny.py')
-    cfg.model.generator.enc_blk_nums = [1, 1, 1]
+    cfg = Config.fromfile(ROOT / 'configs' / 'spd' / SUBJECTS[name].config)
+    cfg.model.generator.update(SUBJECTS[name].network)
     cfg.custom_hooks = [hook for hook in cfg.custom_hooks if 'Visualization' not in hook['type']]
     cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=500, max_keep_ckpts=1, by_epoch=False)
     cfg.default_hooks.logger.interval = 100

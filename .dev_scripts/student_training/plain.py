@@ -23,25 +23,32 @@ class Patches:
     """Draws pairs of patches from photographs, turned and mirrored at random.
 
     Args:
-        photographs (list[np.ndarray]): Each (H, W, 3) uint8.
+        photographs (list[np.ndarray]): Each (H, W, 3) uint8. Those smaller than a patch and its margin are left out.
         subject (Subject): How patches are degraded, and their side and margin.
     """
 
     def __init__(self, photographs, subject):
-        self.photographs, self.subject = photographs, subject
-        weights = np.sqrt([image.shape[0] * image.shape[1] for image in photographs])
+        smallest = subject.patch + 2 * subject.margin
+        self.photographs = [image for image in photographs if min(image.shape[:2]) >= smallest]
+        self.subject = subject
+        weights = np.sqrt([image.shape[0] * image.shape[1] for image in self.photographs])
         self.weights = weights / weights.sum()
 
     def draw(self, rng):
-        """A degraded patch and its truth, both (3, side, side) float32 in [0, 1], in steps of 1/255 as in a file."""
-        side, margin = self.subject.patch, self.subject.margin
+        """A degraded patch and its truth, (3, side, side) float32 in [0, 1], in steps of 1/255 as in a file.
+
+        Where the degradation makes images smaller, the degraded patch is as many times smaller.
+        """
+        side, margin, scale = self.subject.patch, self.subject.margin, self.subject.settings.multiple
         truth = max((self._place(rng, side + 2 * margin) for _ in range(PLACES)), key=_detail)
         truth = np.rot90(truth, rng.integers(4))[:, :: rng.choice((1, -1))].astype(np.float32) / 255
         degraded = self.subject.degrade(truth, rng, **vars(self.subject.settings))
         # The blocks of JPEG begin anywhere in a patch, as they do in a crop.
-        down, right = rng.integers(margin // 2, margin // 2 * 3 + 1, size=2)
-        inner = slice(down, down + side), slice(right, right + side)
-        return (_as_tensor(np.round(image[inner] * 255) / 255) for image in (degraded, truth))
+        corner = rng.integers(margin // 2, margin // 2 * 3 + 1, size=2) // scale
+        return (
+            _as_tensor(_part(image, corner * size, side // scale * size))
+            for image, size in ((degraded, 1), (truth, scale))
+        )
 
     def _place(self, rng, side):
         image = self.photographs[rng.choice(len(self.photographs), p=self.weights)]
@@ -49,7 +56,7 @@ class Patches:
         return image[top : top + side, left : left + side]
 
     def batch(self, rng):
-        """Both as (BATCH, 3, side, side)."""
+        """``BATCH`` of both, stacked."""
         degraded, truth = zip(*(self.draw(rng) for _ in range(BATCH)))
         return torch.stack(degraded), torch.stack(truth)
 
@@ -57,6 +64,10 @@ class Patches:
 def _detail(patch):
     green = patch[..., 1].astype(np.int16)
     return np.abs(np.diff(green, axis=0)).mean() + np.abs(np.diff(green, axis=1)).mean()
+
+
+def _part(image, corner, side):
+    return np.round(image[corner[0] : corner[0] + side, corner[1] : corner[1] + side] * 255) / 255
 
 
 def _as_tensor(patch):
@@ -75,6 +86,9 @@ def rate(update: int, updates: int) -> float:
 def psnr_loss(prediction, target):
     """The mean squared error of each image in dB, averaged, as PSNRLoss of mmagic."""
     return 10 * ((prediction - target).square().mean((1, 2, 3)) + 1e-8).log10().mean()
+
+
+LOSSES = dict(psnr=psnr_loss, l1=F.l1_loss)
 
 
 class _LayerNorm2d(LayerNorm2d):
@@ -109,19 +123,19 @@ def train(net: nn.Module, patches: Patches, updates: int, out: Path, seed: int =
     for update in range(first, updates):
         optimizer.param_groups[0]['lr'] = rate(update, updates)
         degraded, truth = patches.batch(np.random.default_rng([seed, update]))
-        losses.append(_step(net, optimizer, degraded, truth))
+        losses.append(_step(net, optimizer, degraded, truth, LOSSES[patches.subject.loss]))
         if (update + 1) % LOG_EVERY == 0:
             seconds = (time.time() - began) / (update + 1 - first)
-            print(f'{update + 1} of {updates}: {-np.mean(losses):.3f} dB, {seconds:.3f} s an update', flush=True)
+            print(f'{update + 1} of {updates}: loss {np.mean(losses):.5f}, {seconds:.3f} s an update', flush=True)
             losses.clear()
         if (update + 1) % KEEP_EVERY == 0 or update + 1 == updates:
             _keep(net, optimizer, update + 1, out / 'state.pth')
 
 
-def _step(net, optimizer, degraded, truth):
+def _step(net, optimizer, degraded, truth, loss_function):
     with torch.autocast('cpu', torch.bfloat16):
         restored = net(degraded)
-    loss = psnr_loss(restored.float(), truth)
+    loss = loss_function(restored.float(), truth)
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(net.parameters(), 1.0)

@@ -1,11 +1,12 @@
 """What each student of the package takes away, and how it is trained and measured."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Callable, Dict, Optional, Tuple
 
 from mmsampriors.data_preparation.degradations import (
     BlurSettings,
     CameraSettings,
+    LowresSettings,
     NoiseSettings,
     RainSettings,
     Settings,
@@ -13,6 +14,7 @@ from mmsampriors.data_preparation.degradations import (
     add_camera_noise,
     add_noise,
     add_rain,
+    make_lowres,
 )
 
 
@@ -30,6 +32,9 @@ class Subject:
         patch (int): Side of the patches that training sees, in pixels.
         margin (int): Plain: pixels around a patch that are degraded with it and cut away, so that it has no border.
         start (str | None): Plain: the student of the package whose weights are the first.
+        config (str): Of ``configs/spd``, whose network it is.
+        network (dict): What of the network is otherwise.
+        loss (str): Plain: ``psnr`` or ``l1``.
     """
 
     degrade: Callable
@@ -40,6 +45,26 @@ class Subject:
     patch: int = 64
     margin: int = 0
     start: Optional[str] = None
+    config: str = 'nafnet_derain-tiny.py'
+    network: Dict = field(default_factory=lambda: dict(enc_blk_nums=[1, 1, 1]))
+    loss: str = 'psnr'
+
+
+def super_resolution(scale: int, updates: int, start: Optional[str] = None) -> Subject:
+    """The subject that takes away bicubic reduction by ``scale``; patches of 32 pixels before it."""
+    settings = LowresSettings(scale=scale)
+    return Subject(
+        make_lowres,
+        settings,
+        (updates,),
+        {f'bicubic x{scale}': settings},
+        patch=32 * scale,
+        margin=4 * scale,
+        start=start,
+        config=f'edsr_sr_x{scale}-tiny.py',
+        network=dict(num_blocks=12),
+        loss='l1',
+    )
 
 
 RAIN = RainSettings(density=(0.05, 0.25), brightness=(0.4, 0.85), veiling=(0.0, 0.1))
@@ -61,4 +86,6 @@ SUBJECTS = dict(
         start='noise',
     ),
     blur=Subject(add_blur, BLUR, (10000, 800, 1200), dict(blur=BLUR), versions=24),
+    x4=super_resolution(4, 18000),
+    x2=super_resolution(2, 6000, start='x4'),
 )

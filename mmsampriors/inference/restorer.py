@@ -12,7 +12,7 @@ from mmsampriors.images import LUMA, Photograph, enlarged, photograph_of, read_p
 
 from .networks import Network, OnnxNetwork
 from .plain_config import read_plain_config
-from .students import GRAPH, packaged_students, weights_of_packaged
+from .students import graph_of_packaged, packaged_students, weights_of_packaged
 from .tiles import SMALLEST_TILE, halved, is_out_of_memory, run_in_tiles, tile_for
 
 OVERLAP = 32
@@ -201,11 +201,11 @@ def _network(student, config, checkpoint, device, amp, allow_imports) -> Network
             raise ValueError('an ONNX file has the precision that it was exported with: export it with --fp16')
         return OnnxNetwork(student, device)
     if student in packaged_students():
-        student = weights_of_packaged(student)
+        graph, student = graph_of_packaged(student), weights_of_packaged(student)
         # Torch and mmagic take seconds to import, ONNX Runtime a fraction of one.
         if device in (None, 'cpu') and not amp and importlib.util.find_spec('onnxruntime'):
             refuse_other_hash(student, read_plain_config(student.with_suffix('.py')).get(HASH_KEY))
-            return OnnxNetwork(GRAPH, weights=student)
+            return OnnxNetwork(graph, weights=student)
     of_mmagic = str(student).startswith('mmagic::')
     if student is not None and not of_mmagic and Path(student).suffix not in ('.pth', '.safetensors'):
         raise ValueError(

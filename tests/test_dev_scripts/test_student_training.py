@@ -2,16 +2,23 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2] / '.dev_scripts'))
 
+from mmsampriors.data_preparation.degradations import LowresSettings, bicubic_reduced, make_lowres  # noqa: E402
+from mmsampriors.data_preparation.pairs import make_pairs  # noqa: E402
+from mmsampriors.images import enlarged  # noqa: E402
 from mmsampriors.registry import MODELS  # noqa: E402
 from student_training.plain import Patches, rate, train  # noqa: E402
 from student_training.subjects import SUBJECTS  # noqa: E402
+from train_student import measure  # noqa: E402
 
 
 @pytest.fixture
@@ -33,6 +40,41 @@ def test_patches_prefer_detail(photographs):
     patches = Patches(photographs, SUBJECTS['noise'])
     drawn = [tuple(patches.draw(np.random.default_rng(seed))) for seed in range(40)]
     assert sum(truth.unique().numel() == 1 for _, truth in drawn) < 10
+
+
+@pytest.mark.parametrize('scale', [2, 4])
+def test_patches_of_super_resolution_lie_on_each_other(photographs, scale):
+    large = np.random.default_rng(2).integers(0, 256, (170, 190, 3), np.uint8)
+    # The other photographs are smaller than a patch by 4 and its margin.
+    patches = Patches([*photographs, large], SUBJECTS[f'x{scale}'])
+    assert scale == 2 or [image.shape for image in patches.photographs] == [large.shape]
+    for seed in range(8):
+        small, truth = patches.draw(np.random.default_rng(seed))
+        assert small.shape == (3, 32, 32) and truth.shape == (3, 32 * scale, 32 * scale)
+        reduced = bicubic_reduced(truth.permute(1, 2, 0).numpy(), scale).clip(0, 1).transpose(2, 0, 1)
+        inner = (slice(None), slice(3, -3), slice(3, -3))
+        np.testing.assert_allclose(small.numpy()[inner], reduced[inner], atol=0.51 / 255)
+
+
+def test_super_resolution_is_measured_on_y_without_its_border(tmp_path):
+    photograph = skimage.data.chelsea()[:96, :120]
+    (tmp_path / 'photographs').mkdir()
+    Image.fromarray(photograph).save(tmp_path / 'photographs' / 'a.png')
+    make_pairs(tmp_path / 'photographs', tmp_path / 'pairs', make_lowres, LowresSettings(scale=2))
+
+    def restore(pixels):
+        restored = enlarged(pixels, 2)
+        restored[:2] = restored[:, -2:] = 0
+        return restored
+
+    restorer = SimpleNamespace(network=SimpleNamespace(scale=2), restore=restore)
+    ((before, after),) = measure(restorer, tmp_path / 'pairs')
+    small = np.asarray(Image.open(tmp_path / 'pairs' / 'input' / 'a.png'))
+    luma = (
+        image[2:-2, 2:-2] @ np.array([65.481, 128.553, 24.966]) / 255
+        for image in (photograph.astype(float), enlarged(small, 2).astype(float))
+    )
+    assert before == after == pytest.approx(10 * np.log10(255**2 / np.square(np.subtract(*luma)).mean()), abs=0.01)
 
 
 def test_the_first_half_does_not_depend_on_the_length():

@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import List
 
 FOLDER = Path(__file__).parent
-#: The network of all of them for ONNX Runtime, without weights; .dev_scripts/write_student_graph.py writes it.
-GRAPH = FOLDER / 'nafnet.onnx'
 
 
 def packaged_students() -> List[str]:
@@ -16,3 +14,9 @@ def packaged_students() -> List[str]:
 def weights_of_packaged(name: str) -> Path:
     """The weights of one of them; its config lies beside."""
     return FOLDER / f'{name}.safetensors'
+
+
+def graph_of_packaged(name: str) -> Path:
+    """Its network for ONNX Runtime, without weights; ``.dev_scripts/write_student_graph.py`` writes it."""
+    own = FOLDER / f'{name}.onnx'
+    return own if own.is_file() else FOLDER / 'nafnet.onnx'
