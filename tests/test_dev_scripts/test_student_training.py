@@ -12,13 +12,14 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2] / '.dev_scripts'))
 
+from train_student import measure  # noqa: E402
+
 from mmsampriors.data_preparation.degradations import LowresSettings, bicubic_reduced, make_lowres  # noqa: E402
 from mmsampriors.data_preparation.pairs import make_pairs  # noqa: E402
 from mmsampriors.images import enlarged  # noqa: E402
 from mmsampriors.registry import MODELS  # noqa: E402
 from student_training.plain import Patches, rate, train  # noqa: E402
 from student_training.subjects import SUBJECTS  # noqa: E402
-from train_student import measure  # noqa: E402
 
 
 @pytest.fixture
