@@ -1,6 +1,7 @@
 import pytest
 import torch
 from mmengine.runner import Runner
+from safetensors.torch import save_file
 
 import mmsampriors.engine  # noqa: F401
 import mmsampriors.models  # noqa: F401
@@ -103,3 +104,13 @@ def test_a_trained_refiner_is_kept(model_cfg):
     assert fit_to_model(dict(checkpoint), model) == ''
     fit_to_model(checkpoint, model)
     assert torch.equal(checkpoint['state_dict']['refiner.intro.weight'], model.refiner.intro.weight + 1)
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_a_run_starts_from_the_authors_file(runner_cfg, stock, tmp_path, suffix):
+    weights, file = stock[0].generator.state_dict(), str(tmp_path / f'official{suffix}')
+    save_file(weights, file) if suffix == '.safetensors' else torch.save(dict(params=weights), file)
+    runner = Runner.from_cfg(runner_cfg(load_from=file))
+    runner.call_hook('before_run')
+    runner.load_or_resume()
+    assert all(value.equal(runner.model.generator.state_dict()[name]) for name, value in weights.items())
