@@ -237,12 +237,13 @@ class MadeFiles:
         for name in names:
             self._content_of_made(name)
 
-    def write(self, name, content, **made_of) -> None:
+    def write(self, name, content, notes: Optional[Dict] = None, **made_of) -> None:
         """Writes a file whole or not at all, and its record.
 
         Args:
             name (str | Path): Of the file.
             content (str | bytes): What it holds.
+            notes (dict, optional): JSON-able; for :meth:`notes_of`.
             **made_of: JSON-able; for :meth:`is_done`.
 
         Raises:
@@ -254,7 +255,7 @@ class MadeFiles:
         before = self._content_of_made(name)
         holds = [sha256(content).hexdigest(), *([before] if before else [])]
         try:
-            self._note(name, holds, made_of)
+            self._note(name, holds, made_of, notes)
         except OSError as error:
             # The record tells a user nothing.
             raise OSError(error.errno, error.strerror, str(self.folder / name)) from error
@@ -266,6 +267,11 @@ class MadeFiles:
         if record is None or not path.is_file() or record.get('made_of', {}) != json.loads(json.dumps(made_of)):
             return False
         return record['holds'][:1] == [_content_of(path)]
+
+    def notes_of(self, name) -> Dict:
+        """What was noted when the file was written; empty where nothing was."""
+        notes = (self._read(name) or {}).get('notes')
+        return notes if isinstance(notes, dict) else {}
 
     def claim(self, names: Iterable) -> None:
         """Notes files and folders that will be made, which may grow until :meth:`finish`.
@@ -320,8 +326,9 @@ class MadeFiles:
         # Of a name of any length.
         return self.folder / FOLDER / self.tool / f'{sha256(os.fsencode(os.path.normpath(name))).hexdigest()[:32]}.json'
 
-    def _note(self, name, holds, made_of=None):
-        record = dict(name=os.fspath(name), holds=holds, **(dict(made_of=made_of) if made_of else {}))
+    def _note(self, name, holds, made_of=None, notes=None):
+        record = dict(name=os.fspath(name), holds=holds)
+        record |= {key: value for key, value in dict(made_of=made_of, notes=notes).items() if value}
         write_whole(self._record_of(name), json.dumps(record, indent=1))
 
     def _read(self, name) -> Optional[Dict]:

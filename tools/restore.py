@@ -18,7 +18,7 @@ from mmsampriors.files import MadeFiles, shard_of
 from mmsampriors.inference.inputs import find_photographs, kinds_of
 from mmsampriors.inference.job import Job
 from mmsampriors.inference.measures import METRICS, Measuring, file_of
-from mmsampriors.inference.restorer import OVERLAP, Restorer
+from mmsampriors.inference.restorer import OVERLAP, Restorer, runs_on_onnx
 
 
 def parse_args():
@@ -44,6 +44,12 @@ def parse_args():
     )
     parser.add_argument('--compare', action='store_true', help='write panels too, in OUT/compared')
     parser.add_argument('--refined', action='store_true', help='write what the refiner makes too, in OUT/refined')
+    parser.add_argument(
+        '--skip-garbage',
+        action='store_true',
+        help='keep the input where restoring changed its large shapes: enlarged by bicubic interpolation where the '
+        'network enlarges',
+    )
     parser.add_argument('--gt', help='folder of ground truths of the same names: measures against them')
     parser.add_argument(
         '--metrics',
@@ -90,9 +96,12 @@ def main(args):
     for note in restorer.network.notes:
         print(note)
     measure, truth = (measuring.row_of, measuring.truth_of) if measuring else (None, None)
-    job = Job(restorer, args.out, args.compare, refine, measure, truth if args.gt else None)
+    job = Job(restorer, args.out, args.compare, refine, measure, truth if args.gt else None, args.skip_garbage)
     outcome = job.run(photographs)
     print(f'{outcome.restored} restored by {restorer.network.name}, {outcome.ready} were ready, in {args.out}')
+    if outcome.garbage:
+        kept = '; their inputs are kept' if args.skip_garbage else ''
+        print(f'{len(outcome.garbage)} of {len(photographs)} look like garbage and are named above{kept}')
     if measuring:
         print(f'\n{measuring.report(outcome.measured, args.out, args.shard)}')
     if outcome.failed:
@@ -112,5 +121,6 @@ if __name__ == '__main__':
     run_tool(
         main,
         arguments,
-        heavy=not (arguments.student or '').endswith('.onnx') or bool(arguments.metrics or arguments.gt),
+        heavy=not runs_on_onnx(arguments.student, arguments.device, arguments.amp)
+        or bool(arguments.metrics or arguments.gt),
     )

@@ -247,6 +247,10 @@ End it, and start it again with one:</p>
 <pre>python tools/demo.py --student student.pth</pre>
 <p>Each training exports one, and so does the quickstart, as <code>work_dirs/quickstart/student.pth</code>.</p>
 """
+GARBAGE = (
+    '<b>This looks like garbage:</b> the large shapes have changed, which no right restoration does. The '
+    'student was trained on other photographs.'
+)
 HINT = "Click a thing in either picture, and see SAM's mask of it in both."
 
 
@@ -265,6 +269,7 @@ def message_of_scene(scene: Scene) -> str:
     """The line under the slider."""
     height, width = scene.given.shape[:2]
     work = f'{width} by {height} pixels, restored by {html.escape(scene.student)} in {scene.seconds:.1f} s.'
+    work += f' {GARBAGE}' if scene.is_garbage else ''
     if scene.psnr is None:
         return _line(
             _cell('restored', 'done'),

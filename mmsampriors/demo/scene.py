@@ -12,6 +12,7 @@ from PIL import Image
 
 from mmsampriors.data_preparation.degradations import add_blur, add_camera_noise, add_noise, add_rain
 from mmsampriors.images import enlarged, psnr, read_rgb, to_eight_bits
+from mmsampriors.inference.measures import MOST_MOVED, largest_move
 from mmsampriors.inference.restorer import Restorer
 from mmsampriors.inference.students import packaged_students
 
@@ -34,6 +35,7 @@ class Scene:
             full size. Where the student enlarges, what it got is enlarged by bicubic interpolation.
         views (dict[str, np.ndarray]): The same, of at most ``VIEW_SIDE`` pixels a side.
         seen (dict[str, object]): What the segmenter keeps of each view that it has seen.
+        is_garbage (bool): Whether restoring moved the large shapes further than right restorations do.
     """
 
     given: np.ndarray
@@ -43,6 +45,7 @@ class Scene:
     images: Dict[str, np.ndarray]
     views: Dict[str, np.ndarray]
     seen: Dict[str, object] = field(default_factory=dict)
+    is_garbage: bool = False
 
     @property
     def psnr(self) -> Optional[Tuple[float, float]]:
@@ -96,7 +99,8 @@ def make_scene(
     if damage is not None:
         images[CLEAN] = clean
     views = {name: shrunk(pixels, VIEW_SIDE) for name, pixels in images.items()}
-    return Scene(given, damage, student, seconds, images, views)
+    is_garbage = largest_move(seen, restored)[0] > MOST_MOVED
+    return Scene(given, damage, student, seconds, images, views, is_garbage=is_garbage)
 
 
 def shrunk(pixels: np.ndarray, side: int) -> np.ndarray:

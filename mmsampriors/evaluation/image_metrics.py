@@ -1,4 +1,4 @@
-"""Metrics of images: PSNR by image, LPIPS and DISTS."""
+"""Metrics of images: PSNR by image, the share that collapsed, LPIPS and DISTS."""
 
 import json
 import os.path as osp
@@ -13,6 +13,7 @@ from mmagic.evaluation.metrics.metrics_utils import obtain_data
 from torch import Tensor
 
 from mmsampriors.files import write_whole
+from mmsampriors.images import COLLAPSE, enlarged
 from mmsampriors.masks.sam.ops import torch_device
 from mmsampriors.models.batch import metric_image_to_rgb
 from mmsampriors.models.networks import unwrapped
@@ -64,6 +65,33 @@ class PSNRByImage(PSNR):
         rows = [{key: value for key, value in result.items() if key != self.metric} for result in results]
         write_whole(path, json.dumps(rows, indent=1))
         return super().compute_metrics(results)
+
+
+@METRICS.register_module()
+class CollapseRate(PSNR):
+    """The share of images whose PSNR is more than 3 dB below that of their input (SAM-Deblur, Li et al., ICASSP 2024).
+
+    An input that is smaller than the ground truth is enlarged by bicubic interpolation.
+
+    Args:
+        **kwargs: Those of mmagic's PSNR; give those that the PSNR of the test set has.
+
+    Metrics:
+        - CollapseRate: in [0, 1]; lower is better
+    """
+
+    metric = 'CollapseRate'
+
+    def process(self, data_batch, data_samples: List[dict]):
+        """Compares the images of a batch with their inputs."""
+        for sample in data_samples:
+            gt, given = (obtain_data(sample, key, self.device) for key in (self.gt_key, 'input'))
+            pred = obtain_data(sample['output'], self.pred_key, self.device)
+            if given.shape != gt.shape:
+                larger = enlarged(given.permute(1, 2, 0).numpy() / 255, gt.shape[1] // given.shape[1])
+                given = torch.from_numpy(255 * larger).permute(2, 0, 1)
+            before, after = (self.process_image(gt, image, None) for image in (given, pred))
+            self.results.append({self.metric: float(before - after > COLLAPSE)})
 
 
 SMALLEST = 32  # pixels a side: the networks halve an image five times

@@ -1,6 +1,7 @@
 """Images of files: finding, reading and writing them, and what is computed on their pixels."""
 
 from .pixels import (
+    COLLAPSE,
     FULL_REFERENCE,
     LUMA,
     NO_REFERENCE,

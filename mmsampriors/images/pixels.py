@@ -9,6 +9,8 @@ from PIL import Image
 LUMA = (0.299, 0.587, 0.114)
 FULL_REFERENCE = ('PSNR', 'SSIM', 'PSNR-Y', 'SSIM-Y', 'LPIPS', 'DISTS')
 NO_REFERENCE = ('NIQE',)
+#: A restored image that is more dB below its input has collapsed: so SAM-Deblur (Li et al., ICASSP 2024) counts.
+COLLAPSE = 3.0
 
 
 def to_eight_bits(pixels: np.ndarray) -> np.ndarray:

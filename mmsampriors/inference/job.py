@@ -10,11 +10,11 @@ from typing import Callable, Dict, List, Optional, Sequence
 import mmsampriors
 from mmsampriors.command_line import message_of
 from mmsampriors.files import MadeFiles, sha256_of
-from mmsampriors.images import Photograph, PhotographError, encode_photograph, read_photograph
+from mmsampriors.images import Photograph, PhotographError, encode_photograph, enlarged, read_photograph
 from mmsampriors.progress import progress_bar
 
 from .inputs import COMPARED, REFINED, RESTORED, Found, kinds_of, results_of
-from .measures import encode_panel
+from .measures import MOST_MOVED, encode_panel, largest_move
 from .restorer import Restorer
 from .tiles import OutOfMemoryError, is_out_of_memory
 
@@ -30,12 +30,14 @@ class Outcome:
         restored (int): How many were restored now.
         ready (int): How many were restored before.
         failed (list[str]): A line for each that could not be, with its path and the reason.
+        garbage (list[str]): A line for each result that was restored to garbage, now or before.
         measured (list[dict]): One row for each photograph that was measured.
     """
 
     restored: int = 0
     ready: int = 0
     failed: List[str] = field(default_factory=list)
+    garbage: List[str] = field(default_factory=list)
     measured: List[Dict] = field(default_factory=list)
 
 
@@ -50,6 +52,8 @@ class Job:
         measure (callable, optional): Takes the name of a result and, by kind, ``input``, ``restored`` and perhaps
             ``refined``, the Photographs; gives a row.
         truth (callable, optional): Gives the ground truth for the name of a result, for panels.
+        skip_garbage (bool): Whether the input is kept, enlarged by bicubic interpolation where the network enlarges,
+            where restoring moved a block by more than ``MOST_MOVED``.
     """
 
     def __init__(
@@ -60,9 +64,10 @@ class Job:
         refine: Optional[Callable[[Photograph, Path], Photograph]] = None,
         measure: Optional[Callable[[Path, Dict[str, Photograph]], Dict]] = None,
         truth: Optional[Callable[[Path], Photograph]] = None,
+        skip_garbage: bool = False,
     ):
         self.restorer, self.out, self.compare = restorer, Path(out), compare
-        self.refine, self.measure, self.truth = refine, measure, truth
+        self.refine, self.measure, self.truth, self.skip_garbage = refine, measure, truth, skip_garbage
         self.kinds = kinds_of(refine is not None, compare)
         self.made = MadeFiles(out, 'restore')
         self.made_by = dict(version=mmsampriors.__version__, network=restorer.network.identity)
@@ -96,19 +101,41 @@ class Job:
         results = results_of(one, self.kinds)
         made_of = dict(photograph=sha256_of(one.path) if one.path.is_file() else None, made_by=self.made_by)
         done = all(self.made.is_done(name, **made_of) for name in results.values())
-        if done:
-            outcome.ready += 1
-            if self.measure is None:
-                return
-        photograph = read_photograph(one.path)
-        if done:
-            images = {kind: read_photograph(self.out / name) for kind, name in results.items() if kind != COMPARED}
-        else:
+        done = done and all(self._is_decided(results[kind]) for kind in results if kind != COMPARED)
+        if not done:
+            photograph = read_photograph(one.path)
             self.made.refuse_changed(results.values())
             images = self._make(one, photograph, results, made_of, progress, say)
-            outcome.restored += 1
-        if self.measure is not None:
-            outcome.measured.append(self.measure(one.name, dict(input=photograph, **images)))
+        outcome.restored += not done
+        outcome.ready += done
+        garbage = [line for kind in results if kind != COMPARED for line in self._garbage(one, results[kind])]
+        outcome.garbage += garbage
+        for line in garbage:
+            say(line)
+        if self.measure is None:
+            return
+        if done:
+            photograph = read_photograph(one.path)
+            images = {kind: read_photograph(self.out / name) for kind, name in results.items() if kind != COMPARED}
+        outcome.measured.append(self.measure(one.name, dict(input=photograph, **images)))
+
+    def _is_decided(self, name):
+        """Whether a result is what is wanted where it is garbage: the input, or what the network made."""
+        notes = self.made.notes_of(name)
+        return notes.get('input_kept') == (self.skip_garbage and notes.get('move', 0) > MOST_MOVED)
+
+    def _garbage(self, one, name):
+        """A line where a result is garbage, by what was noted when it was written: JPEG changes it a little."""
+        notes = self.made.notes_of(name)
+        if notes['move'] <= MOST_MOVED:
+            return []
+        larger = ' enlarged' if self.restorer.network.scale > 1 else ''
+        kept = f'the input is kept{larger}' if notes['input_kept'] else f'--skip-garbage keeps the input{larger}'
+        x, y = notes['at']
+        return [
+            f'{one.path}: {name} looks like garbage: around x {x}, y {y} the large shapes moved by '
+            f'{notes["move"]:.0%} of white, those of right restorations by less than {MOST_MOVED:.0%}; {kept}'
+        ]
 
     def _make(self, one, photograph, results, made_of, progress, say):
         """Restores a photograph and writes all that is made of it."""
@@ -117,8 +144,13 @@ class Job:
             images[REFINED] = self.refine(photograph, one.path)
         notes = list(images[RESTORED].notes)
         for kind, image in images.items():
+            move, at = largest_move(photograph.pixels, image.pixels)
+            kept = self.skip_garbage and move > MOST_MOVED
+            if kept:
+                larger = enlarged(photograph.pixels, self.restorer.network.scale)
+                image = images[kind] = photograph.with_pixels(larger)
             content, lost = encode_photograph(one.name.suffix, image)
-            self.made.write(results[kind], content, **made_of)
+            self.made.write(results[kind], content, dict(move=move, at=at, input_kept=kept), **made_of)
             notes += lost if kind == RESTORED else []
         if one.name.name != one.path.name:
             notes.append(f'written as {one.name}')

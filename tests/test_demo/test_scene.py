@@ -48,6 +48,12 @@ def test_psnr_comes_back(scene):
     assert '600 by 400 pixels' in told and 'σ 25' in told
 
 
+def test_garbage_is_noticed():
+    for function, noticed in ((lambda pixels: pixels // 8 * 8, False), (lambda pixels: 255 - pixels, True)):
+        scene = make_scene(sample('coffee'), 'noise', 5, 'student', restoring(function))
+        assert scene.is_garbage == noticed == ('looks like garbage' in message_of_scene(scene))
+
+
 def test_a_photograph_that_is_damaged_already_has_no_psnr(restorer):
     given, told = sample('cat')[:64, :80], []
     scene = make_scene(given, 'none', 5, '<b>mine</b>', restorer, told.append)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmsampriors.images import read_photograph
+from mmsampriors.images import Photograph, enlarged, read_photograph, write_photograph
 from mmsampriors.inference import restorer as module
 from mmsampriors.inference.inputs import find_photographs, kinds_of
 from mmsampriors.inference.job import Job
@@ -34,14 +34,14 @@ def folder(tmp_path):
 def job(halving, monkeypatch):
     """A function that runs a job with a network that halves."""
 
-    def run(inputs, out, identity='halving', network=None, tile='auto', overlap=32, compare=False, refine=None):
+    def run(inputs, out, identity='halving', network=None, tile='auto', overlap=32, compare=False, refine=None, **job):
         network = network or halving()
         network.identity = identity
         monkeypatch.setattr(module, '_network', lambda *args: network)
         restorer = Restorer('any.pth', tile=tile, overlap=overlap)
         kinds = kinds_of(refine is not None, compare)
         photographs = find_photographs([str(one) for one in inputs], out, kinds)
-        return Job(restorer, out, compare, refine).run(photographs)
+        return Job(restorer, out, compare, refine, **job).run(photographs)
 
     return run
 
@@ -147,6 +147,62 @@ def test_a_photograph_that_memory_does_not_hold_is_named_and_passed_by(folder, j
         outcome = job([folder / 'in'], folder / f'out_{number}', network=halving(most_pixels=30 * 30), tile=tile)
         assert outcome.restored == 4 and len(outcome.failed) == 1
         assert f'{folder}/in/large.png: ' in outcome.failed[0] and 'memory' in outcome.failed[0]
+
+
+def test_garbage_is_named_and_counted_the_same_each_time(folder, job, black_and_white, capsys):
+    bright = save(folder / 'in' / 'b.jpg', 230, size=(60, 90))
+    for count in ('restored', 'ready'):
+        outcome = job([folder / 'in'], folder / 'out', network=black_and_white())
+        assert getattr(outcome, count) == 5 and len(outcome.garbage) == 1 and not outcome.failed
+        told = capsys.readouterr().err
+        assert f'{bright}: b.jpg looks like garbage: around x 15, y 15 ' in told and 'a.png' not in told
+        assert '--skip-garbage keeps the input' in told
+        assert {*read_photograph(folder / 'out' / 'b.jpg').pixels[0, [0, 89], 0]} == {0, 255}
+
+
+def test_of_garbage_the_input_is_kept(folder, job, black_and_white, capsys):
+    """Asked for later, nothing else is restored anew."""
+    save(folder / 'in' / 'b.jpg', 230, size=(60, 90))
+    out = folder / 'out'
+    job([folder / 'in'], out, network=black_and_white())
+    for restored, ready, skip, value in ((1, 4, True, 230), (0, 5, True, 230), (1, 4, False, 0)):
+        outcome = job([folder / 'in'], out, network=black_and_white(), skip_garbage=skip)
+        assert (outcome.restored, outcome.ready, len(outcome.garbage)) == (restored, ready, 1)
+        assert read_photograph(out / 'b.jpg').pixels[0, 0].tolist() == [value] * 3
+        assert read_photograph(out / 'a.png').pixels[0, 0].tolist() == [50] * 3
+        assert ('the input is kept\n' in capsys.readouterr().err) == skip
+
+
+@pytest.mark.parametrize('pixels', ['gray', 'deep', 'alpha', 'tiled', 'gray network'])
+def test_garbage_of_any_kind_of_photograph_that_is_enlarged(folder, job, black_and_white, pixels):
+    given = Photograph(np.random.default_rng(0).integers(200, 256, (90, 100, 3), np.uint8))
+    if pixels == 'gray':
+        given.pixels = given.pixels[..., 0]
+    if pixels == 'deep':
+        given.pixels = given.pixels.astype(np.uint16) * 257
+    if pixels == 'alpha':
+        given.alpha = given.pixels[..., 1]
+    write_photograph(folder / 'one.png', given)
+    network = black_and_white(scale=2, channels=1 if pixels == 'gray network' else 3)
+    outcome = job([folder / 'one.png'], folder / 'out', network=network, tile=64 if pixels == 'tiled' else 'auto')
+    assert '--skip-garbage keeps the input enlarged' in outcome.garbage[0]
+    outcome = job([folder / 'one.png'], folder / 'kept', network=network, skip_garbage=True)
+    assert 'the input is kept enlarged' in outcome.garbage[0]
+    kept = read_photograph(folder / 'kept' / 'one.png')
+    np.testing.assert_array_equal(kept.pixels, enlarged(given.pixels, 2))
+    assert kept.pixels.dtype == given.pixels.dtype and (kept.alpha is not None) == (pixels == 'alpha')
+
+
+def test_a_refined_photograph_may_be_garbage_alone(folder, job, capsys):
+    def refine(photograph, path):
+        return photograph.with_pixels(np.where(np.arange(90)[:, None] < 45, 0, photograph.pixels).astype(np.uint8))
+
+    save(folder / 'one.png', 100, size=(60, 90))
+    options = dict(refine=refine, skip_garbage=True, compare=True)
+    outcome = job([folder / 'one.png'], folder / 'out', **options)
+    assert len(outcome.garbage) == 1 and 'refined/one.png looks like garbage' in outcome.garbage[0]
+    assert read_photograph(folder / 'out' / 'refined' / 'one.png').pixels[0, 0].tolist() == [100] * 3
+    assert job([folder / 'one.png'], folder / 'out', **options).ready == 1
 
 
 def test_long_names(folder, job):

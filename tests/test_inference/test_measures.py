@@ -8,7 +8,7 @@ from PIL import Image
 
 from mmsampriors.images import Photograph, PhotographError
 from mmsampriors.inference.inputs import find_photographs
-from mmsampriors.inference.measures import Measuring
+from mmsampriors.inference.measures import MOST_MOVED, Measuring, largest_move
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_tables_keep_metrics_with_and_without_reference_apart(photographs, noisy
     lq = noisy[0][:200, :210]
     measuring = Measuring.of(['NIQE', 'PSNR'], photographs / 'gt', found(photographs, 'a.png'))
     rows = [measuring.row_of(next(iter(measuring.truths)), dict(input=Photograph(lq), restored=Photograph(lq)))]
-    first, second, note = measuring.report(rows, photographs / 'out').split('\n\n')
+    first, second, _, note = measuring.report(rows, photographs / 'out').split('\n\n')
     assert 'PSNR (higher is better)' in first and 'NIQE' not in first
     assert 'NIQE (lower is better)' in second and 'PSNR' not in second
     assert 'means of 1 photographs' in note
@@ -79,6 +79,68 @@ def test_a_photograph_too_small_for_niqe_counts_for_nothing(photographs):
     row = measuring.row_of('a.png', dict(restored=Photograph(np.zeros((20, 30, 3), np.uint8))))
     assert row['restored'] == dict(NIQE=None)
     assert '-' in measuring.report([row], photographs / 'out')
+
+
+def test_share_of_what_collapsed(photographs, noisy):
+    """More than 3 dB below the input, whatever else is measured."""
+    gt = noisy[1][:200, :210].astype(float)
+    far, near, given = (
+        Photograph((gt + np.random.default_rng(0).normal(0, sigma, gt.shape)).round().clip(0, 255).astype(np.uint8))
+        for sigma in (15, 13, 10)
+    )
+    measuring = Measuring.of(['NIQE'], photographs / 'gt', found(photographs, 'a.png'))
+    name = next(iter(measuring.truths))
+    rows = [measuring.row_of(name, dict(input=given, restored=restored)) for restored in (far, near, given)]
+    report = measuring.report(rows, photographs / 'out')
+    assert 'CollapseRate 33.3 %: 1 of 3 restored more than 3 dB of PSNR below their input' in report
+    assert 'PSNR (higher is better)' not in report
+
+
+@pytest.fixture
+def shapes():
+    """(70, 130, 3) uint8: two by four blocks."""
+    blocks = np.random.default_rng(0).integers(0, 200, (2, 5, 3), np.uint8)
+    return blocks.repeat(35, axis=0).repeat(26, axis=1)
+
+
+def test_how_far_the_large_shapes_move(shapes):
+    restored = shapes.copy()
+    restored[35:, 98:, 1] += 51  # the last block, in green
+    move, at = largest_move(shapes, restored)
+    assert 0.15 < move < 0.2 and at == (113, 52)
+    assert largest_move(shapes, shapes)[0] == pytest.approx(0, abs=1e-6)
+    for one, other in (
+        (shapes.astype(np.uint16) * 257, restored.astype(np.uint16) * 257),
+        (shapes / 255, restored / 255),
+        (shapes, restored.repeat(3, axis=0).repeat(3, axis=1)),
+    ):
+        assert largest_move(one, other) == (pytest.approx(move, abs=1e-6), at)
+
+
+def test_a_gray_network_is_compared_with_luma(shapes):
+    luma = shapes @ np.array((0.299, 0.587, 0.114)) / 255
+    assert largest_move(shapes, luma)[0] == pytest.approx(0, abs=1e-3)
+    assert largest_move(shapes, luma[:, ::-1])[0] > 0.1
+    assert largest_move(luma, luma[:, ::-1])[0] > 0.1
+
+
+def test_brightness_and_contrast_may_change_but_not_the_shapes(shapes):
+    """As under a veil; not so far that nothing is left, or that all is turned around."""
+    unit = shapes / 255
+    for right in (0.5 * unit + 0.4, unit * 0.9):
+        assert largest_move(right, unit)[0] < 1e-6 and largest_move(unit, unit + 0.1)[0] < 1e-6
+    for wrong in (np.zeros_like(unit), np.full_like(unit, unit.mean()), 1 - unit, unit[..., ::-1], unit[::-1, ::-1]):
+        assert largest_move(unit, wrong)[0] > MOST_MOVED
+
+
+@pytest.mark.parametrize('size', [(1, 1), (7, 300), (31, 20), (47, 47)])
+def test_sides_that_are_small_are_one_block(size):
+    photograph = np.full((*size, 3), 100, np.uint8)
+    restored = photograph.repeat(2, axis=0).repeat(2, axis=1)
+    assert largest_move(photograph, restored)[0] == pytest.approx(0, abs=1e-6)
+    restored[..., 2] = 255
+    assert largest_move(photograph, restored)[0] > MOST_MOVED
+    assert largest_move(photograph // 10, np.full_like(restored, 255))[0] > MOST_MOVED
 
 
 def test_ground_truth_that_is_missing_or_of_another_size(photographs):

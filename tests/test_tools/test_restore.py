@@ -140,6 +140,13 @@ def test_a_folder_of_mixed_files(trained, mixed, tmp_path, kind):
     assert (tmp_path / 'shards' / '0' / 'deep' / 'rgb.png').read_bytes() == (out / '0/deep/rgb.png').read_bytes()
 
 
+def test_a_student_of_the_package_on_onnx_runtime_does_not_speak_of_torch(tmp_path):
+    pytest.importorskip('onnxruntime')
+    Image.fromarray(skimage.data.astronaut()[:64, :64]).save(tmp_path / 'a.png')
+    done = run(tmp_path / 'a.png', '--student', 'noise', '--out', tmp_path / 'out')
+    assert 'loading' not in done.stderr and '1 restored by noise' in done.stdout and 'garbage' not in done.stdout
+
+
 @pytest.mark.slow
 def test_the_first_image_of_an_onnx_student_is_done_within_two_seconds(trained, tmp_path):
     """Time on the processor, which other processes do not lengthen; the clock shows less on two cores."""
