@@ -15,18 +15,16 @@ import tempfile
 from pathlib import Path
 
 # First: it puts the checkout on sys.path and mends mmagic.
-from clock import Clock
+from report import Clock, Report, ratio
 
 from measure import (  # isort: skip
     SUBJECTS,
-    Report,
     Task,
     bytes_of,
     interleaved,
     load_config,
     peak_bytes,
     quiet,
-    ratio,
 )
 
 import torch

@@ -1,22 +1,17 @@
 """Measures what stored masks cost: loader time, disk, and memory and rate as the cache grows.
 
-Prints one JSON object a line. Without --images, 481 x 321 noise in the spectrum of photographs stands for these.
+Prints one JSON object a line (a table without ``--json``). Without --images, 481 x 321 noise in the spectrum of
+photographs stands for these.
 """
 
 import argparse
-import json
-import multiprocessing
 import os
-import pickle
-import platform
 import random
 import resource
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from functools import lru_cache
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
@@ -31,25 +26,21 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from mmengine.dataset import BaseDataset, Compose  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
+from report import Report, ratio  # noqa: E402
 from skimage.segmentation import felzenszwalb  # noqa: E402
-from torch.utils.data import DataLoader  # noqa: E402
 
 import mmsampriors.datasets.transforms  # noqa: E402, F401
 from mmsampriors.datasets.mask_pipeline import with_spd_masks  # noqa: E402
 from mmsampriors.datasets.stored_masks import ImagePaths  # noqa: E402
 from mmsampriors.masks import (  # noqa: E402
-    TINY_AUTOMATIC,
     ImageFile,
     ImageMasks,
     MaskCache,
-    MaskEngine,
     RunMasks,
-    build_sam,
     fill_cache,
     manifest_misfit,
     write_manifest,
 )
-from mmsampriors.masks.run_lengths import send_runs  # noqa: E402
 from mmsampriors.masks.store.cache import encode  # noqa: E402
 from mmsampriors.masks.store.manifest import FOLDERS  # noqa: E402
 
@@ -74,30 +65,8 @@ def parse_args():
     parser.add_argument('--rounds', type=int, default=15, help='times that all images are loaded')
     parser.add_argument('--entries', type=int, nargs='*', default=[], help='sizes of the cache, e.g. 1000 10000 100000')
     parser.add_argument('--starts', type=int, help='instead: the start of a training with so many made-up entries')
-    parser.add_argument(
-        '--workers', action='store_true', help='instead: the rate at which two processes fill a cache, over that of one'
-    )
-    parser.add_argument('--json', action='store_true', help='accepted for uniformity; the output always is JSON')
+    parser.add_argument('--json', action='store_true')
     return parser.parse_args()
-
-
-def report(name: str, values: list, unit: str, **more):
-    """Prints one figure."""
-    hardware = f'{platform.machine()}, {os.cpu_count()} cores'
-    print(
-        json.dumps(
-            dict(
-                name=name,
-                median=round(statistics.median(values), 4),
-                min=round(min(values), 4),
-                max=round(max(values), 4),
-                unit=unit,
-                hardware=hardware,
-                **more,
-            )
-        ),
-        flush=True,
-    )
 
 
 def photographs(folder: str, count: int) -> list:
@@ -125,7 +94,7 @@ def masks_of(image: np.ndarray) -> ImageMasks:
     return ImageMasks.from_masks(torch.from_numpy(np.stack(grown)).bool())
 
 
-def loader(images: list, rounds: int, root: Path, suffix: str):
+def loader(report: Report, images: list, rounds: int, root: Path, suffix: str):
     """The pipeline's time a sample with and without masks, in turns, what is sent to the main process included."""
     cache, samples, bytes_, counts = MaskCache(root / 'cache', SETTINGS, data_root=root), [], [], []
     for index, image in enumerate(images):
@@ -152,48 +121,10 @@ def loader(images: list, rounds: int, root: Path, suffix: str):
         f'loader with masks ({suffix})',
         times[masked],
         'CPU ms a sample',
-        ratio=round(statistics.median(times[masked]) / statistics.median(times[plain]), 4),
+        ratio=ratio(times[masked], times[plain]),
     )
     added = [with_masks - without for with_masks, without in zip(times[masked], times[plain])]
     report(f'added by masks ({suffix})', added, 'CPU ms a sample')
-    paths = [sample['gt_path'] for sample in samples]
-    drawing(cache, paths, rounds, suffix)
-    sending([cache.load(path).crop(0, 0, 256, 256).cut() for path in paths], rounds, suffix)
-
-
-def drawing(cache: MaskCache, paths: list, rounds: int, suffix: str):
-    """CPU time of the training process to draw the masks of a patch of 256, cut by a worker or left to it."""
-    times = dict(cut=[], uncut=[])
-    for _ in range(rounds):
-        took = dict.fromkeys(times, 0.0)
-        for path in paths:
-            patch = cache.load(path).crop(0, 0, 256, 256)
-            for kind, masks in dict(cut=patch.cut(), uncut=patch).items():
-                arrived = pickle.loads(pickle.dumps(masks, pickle.HIGHEST_PROTOCOL))
-                begin = time.process_time()
-                send_runs([arrived], torch.device('cpu')).draw(256, 256)
-                took[kind] += 1000 * (time.process_time() - begin) / len(paths)
-        for kind in times:
-            times[kind].append(took[kind])
-    report(f'drawing in the training process ({suffix})', times['cut'], 'CPU ms a sample')
-    report(f'drawing where no worker cut ({suffix})', times['uncut'], 'CPU ms a sample')
-
-
-def sending(patches: list, rounds: int, suffix: str):
-    """What it costs to send masks from a worker: the size of the message, and CPU time of both processes."""
-    report(f'message of masks ({suffix})', [len(ForkingPickler.dumps(patch)) / 1000 for patch in patches], 'kB')
-    receiving, making = [], []
-    for _ in range(rounds):
-        before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.process_time()
-        batches = DataLoader(patches * 50, batch_size=4, num_workers=1, collate_fn=list)
-        for batch in batches:
-            sum(map(len, batch))
-        receiving.append(1000 * (time.process_time() - begin) / len(patches) / 50)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        making.append(1000 * used / len(patches) / 50)
-    report(f'receiving in the training process ({suffix})', receiving, 'CPU ms a sample')
-    report(f'sending in a worker ({suffix})', making, 'CPU ms a sample')
 
 
 def load(compose: Compose, sample: dict) -> float:
@@ -235,7 +166,7 @@ class Links(Sequence):
         return f'{self.root}/{index // 1000}/{index}.png'
 
 
-def growth(sizes: list, root: Path):
+def growth(report: Report, sizes: list, root: Path):
     """Rate of filling, checking and loading, and peak resident memory, at each size of the cache."""
     cache, before = MaskCache(root / 'cache', SETTINGS, data_root=root), 0
     masks = RunMasks.from_masks(torch.rand(8, 16, 16) < 0.5)
@@ -260,7 +191,7 @@ def growth(sizes: list, root: Path):
         before = size
 
 
-def starts(size: int, root: Path):
+def starts(report: Report, size: int, root: Path):
     """How long a training looks at a full cache when it starts: by the manifest, and where it reads every entry."""
     cache, paths = MaskCache(root / 'cache', SETTINGS, data_root=root), Links(root, size)
     masks, prints = RunMasks.from_masks(torch.rand(8, 16, 16) < 0.5), {}
@@ -300,69 +231,23 @@ class Listed(BaseDataset):
         return [dict(gt_path=name) for name in self.names]
 
 
-@lru_cache(maxsize=None)
-def engine() -> MaskEngine:
-    """The small SAM of the package. Like every SAM it takes far longer than reading and encoding, which overlap it."""
-    return MaskEngine(build_sam('tiny'), **TINY_AUTOMATIC)
-
-
-def work(root: str, paths: list, worker: tuple, barrier, times) -> None:
-    """One process of :func:`workers`."""
-    torch.set_num_threads(1)
-    cache = MaskCache(Path(root) / f'cache{worker[1]}', SETTINGS, data_root=root)
-    engine()
-    barrier.wait()
-    begin, used = time.perf_counter(), time.process_time()
-    fill_cache(cache, paths, engine().generate, worker=worker)
-    times.put((time.perf_counter() - begin, time.process_time() - used))
-
-
-def workers(images: list, rounds: int) -> None:
-    """Images a second that one process and two processes fill, in turns; two count as done with the slower one."""
-    context, rates, cores = multiprocessing.get_context('spawn'), {1: [], 2: []}, {1: [], 2: []}
-    for _ in range(rounds):
-        for count in rates:
-            with tempfile.TemporaryDirectory() as root:
-                paths = [os.path.join(root, f'{index}.png') for index in range(len(images))]
-                for path, image in zip(paths, images):
-                    cv2.imwrite(path, image)
-                barrier, times = context.Barrier(count), context.Queue()
-                processes = [
-                    context.Process(target=work, args=(root, paths, (rank, count), barrier, times))
-                    for rank in range(count)
-                ]
-                for process in processes:
-                    process.start()
-                seconds, used = zip(*(times.get() for _ in processes))
-                rates[count].append(len(images) / max(seconds))
-                cores[count].append(sum(used) / max(seconds))
-                for process in processes:
-                    process.join()
-    for count, values in rates.items():
-        ratio = round(statistics.median(values) / statistics.median(rates[1]), 3)
-        load, busy = round(os.getloadavg()[0], 1), round(statistics.median(cores[count]), 2)
-        report(f'filling with {count} processes', values, 'images/s', ratio=ratio, cores_used=busy, load_average=load)
-
-
 def main():
     args = parse_args()
-    if args.workers:
-        workers(photographs(args.images, args.count), args.rounds)
-        return
-    if args.starts:
-        with tempfile.TemporaryDirectory() as folder:
-            starts(args.starts, Path(folder))
-        return
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     init_default_scope('mmagic')
+    report = Report(args.json, 'cpu')
+    if args.starts:
+        with tempfile.TemporaryDirectory() as folder:
+            starts(report, args.starts, Path(folder))
+        return
     if args.entries:  # first: what else was done would count as memory
         with tempfile.TemporaryDirectory() as folder:
-            growth(args.entries, Path(folder))
+            growth(report, args.entries, Path(folder))
     images = photographs(args.images, args.count)
     for suffix in ('.png', '.jpg'):
         with tempfile.TemporaryDirectory() as folder:
-            loader(images, args.rounds, Path(folder), suffix)
+            loader(report, images, args.rounds, Path(folder), suffix)
 
 
 if __name__ == '__main__':

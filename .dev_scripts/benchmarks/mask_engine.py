@@ -16,8 +16,6 @@ counts, by its median.
 """
 
 import argparse
-import json
-import platform
 import statistics
 import sys
 from functools import partial
@@ -29,11 +27,10 @@ import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from skimage import data
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from clock import Clock, CpuClock  # noqa: E402
+from report import Clock, CpuClock, Report  # noqa: E402
 
 from mmsampriors.masks import MaskEngine, build_sam  # noqa: E402  (the checkout, installed or not)
 from mmsampriors.masks.sam.builders import ARCHITECTURES, load_weights  # noqa: E402
@@ -250,76 +247,6 @@ def agreement(found: list, exact: list) -> float:
     return statistics.mean(values)
 
 
-@torch.no_grad()
-def floors(sam: Sam, images: list) -> dict:
-    """Multiply-adds in G: of the encoder, and a prompt of the stock decoder, the folded one and its upscaling."""
-
-    def product_flops(total, a, b, out_shape=None, **kwargs) -> int:  # of shapes
-        return 2 * a[0] * a[1] * a[2] * b[2]
-
-    def count(run) -> float:
-        # The counter does not know products that are added in place.
-        with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: product_flops}) as counter:
-            run()
-        return counter.get_total_flops() / 2e9
-
-    engine, prompts = MaskEngine(sam), 8
-    batch = to_encoder([images[0].float().to(sam.device)], sam, engine.resolution)
-    encoder = count(lambda: sam.image_encoder(batch))
-    state = engine.image_state(encode_images(sam.image_encoder, batch))
-    sparse = engine.prompt_embeddings(engine.points_on((tuple(images[0].shape[1:]),), batch.device)[:prompts])
-    scores, decoded = engine.decoder.decode(state, sparse)
-    dense = sam.prompt_encoder.no_mask_embed.weight[:, :, None, None].expand(prompts, -1, *state.grid)
-    stock = count(
-        lambda: sam.mask_decoder.predict_masks(
-            batch.new_zeros(1, dense.shape[1], *state.grid), sam.prompt_encoder.get_dense_pe(), sparse, dense
-        )
-    )
-    folded = count(lambda: engine.decoder.decode(state, sparse))
-    image, every = state.of_image(0), torch.arange(prompts, device=sam.device)
-    upscaling = count(
-        lambda: engine.decoder.masks(
-            image,
-            engine.decoder.select(image, decoded, every, image.grid),
-            torch.arange(scores.numel(), device=sam.device),
-        )
-    )
-    bytes_maps = 2 * decoded.maps[0].nbytes
-    return dict(
-        encoder=encoder,
-        stock=stock / prompts,
-        folded=folded / prompts,
-        upscaling=upscaling / prompts,
-        image_bytes=sum(p.nbytes for p in sam.parameters()),
-        prompt_bytes=bytes_maps,
-    )
-
-
-def is_from_meta(sam) -> bool:
-    """Whether the mask decoder is segment_anything's, whose work :func:`floors` counts."""
-    return type(sam.mask_decoder) is MaskDecoder
-
-
-def hardware(device: str) -> str:
-    if device != 'cpu':
-        return f'{torch.cuda.get_device_name()}, torch {torch.__version__}'
-    return f'{platform.machine()} CPU, {torch.get_num_threads()} threads, torch {torch.__version__}'
-
-
-class Report:
-    """One line a row."""
-
-    def __init__(self, args) -> None:
-        self.as_json, self.hardware = args.json, hardware(args.device)
-
-    def __call__(self, name: str, values: list, unit: str, **more) -> None:
-        row = dict(name=name, median=statistics.median(values), min=min(values), max=max(values), unit=unit, **more)
-        if self.as_json:
-            print(json.dumps({**row, 'hardware': self.hardware}), flush=True)
-        else:
-            print(' '.join(f'{k}={v:.4g}' if isinstance(v, float) else f'{k}={v}' for k, v in row.items()), flush=True)
-
-
 def run_setting(
     args, report: Report, sam, stock: Stock, images: list, name: str, points: int, thresholds: dict
 ) -> None:
@@ -368,12 +295,10 @@ def run_setting(
 def main() -> None:
     args = parse_args()
     torch.set_num_threads(args.threads)
-    report, images = Report(args), get_images(args.images, args.size)
+    report, images = Report(args.json, args.device), get_images(args.images, args.size)
     checkpoints = dict(item.split('=', 1) for item in args.checkpoints)
     for model in args.models:
         sam, stock = get_sam(model, checkpoints, args.device)
-        for key, value in floors(sam, images).items() if is_from_meta(sam) else ():
-            report(f'floor/{model}/{key}', [value], 'bytes' if 'bytes' in key else 'GMAC')
         for points in args.points_per_side:
             name = f'mask_engine/{model}/{points}x{points}'
             settings = {f'random weights, {survive:.0%} survive': survive for survive in args.survive}

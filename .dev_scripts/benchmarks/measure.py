@@ -1,11 +1,8 @@
-"""What the benchmarks of training and inference share: what is measured, how it is timed, and how it is printed."""
+"""What the benchmarks of training and inference share: what is measured, and how it is timed."""
 
 import gc
-import json
 import logging
 import os
-import platform
-import statistics
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,8 +17,8 @@ import mmsampriors  # noqa: F401  (before mmagic, which it mends)
 
 # isort: split
 import torch  # noqa: E402
-from clock import Clock  # noqa: E402
 from mmengine.config import Config  # noqa: E402
+from report import Clock  # noqa: E402
 from torch.profiler import ProfilerActivity, profile  # noqa: E402
 
 
@@ -70,11 +67,6 @@ def interleaved(tasks: Dict[str, Task], clock: Clock, rounds: int) -> Dict[str, 
             if turn:
                 seconds[name].append(taken)
     return seconds
-
-
-def ratio(ours: List[float], theirs: List[float]) -> float:
-    """Median over the rounds of the ratio within a round."""
-    return statistics.median(a / b for a, b in zip(ours, theirs))
 
 
 def peak_bytes(task: Task, device: str) -> int:
@@ -136,12 +128,6 @@ def bytes_of(module: torch.nn.Module) -> int:
     return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
 
 
-def hardware(device: str) -> str:
-    if torch.device(device).type == 'cuda':
-        return f'{torch.cuda.get_device_name()}, torch {torch.__version__}'
-    return f'{platform.machine()} CPU, {torch.get_num_threads()} threads, torch {torch.__version__}'
-
-
 @contextmanager
 def quiet():
     """Keeps mmengine's warnings, which go to the standard output, out of the rows."""
@@ -151,18 +137,3 @@ def quiet():
         yield
     finally:
         logging.disable(before)
-
-
-class Report:
-    """One line a row."""
-
-    def __init__(self, as_json: bool, device: str):
-        self.as_json, self.hardware = as_json, hardware(device)
-
-    def __call__(self, name: str, values: list, unit: str, **more):
-        row = dict(name=name, median=statistics.median(values), min=min(values), max=max(values), unit=unit, **more)
-        row = {key: float(f'{value:.5g}') if isinstance(value, float) else value for key, value in row.items()}
-        if self.as_json:
-            print(json.dumps({**row, 'hardware': self.hardware}), flush=True)
-        else:
-            print(' '.join(f'{key}={value}' for key, value in row.items()), flush=True)

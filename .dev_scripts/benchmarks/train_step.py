@@ -21,11 +21,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 # First: it puts the checkout on sys.path and mends mmagic.
-from clock import Clock
+from report import Clock, Report, ratio
 
 from measure import (  # isort: skip
     SUBJECTS,
-    Report,
     Task,
     bytes_of,
     device_idle_share,
@@ -33,7 +32,6 @@ from measure import (  # isort: skip
     load_config,
     peak_bytes,
     quiet,
-    ratio,
 )
 
 import cv2

@@ -81,24 +81,26 @@ def baseline_of(group: Group, groups: List[Group], student: str) -> Optional[Gro
     return next(found, None)
 
 
-def by_seed(ours: Group, theirs: Group, name: str = 'psnr') -> Optional[Interval]:
+def by_seed(group: Group, baseline: Group, name: str = 'psnr') -> Optional[Interval]:
     """Interval of the differences of the seeds that both have."""
-    pairs = [(ours.rows[seed].get(name), theirs.rows[seed].get(name)) for seed in ours.rows if seed in theirs.rows]
-    differences = [mine - other for mine, other in pairs if mine is not None and other is not None]
+    pairs = [
+        (row.get(name), baseline.rows[seed].get(name)) for seed, row in group.rows.items() if seed in baseline.rows
+    ]
+    differences = [value - other for value, other in pairs if value is not None and other is not None]
     return paired_t(differences) if differences else None
 
 
-def by_image(ours: Group, theirs: Group, name: str = 'images') -> Dict[str, float]:
+def by_image(group: Group, baseline: Group, name: str = 'images') -> Dict[str, float]:
     """Image to the mean over the common seeds of its difference in dB."""
-    gained = {}
-    for seed in ours.rows:
-        mine, other = (group.rows.get(seed, {}).get(name) or {} for group in (ours, theirs))
-        for image in mine.keys() & other.keys():
-            gained.setdefault(image, []).append(mine[image] - other[image])
-    return {image: float(np.mean(values)) for image, values in sorted(gained.items())}
+    gains = {}
+    for seed in group.rows:
+        values, others = (one.rows.get(seed, {}).get(name) or {} for one in (group, baseline))
+        for image in values.keys() & others.keys():
+            gains.setdefault(image, []).append(values[image] - others[image])
+    return {image: float(np.mean(values)) for image, values in sorted(gains.items())}
 
 
-def over_images(ours: Group, theirs: Group, name: str = 'images') -> Optional[Interval]:
+def over_images(group: Group, baseline: Group, name: str = 'images') -> Optional[Interval]:
     """Bootstrap interval over the images."""
-    gained = by_image(ours, theirs, name)
-    return bootstrap(list(gained.values())) if gained else None
+    gains = by_image(group, baseline, name)
+    return bootstrap(list(gains.values())) if gains else None

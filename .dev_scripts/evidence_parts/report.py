@@ -186,8 +186,8 @@ def draw_gain(groups: List[Group], path: str) -> bool:
     for group in groups:
         baseline = baseline_of(group, groups, 'plain') if group.student == 'spd' else None
         masks = next((row['image_masks'] for row in group.rows.values() if row.get('image_masks')), {})
-        gained = by_image(group, baseline) if baseline else {}
-        points = [(*masks[image], gain) for image, gain in gained.items() if image in masks]
+        gains = by_image(group, baseline) if baseline else {}
+        points = [(*masks[image], gain) for image, gain in gains.items() if image in masks]
         if points:
             clouds[f'{_place(group)}: {group.title}'] = np.array(points)
     if not clouds:

@@ -8,30 +8,15 @@ from typing import Iterable, List
 
 from mmsampriors.files import write_whole
 
-#: What distinguishes a row, see Training.identity.
-IDENTITY = (
-    'preset',
-    'task',
-    'trained_on',
-    'model',
-    'seed',
-    'student',
-    'masks',
-    'schedule',
-    'variant',
-    'updates',
-    'test_on',
-    'test_set',
-    'unlabeled',
-)
-
-
+#: What distinguishes a training, and a row.
+TRAINING = 'preset task trained_on model seed student masks schedule variant updates unlabeled'.split()
+IDENTITY = (*TRAINING, 'test_on', 'test_set')
 #: What rows say that were written before there was such a choice.
 OLDER = dict(unlabeled='')
 
 
 def key_of(row: dict) -> tuple:
-    """What tells a row from all others."""
+    """What distinguishes a row from all others."""
     return tuple({**OLDER, **row}[name] for name in IDENTITY)
 
 

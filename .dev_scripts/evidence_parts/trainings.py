@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import List, Tuple
 
 from .presets import DEGRADATIONS, Preset
+from .rows import TRAINING
 
 STUDENTS = ('plain', 'plain_restarted', 'self', 'spd', 'plain_same_time')
 #: End of a source of masks that segments what the student at the start restores, and not the ground truth.
@@ -129,19 +130,7 @@ class Training:
 
     def identity(self) -> dict:
         """What distinguishes its rows."""
-        return dict(
-            preset=self.preset.name,
-            task=self.task,
-            trained_on=self.trained_on,
-            model=self.model,
-            seed=self.seed,
-            student=self.student,
-            masks=self.masks,
-            schedule=self.schedule,
-            variant=self.variant,
-            updates=self.updates,
-            unlabeled=self.unlabeled,
-        )
+        return {name: getattr(self, name) for name in TRAINING} | dict(preset=self.preset.name)
 
 
 def plan(base: Training, *, tasks: dict, models, seeds, students, masks, updates=None) -> List[Training]:
