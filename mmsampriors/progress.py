@@ -33,7 +33,7 @@ class Lines:
     Args:
         iterable (Iterable, optional): What is gone through.
         file (TextIO): Where lines go.
-        desc, total, unit, initial, disable: As tqdm's. The others of tqdm shape its bar, and have no part here.
+        desc, total, unit, initial, disable: As tqdm's. The others of tqdm shape its bar, and are ignored.
     """
 
     def __init__(self, iterable, file, desc='', total=None, unit='it', initial=0, disable=False, **bar):

@@ -18,7 +18,7 @@ def _child(parent: Registry, location: str) -> Registry:
     return Registry(parent.name, parent=parent, scope=SCOPE, locations=[location])
 
 
-# ours
+# with classes of this package
 DATA_SAMPLERS = _child(upstream.DATA_SAMPLERS, 'mmsampriors.datasets')
 HOOKS = _child(upstream.HOOKS, 'mmsampriors.engine')
 METRICS = _child(upstream.METRICS, 'mmsampriors.evaluation')
@@ -27,7 +27,7 @@ OPTIM_WRAPPERS = _child(upstream.OPTIM_WRAPPERS, 'mmsampriors.engine')
 TASK_UTILS = _child(upstream.TASK_UTILS, 'mmsampriors.models')
 TRANSFORMS = _child(upstream.TRANSFORMS, 'mmsampriors.datasets')
 
-# nothing of ours: the location fills the parent, whose names are found from here
+# without: the location fills the parent, whose names are found from here
 DATASETS = _child(upstream.DATASETS, 'mmagic.datasets')
 EVALUATORS = _child(upstream.EVALUATORS, 'mmagic.evaluation')
 LOG_PROCESSORS = _child(upstream.LOG_PROCESSORS, 'mmagic.engine')
@@ -48,7 +48,7 @@ def build_part(registry: Registry, cfg: dict):
 
     Args:
         registry (Registry): One of this module.
-        cfg (dict): Config with ``type``. Another scope than ours and mmagic's is kept.
+        cfg (dict): Config with ``type``. Another scope than mmsampriors and mmagic is kept.
 
     Raises:
         TypeError: The config is no dict.

@@ -75,7 +75,7 @@ def test_no_file(tmp_path):
 
 
 @pytest.mark.parametrize('content, name', [(Trap(), 'print'), (collections.UserDict(a=1), 'collections.UserDict')])
-def test_code_is_refused_and_the_way_out_told(tmp_path, content, name, capsys):
+def test_code_is_refused_with_a_way_out(tmp_path, content, name, capsys):
     path = write(tmp_path / 'x.pth', dict(STATE, meta=content))
     with pytest.raises(ValueError, match=re.escape(name)) as error:
         read_checkpoint(path)

@@ -16,6 +16,7 @@ from hypothesis import given as with_any
 from hypothesis import settings
 from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image, ImageCms
+from skimage.metrics import peak_signal_noise_ratio
 
 import mmsampriors
 from mmsampriors.images import (
@@ -24,6 +25,7 @@ from mmsampriors.images import (
     PhotographError,
     images_in,
     open_image,
+    psnr,
     read_photograph,
     read_rgb,
     to_eight_bits,
@@ -516,3 +518,11 @@ def test_a_png_with_a_damaged_pixel_stream_is_no_photograph(tmp_path):
     (tmp_path / 'a.png').write_bytes(content)
     with pytest.raises(PhotographError, match='cut off or damaged'):
         read_photograph(tmp_path / 'a.png')
+
+
+@pytest.mark.parametrize('dtype, peak', [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1)])
+def test_psnr_is_that_of_scikit_image(dtype, peak):
+    one, other = (np.random.default_rng(seed).random((9, 8, 3)) * peak for seed in (0, 1))
+    one, other = one.astype(dtype), other.astype(dtype)
+    assert psnr(one, other, peak) == pytest.approx(peak_signal_noise_ratio(one, other, data_range=peak))
+    assert psnr(one, one) == float('inf')

@@ -78,7 +78,7 @@ def main(args):
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2)
     broken = []
-    filled = fill(pass_by=lambda error: broken.append(error) or tell(error))
+    filled = fill(pass_by=lambda error: broken.append(error) or report(error))
     print(f'{filled.computed} segmented by {args.sam}, {filled.ready - len(broken)} were ready, in {args.out}')
     wait_for_others()
     if broken:
@@ -127,7 +127,7 @@ def prepare(args, files):
     )
 
 
-def tell(error):
+def report(error):
     from tqdm import tqdm
 
     tqdm.write(f'not segmented: {error}', file=sys.stderr)

@@ -241,8 +241,8 @@ class Bench:
         """SGR's pooling and relations for 64 masks an image, forward."""
         masks = [ImageMasks.from_masks(discs(64, *self.restored.shape[-2:]).to(self.device)) for _ in self.restored]
         regions = self._stacked(masks)
-        ours, theirs = self._features(self.restored).requires_grad_(), self._features(self.restored + 0.1)
-        return Task(lambda: self._sgr(ours, theirs, regions))
+        prediction, target = self._features(self.restored).requires_grad_(), self._features(self.restored + 0.1)
+        return Task(lambda: self._sgr(prediction, target, regions))
 
     def _sgr(self, restored, refined, regions) -> dict:
         """The losses on the relations of two images' features."""
@@ -294,17 +294,17 @@ class Bench:
         return self.spd.feature_extractor(self.spd.to_rgb(images, self.samples))
 
     def _analyze(self):
-        ours = self._features(self.restored.clone().requires_grad_())
+        prediction = self._features(self.restored.clone().requires_grad_())
         with torch.no_grad():
-            theirs = self._features(self.gt)
-        ours.backward(theirs)
+            target = self._features(self.gt)
+        prediction.backward(target)
 
     def _relations(self, masks) -> Task:
         regions = self._stacked(copy.deepcopy(masks))
-        ours, theirs = self._features(self.restored), self._features(self.gt + 0.1)
+        prediction, target = self._features(self.restored), self._features(self.gt + 0.1)
 
         def run():
-            sum(self._sgr(ours.clone().requires_grad_(), theirs, regions).values()).backward()
+            sum(self._sgr(prediction.clone().requires_grad_(), target, regions).values()).backward()
 
         return self._in_phase(run)
 

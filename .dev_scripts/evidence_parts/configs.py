@@ -87,12 +87,12 @@ def spd_of(training: Training, out: Path, checkpoint=None, start=None) -> dict:
 
 
 def unlabeled_hook(training: Training, out: Path, checkpoint=None, start=None) -> dict:
-    """Config of the hook that lets photographs without ground truth ride along, degraded as ``training`` says."""
+    """Config of the hook that adds photographs without ground truth to the batches, degraded as ``training`` says."""
     masks = None
     if training.masks in ('human', 'shuffled'):
         masks = masks_of(training.masks, out)
     elif training.masks != 'none':
-        # Of the fixed first student, whatever the pairs' are of: there is no ground truth.
+        # Of the frozen initial student, whatever the pairs' are of: there is no ground truth.
         masks = masks_of(training.masks.removesuffix(RESTORED), out, checkpoint)
         folder = out / 'masks' / f'unlabeled-{training.unlabeled}-{training.masks}-{training.plain().name}'
         # A timing starts from no student.

@@ -71,8 +71,8 @@ def prepare(out: Path, source: Photographs, unlabeled: int = 0) -> None:
     for part, files in parts.items():
         for name, path in files.items():
             _copy(path, out / 'photographs' / part / f'{name}{path.suffix}')
-    ours, theirs = source.segments, source.eval_segments
-    folders = {source.eval_name: theirs, 'train': ours, 'held_out': ours, 'unlabeled': ours}
+    folders = dict.fromkeys(('train', 'held_out', 'unlabeled'), source.segments)
+    folders[source.eval_name] = source.eval_segments
     labelled = {
         name: Path(folders[part]) / f'{path.stem}.png'
         for part, files in parts.items()

@@ -68,7 +68,7 @@ class Training:
 
     @property
     def learns_unlabeled(self) -> bool:
-        """Whether photographs without ground truth ride along."""
+        """Whether photographs without ground truth are added to its batches."""
         return bool(self.unlabeled) and self.student in ('self', 'spd')
 
     @property

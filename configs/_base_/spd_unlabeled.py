@@ -12,9 +12,9 @@ spd_unlabeled_hooks = [
         # Photographs for each pair of a batch, and how much each counts in L_SPD and L_SGR.
         per_pair=0.5,
         weight=1.0,
-        # How often the first student restores a photograph before the refiner sees it: heavy rain is not gone at once.
+        # How often the initial student restores a photograph before it is refined: heavy rain is not gone at once.
         cascade=2,
-        # Their masks: of the restored image of the fixed first student, such as
+        # Their masks: of the restored image of the frozen initial student, such as
         #   dict(type='CachedMasks', segmenter=dict(type='SAMMasks', model_type='vit_h'), source='restored',
         #        restorer='student.pth', cache_dir='data/spd_masks_unlabeled')
         # None: the empty set.

@@ -6,7 +6,7 @@ load_from = 'https://download.openmmlab.com/mmediting/restormer/restormer_offici
 
 model = dict(
     spd=dict(
-        # Masks had no part in what was gained this way, and SAM's of the whole of Rain13K take hours. For them
+        # Masks added nothing to the gain of this, and SAM's of the whole of Rain13K take hours. For them
         # delete these two lines.
         masks=dict(_delete_=True, type='NoMasks'),
         losses=dict(spd=dict(loss_weight=1.0), sgr=None),

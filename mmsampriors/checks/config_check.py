@@ -92,7 +92,7 @@ def loading_steps(node, key: str) -> Iterator[Tuple[str, dict]]:
 
 
 def order_of(step: dict) -> str:
-    """The order in which a step loads images: mmagic's BGR, unless it is told another."""
+    """The order in which a step loads images: mmagic's BGR, unless it is given another."""
     return step.get('channel_order', 'bgr')
 
 
@@ -193,7 +193,7 @@ def _network_of(generator):
 
 
 def _check_parts(spd):
-    """Builds the small parts of ``model.spd``, so that a wrong type or argument is told with its key, before any data.
+    """Builds the small parts of ``model.spd``, so that a wrong type or argument is reported before any data.
 
     Names and kinds of all arguments are looked at. SAM, the refiner and the feature extractor are built later. The SPF
     unit, which is made for its refiner, is built for any.
@@ -324,10 +324,10 @@ def _check_top_level(cfg, file):
         before, given = dict(values_by_key(before)), dict(values_by_key(given))
         for key in {**given, **before}:
             # None is a value that a key may have, so a key that is absent needs another sign.
-            was, ours, now = (spd.get(key, '(absent)') for spd in (before, given, used))
-            if ours not in (was, now):
+            was, value, now = (spd.get(key, '(absent)') for spd in (before, given, used))
+            if value not in (was, now):
                 raise ValueError(
-                    f'spd.{key} = {ours!r} has no effect, for model.spd.{key} is {now!r}: set '
+                    f'spd.{key} = {value!r} has no effect, for model.spd.{key} is {now!r}: set '
                     f'model.spd.{key} (on the command line: --cfg-options model.spd.{key}=...)'
                 )
 

@@ -439,7 +439,7 @@ def _problems_of_hooks(cfg) -> Iterator[str]:
 
 
 def _problems_of_best(cfg) -> Iterator[str]:
-    """Whether validation measures what the best checkpoint is chosen by, where all its metrics tell their names."""
+    """Whether validation measures what the best checkpoint is chosen by, where all its metrics are known."""
     best = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('save_best')
     metrics = [part for part in parts_of(dict(val_evaluator=cfg.get('val_evaluator'))) if METRICS in part.registries]
     names = [getattr(class_of(metric), 'metric', None) for metric in metrics]

@@ -104,7 +104,7 @@ def _length_of(scheduler):
 
 
 def _last_rate(cfg, scheduler, max_iters) -> str:
-    """The learning rate at the end of a cosine, where that can be told."""
+    """The learning rate at the end of a cosine, where it can be computed."""
     rate: Optional[float] = cfg.optim_wrapper.get('optimizer', {}).get('lr')
     if rate is None or not scheduler.get('T_max'):
         return ''

@@ -1,7 +1,7 @@
 """Whether two images of a pair show the same scene, the same way up [ours].
 
 Both are brought to 32 by 32 gray values, which takes noise and rain out and leaves the light and dark of the scene, and
-are correlated. PSNR cannot tell: noise of sigma 200 leaves 7 dB, and a photograph that is turned over is at 10.
+are correlated. PSNR does not show it: noise of sigma 200 leaves 7 dB, and a photograph that is turned over is at 10.
 """
 
 from typing import Optional
@@ -19,7 +19,7 @@ TURNED = 0.2
 #: Correlation after it, from which it is the same scene: 0.64 and more under strong degradations; the best turn of
 #: different photographs is below in 995 of 1,000 pairs that look turned (BSDS500).
 SAME = 0.6
-#: Standard deviation of the gray values, of 0 to 255, below which an image is too flat to tell.
+#: Standard deviation of the gray values, of 0 to 255, below which an image is too flat to compare.
 FLAT = 10.0
 
 #: Name of each rotation and flip to what it does to an array (H, W, ...).
@@ -43,7 +43,7 @@ def mismatch(image: np.ndarray, target: np.ndarray) -> Optional[str]:
 
     Returns:
         str, optional: What is wrong, with the PSNR as it is and, where a rotation or flip helps, after it; None where
-        nothing is, or where the target is too flat to tell.
+        nothing is, or where the target is too flat to compare.
     """
     shrunk, wanted = small(image), small(target)
     if wanted.std() < FLAT:

@@ -28,7 +28,7 @@ FIXED = (
     'optim_wrapper.accumulative_counts',
     'param_scheduler',
 )
-#: What else decides over a training: a change is taken, and told.
+#: What else decides over a training: a change is taken, and logged.
 TOLD = ('model', 'train_dataloader', 'train_cfg.max_iters', 'train_cfg.type', 'optim_wrapper')
 #: Keys that change how a training runs, and not what it does.
 FREE = (
@@ -57,13 +57,13 @@ def check_resume(cfg: Config):
     meta = read_checkpoint(path).get('meta', {})
     _refuse_what_is_no_interrupted_run(cfg, path, meta)
     if 'cfg' not in meta:
-        _warn(f'{path} holds no config, so that nothing tells whether this run is the one that it comes from')
+        _warn(f'{path} holds no config, so it is unknown whether this run is the one that it comes from')
         return
     try:
         before = plain_values(meta['cfg'])  # not mmengine's reader, which runs it
     except PlainConfigError as error:
         _warn(
-            f'the config in {path} holds more than values ({error}) and is not run, so that nothing tells whether this '
+            f'the config in {path} holds more than values ({error}) and is not run, so it is unknown whether this '
             'run is the one that it comes from'
         )
         return

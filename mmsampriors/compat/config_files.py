@@ -52,12 +52,12 @@ def resolve_config_packages():
         module.get_installed_path, module.is_installed = get_installed_path, is_installed
 
 
-def _replace_other_types(ours: dict, theirs: dict):
+def _replace_other_types(child: dict, base: dict):
     """Marks the dicts that are about to be merged over a dict of another ``type``, or over no dict: they replace it."""
-    for key, value in ours.items():
-        if not isinstance(value, dict) or key not in theirs:
+    for key, value in child.items():
+        if not isinstance(value, dict) or key not in base:
             continue
-        other = theirs[key]
+        other = base[key]
         if not isinstance(other, dict) or 'type' in value and value['type'] != other.get('type', value['type']):
             value['_delete_'] = True
         else:

@@ -103,8 +103,8 @@ def _without_mediapipe():
 def import_inferencers_without_mediapipe_solutions():
     """``mmagic.apis`` of mmagic 1.2.0 imports controlnet_aux, which uses ``mediapipe.solutions`` when it is imported.
 
-    MediaPipe dropped that. controlnet_aux 0.0.10 gets on without MediaPipe (but for its face detector), so it is told
-    that there is none. Can go when controlnet_aux follows MediaPipe.
+    MediaPipe dropped that. controlnet_aux 0.0.10 gets on without MediaPipe (but for its face detector), so it is made
+    to find none. Can go when controlnet_aux follows MediaPipe.
     """
     around_import('controlnet_aux.mediapipe_face.mediapipe_face_common', _without_mediapipe)
 

@@ -116,7 +116,7 @@ class DeterministicBatches:
 
     Args:
         batch_sampler (Iterable[list[int]]): With a ``sampler`` whose order depends on its seed and on what
-            ``set_epoch`` was told, as that of mmengine's samplers does.
+            ``set_epoch`` was given, as that of mmengine's samplers does.
         start (int): Number of the first batch, from 0.
         rank (int): Of this process.
         world_size (int): Number of processes.
@@ -197,7 +197,7 @@ class EndWithParent:
 
 
 def _end_with(started_by: int):
-    # A fork sees another parent when its own has died; other ways to start a process tell by the sentinel.
+    # A fork sees another parent when its own has died; processes that start in other ways see the sentinel.
     while os.getppid() == started_by and multiprocessing.parent_process().is_alive():
         time.sleep(POLL)
     os._exit(1)

@@ -117,7 +117,7 @@ def _transpose(transpose, results):
 
 
 def _paired_crop(crop, results):
-    """The crop does not say where it cut, but cuts all of a list alike: row and column numbers tell the place."""
+    """The crop does not say where it cut, but cuts all of a list alike: row and column numbers give the place."""
     gt = results[crop.gt_key]
     height, width = gt.shape[:2]
     rows = np.ndarray((height, width, 1), np.int64, np.arange(height), strides=(8, 0, 0))

@@ -100,7 +100,7 @@ class LoadBlackTarget(BaseTransform):
 
 
 class WithUnlabeled(Dataset):
-    """Pairs, and behind them photographs without ground truth; ``labelled`` in the metainfo tells them apart.
+    """Pairs, and behind them photographs without ground truth; ``labelled`` in the metainfo distinguishes them.
 
     Its length is that of the pairs, which is what samplers deal out.
 

@@ -28,7 +28,7 @@ class Guard:
 
     Args:
         app (callable): The ASGI application.
-        host (str): The address that the page was told to listen on.
+        host (str): The address that the page listens on.
         most_bytes (int): Of an upload.
     """
 

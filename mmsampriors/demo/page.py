@@ -52,11 +52,11 @@ def look() -> dict:
     return dict(theme=theme, css_paths=[STYLE])
 
 
-def told(handler):
+def reports_errors(handler):
     """Lets an error end as a short message on the page. The traceback goes to the terminal with ``--debug`` only."""
 
     @functools.wraps(handler)
-    def spoken(self, *args, **kwargs):
+    def reporting(self, *args, **kwargs):
         try:
             return handler(self, *args, **kwargs)
         except Exception as error:
@@ -64,7 +64,7 @@ def told(handler):
                 traceback.print_exc(file=sys.stderr)
             raise gr.Error(html.escape(message_of(error)), print_exception=False) from None
 
-    return spoken
+    return reporting
 
 
 @dataclass
@@ -116,7 +116,7 @@ class Page:
                 )
             with gr.Column(scale=5, min_width=420):
                 self.slider = gr.ImageSlider(
-                    label='Damaged | restored: pull the line',
+                    label='Damaged | restored: drag the line',
                     interactive=False,
                     buttons=['fullscreen'],
                     max_height=345,
@@ -161,7 +161,7 @@ class Page:
 
     # ------------------------------------------------------------------------------------------------- what people do
 
-    @told
+    @reports_errors
     def first(self, progress=gr.Progress()):
         """Somebody opens the page: a sample, damaged and restored."""
         thumbs = [dict(image=inline(pixels), caption=None) for pixels in thumbnails(THUMBNAIL).values()]
@@ -169,13 +169,13 @@ class Page:
         made = self._show(sample(next(iter(SAMPLES))), kind, 5, next(iter(self.students)), progress)
         return {**made, self.samples: thumbs}
 
-    @told
+    @reports_errors
     def picked(self, picked: gr.SelectData, kind, severity, student, progress=gr.Progress()):
         """Somebody picks a sample. It is clean, so it is damaged."""
         kind = first_damage(self.students) if kind == NONE else kind
         return self._show(sample(list(SAMPLES)[picked.index]), kind, severity, student, progress)
 
-    @told
+    @reports_errors
     def opened(self, path, kind, severity, student, progress=gr.Progress()):
         """Somebody gives a file. It is taken as it is, damaged or not."""
         try:
@@ -185,24 +185,24 @@ class Page:
             return {self.upload: None}
         return self._show(given, NONE, severity, student, progress)
 
-    @told
+    @reports_errors
     def changed(self, scene: Optional[Scene], kind, severity, student, progress=gr.Progress()):
         """Somebody wants other damage, or another student."""
         return self._show(self._of(scene).given, kind, severity, student, progress, before=scene)
 
-    @told
+    @reports_errors
     def clicked(self, picked: gr.SelectData, scene: Optional[Scene]):
         """Somebody clicks on a picture."""
         drawn = self.segmenter.click(self._of(scene), *picked.index)
         return self._masks(drawn.pictures, message_of_click(drawn))
 
-    @told
+    @reports_errors
     def all_masks(self, scene: Optional[Scene]):
         """Somebody wants all masks."""
         drawn = self.segmenter.everything(self._of(scene))
         return self._masks(drawn.pictures, message_of_masks(drawn))
 
-    @told
+    @reports_errors
     def no_masks(self, scene: Optional[Scene]):
         """Somebody wants the pictures without masks."""
         return self._masks(self._of(scene).views, hint())

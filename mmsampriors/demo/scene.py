@@ -85,14 +85,14 @@ def make_scene(
         small = Image.fromarray(clean).resize((width, height), Image.Resampling.BICUBIC)
         seen = damaged(np.asarray(small), kind, severity)
 
-    def tell(share):
+    def report(share):
         nonlocal done
         done = min(1.0, done + share)
         if progress is not None:
             progress(done)
 
     start = time.perf_counter()
-    restored = restorer.restore_pixels(seen, tell)
+    restored = restorer.restore_pixels(seen, report)
     seconds = time.perf_counter() - start
     images = {DAMAGED: enlarged(seen, scale)}
     images[RESTORED] = restored if restored.ndim == 3 else np.repeat(restored[..., None], 3, axis=2)

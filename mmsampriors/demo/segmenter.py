@@ -30,7 +30,7 @@ OTHER = (255, 255, 255)  # of masks that the clean photograph has not
 
 
 class Drawn(NamedTuple):
-    """Both pictures with masks, and what is told of them.
+    """Both pictures with masks, and the numbers that are shown beside them.
 
     Attributes:
         pictures (dict[str, np.ndarray]): ``damaged`` and ``restored``, (H, W, 3), uint8.

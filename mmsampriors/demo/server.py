@@ -136,7 +136,7 @@ def serve(
         from .scene import find_students
         from .segmenter import Segmenter
 
-        segmenter = Segmenter(sam, sam_checkpoint, device)  # first: a wrong name is told before a student is built
+        segmenter = Segmenter(sam, sam_checkpoint, device)  # first: a wrong name is reported before a student is built
         page = Page(find_students(student, device, allow_imports), segmenter, most_pixels, uploads, debug)
         app = _application(page, host, most_bytes)
         address = '[' + host + ']' if ':' in host else host

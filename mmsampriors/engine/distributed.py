@@ -40,7 +40,7 @@ def wait_for_all_ranks(what: str, poll: float = POLL, beat: float = BEAT, lost: 
     if world_size == 1:
         yield
         return
-    _barriers += 1  # all processes come to the same meetings in the same order
+    _barriers += 1  # all processes come to the same barriers in the same order
     notes = _Notes(f'mmsampriors/{_barriers}', rank)
     with notes.alive(beat):
         try:

@@ -81,13 +81,13 @@ def _without_gt(step):
 
 
 def _without_scopes(node):
-    """A config whose bare names mmagic finds; ours, which have the prefix, are found in any scope."""
+    """A config whose bare names mmagic finds; this package's, which have the prefix, are found in any scope."""
     if isinstance(node, (list, tuple)):
         return type(node)(map(_without_scopes, node))
     if not isinstance(node, dict):
         return node
-    ours = node.get('_scope_') in (SCOPE, 'mmagic')
-    return {key: _without_scopes(value) for key, value in node.items() if not (ours and key == '_scope_')}
+    is_ours = node.get('_scope_') in (SCOPE, 'mmagic')
+    return {key: _without_scopes(value) for key, value in node.items() if not (is_ours and key == '_scope_')}
 
 
 def config_text(cfg: dict) -> str:

@@ -150,7 +150,7 @@ def _traced(module, channels, size, opset) -> bytes:
     buffer, axes = io.BytesIO(), {0: 'batch', 2: 'height', 3: 'width'}
     options = dict(dynamo=False) if 'dynamo' in inspect.signature(torch.onnx.export).parameters else {}
     with warnings.catch_warnings(), _any_batch():
-        warnings.simplefilter('ignore')  # about branches that are kept: the comparison tells whether they matter
+        warnings.simplefilter('ignore')  # about branches that are kept: the comparison shows whether they matter
         torch.onnx.export(
             module.eval(),
             (torch.rand(TRACED[0], channels, *(size or TRACED[1:])),),

@@ -26,7 +26,7 @@ def fit_to_model(checkpoint: dict, model: nn.Module) -> str:
         model (SPDModel): The model, unwrapped.
 
     Returns:
-        str: What there is to tell; empty where the checkpoint has everything.
+        str: A message; empty where the checkpoint has everything.
 
     Raises:
         ValueError: Weights of the student are missing or have another shape, or those of a refiner have another shape.
@@ -35,15 +35,15 @@ def fit_to_model(checkpoint: dict, model: nn.Module) -> str:
     checkpoint['state_dict'] = found = dict(weights)
     expected, state = weights_of(model), model.state_dict()
     own = {name: value for name, value in state.items() if name.startswith(OWN_PARTS)}
-    ours = {name: value for name, value in own.items() if name not in weights}
+    absent = {name: value for name, value in own.items() if name not in weights}
     refuse_misfit(
         weights,
-        {name: value for name, value in expected.items() if name not in ours},
+        {name: value for name, value in expected.items() if name not in absent},
         f'SPDModel, model.generator {type(model.generator).__name__}',
         'Take the checkpoint of this config, or leave load_from out',
         state if form else None,
     )
-    found.update(ours)
+    found.update(absent)
     copies = [name for name in ('refiner', 'initial_student') if not any(key.startswith(f'{name}.') for key in weights)]
     if model.refiner_from and 'refiner' in copies:
         copies.remove('refiner')
@@ -51,11 +51,11 @@ def fit_to_model(checkpoint: dict, model: nn.Module) -> str:
         network = getattr(model, name)
         if network is not None and same_architecture(network, model.generator):
             found.update({f'{name}.{key}': found[f'generator.{key}'] for key in network.state_dict()})
-    if not ours:
+    if not absent:
         return ''
     student = sum(name.startswith('generator.') for name in expected)
     return (
-        f'the student takes all of its {student} weights from the checkpoint{form and f" ({form})"}; {len(ours)} of '
+        f'the student takes all of its {student} weights from the checkpoint{form and f" ({form})"}; {len(absent)} of '
         'SPF unit and refiner are not in it: they start anew, and a refiner of the same '
         'architecture from the student'
     )

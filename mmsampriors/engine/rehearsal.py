@@ -73,7 +73,7 @@ def rehearse(cfg: Config) -> str:
 
 
 def rehearsed(cfg: Config) -> Tuple[str, float]:
-    """Takes a few steps of each stage, and tells what the whole will cost.
+    """Takes a few steps of each stage, and estimates what the whole will cost.
 
     Nothing is written but a picture, ``check.png`` in the work folder: stages and learning rate over the iterations.
 

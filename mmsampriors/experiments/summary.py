@@ -1,4 +1,4 @@
-"""The summary of an experiment: what SPD gained, and what it cost."""
+"""The summary of an experiment: the gain of SPD, and its cost."""
 
 import statistics
 from pathlib import Path

@@ -56,7 +56,7 @@ def find_photographs(
         tool (str): The name of the tool that writes them.
 
     Raises:
-        FileExistsError: A result would replace a file that is not a result of ours.
+        FileExistsError: A result would replace a file that no earlier run made.
         FileNotFoundError: Nothing is there, or nothing that looks like a photograph.
         ValueError: A result would overwrite its photograph, two results would have one name, or a name is the address
             of a storage service.
@@ -96,7 +96,7 @@ def _expand(text, out):
             raise FileNotFoundError(f'there is no photograph in {text}: looked for {", ".join(sorted(SUFFIXES))}')
         return files
     if path.exists() or not glob.has_magic(text):
-        # A file that is named is tried, whatever its suffix, and one that is missing is told with the others.
+        # A file that is named is tried, whatever its suffix, and one that is missing is reported with the others.
         return [Found(path, _result(Path(path.name)))]
     matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
     files = [match for match in matches if match.is_file() and out not in match.resolve().parents]

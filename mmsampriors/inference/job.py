@@ -83,7 +83,7 @@ class Job:
         layout = '{percentage:3.0f}% {bar:20} {n:.1f} of {total}, {rate_fmt}, {remaining} left{postfix}'
         with progress_bar(total=len(photographs), unit='photo', bar_format=layout, mininterval=0.2) as bar:
             say = partial(bar.write, file=sys.stderr)
-            self.restorer.tell = say
+            self.restorer.report = say
             for index, one in enumerate(photographs):
                 bar.set_postfix_str(one.path.name, refresh=False)
                 bar.update(index - bar.n)

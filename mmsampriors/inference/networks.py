@@ -184,7 +184,7 @@ def _is_number(value):
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-#: What the metadata must say: key to what is expected, and what tells.
+#: What the metadata must say: key to what is expected, and what says so.
 DESCRIBED = dict(
     network=('a name', lambda value: isinstance(value, str)),
     channels=('1 or 3', lambda value: type(value) is int and value in (1, 3)),

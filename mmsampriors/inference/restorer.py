@@ -39,7 +39,7 @@ class Restorer:
 
     Attributes:
         network (Network): What restores a tile.
-        tell (callable, optional): Is told what people should know, such as a tile that did not fit.
+        report (callable, optional): Gets messages for people, such as a tile that did not fit.
 
     Raises:
         FileNotFoundError: A file is missing.
@@ -64,7 +64,7 @@ class Restorer:
             raise ValueError(f'overlap must be from 0 to half the tile, found {overlap} for tile={tile}')
         self.network = _network(student, config, checkpoint, device, amp, allow_imports)
         self.tile, self.overlap = tile, overlap
-        self.tell: Optional[Callable[[str], None]] = None
+        self.report: Optional[Callable[[str], None]] = None
         self._tiled = False
         self._fitting: Optional[int] = None  # the tile that was found to fit where a larger one did not
 
@@ -151,8 +151,8 @@ class Restorer:
         return (self.network.restore_tile(np.repeat(unit, 3, axis=2)) @ np.float32(LUMA))[..., None]
 
     def _in_tiles(self, run, pixels, progress):
-        """Halves the tile and starts again where memory runs out; ``progress`` then hears nothing twice."""
-        tile, told = self._tile_of(pixels.shape[:2]), 0.0
+        """Halves the tile and starts again where memory runs out; ``progress`` then gets nothing twice."""
+        tile, reported = self._tile_of(pixels.shape[:2]), 0.0
         while True:
             if tile < max(pixels.shape[:2]) and self.network.tile_note and not self._tiled:
                 self._tiled = True
@@ -161,15 +161,15 @@ class Restorer:
                 self._say(f'tiles of {tile} pixels overlap by half, not by {self.overlap} pixels: memory is short')
             done = 0.0
 
-            def tell(share):
-                nonlocal done, told
+            def add(share):
+                nonlocal done, reported
                 done += share
-                if progress is not None and done > told:
-                    progress(done - told)
-                    told = done
+                if progress is not None and done > reported:
+                    progress(done - reported)
+                    reported = done
 
             try:
-                return run_in_tiles(run, pixels, tile, self.overlap, tell, self.network.scale)
+                return run_in_tiles(run, pixels, tile, self.overlap, add, self.network.scale)
             except Exception as error:
                 if not is_out_of_memory(error) or self.tile == 'off':
                     raise
@@ -177,8 +177,8 @@ class Restorer:
             self._say(f'out of memory: going on with tiles of {tile} pixels')
 
     def _say(self, text):
-        if self.tell is not None:
-            self.tell(text)
+        if self.report is not None:
+            self.report(text)
 
     def _tile_of(self, size):
         if self.tile == 'off':

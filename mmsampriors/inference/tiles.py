@@ -81,7 +81,7 @@ def run_in_tiles(
     pixels: np.ndarray,
     tile: int,
     overlap: int,
-    tell: Optional[Callable[[float], None]] = None,
+    progress: Optional[Callable[[float], None]] = None,
     scale: int = 1,
 ) -> np.ndarray:
     """Restores an image tile by tile.
@@ -94,7 +94,7 @@ def run_in_tiles(
         pixels (np.ndarray): (H, W, C), uint8, uint16 or float32.
         tile (int): Longest side of a tile.
         overlap (int): Pixels that neighbouring tiles share at least.
-        tell (callable, optional): Called after each tile with the share of the image that it was.
+        progress (callable, optional): Called after each tile with the share of the image that it was.
         scale (int): How many times larger the result is.
 
     Returns:
@@ -110,8 +110,8 @@ def run_in_tiles(
             made *= row.weights[:, None, None]
             made *= column.weights[None, :, None]
             band[: len(made), scale * column.start : scale * column.stop] += made
-            if tell is not None:
-                tell(1 / (len(rows) * len(columns)))
+            if progress is not None:
+                progress(1 / (len(rows) * len(columns)))
         following = rows[index + 1] if index + 1 < len(rows) else Span(height, height, row.weights)
         finished = scale * (following.start - row.start)
         restored[scale * row.start : scale * following.start] = to_type(band[:finished], pixels.dtype)

@@ -163,7 +163,7 @@ def recognize(weights: dict, source):
         import spandrel_extra_arches
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f'{source} has no config beside it, and {error.name}, which tells a network by its weights, is not '
+            f'{source} has no config beside it, and {error.name}, which recognizes a network by its weights, is not '
             f"installed: pip install 'mmsampriors[spandrel]'. Or, if the network is one of mmagic's: {otherwise}"
         ) from None
     spandrel_extra_arches.install(ignore_duplicates=True)
@@ -229,7 +229,7 @@ def config_of(path) -> Config:
 
 
 def channel_order_of(cfg: dict):
-    """The order of channels in which the config tests, and what to tell people about it.
+    """The order of channels in which the config tests, and messages about it.
 
     Returns:
         tuple[str, list[str]]: 'rgb' or 'bgr', and notes.

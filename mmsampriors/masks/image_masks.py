@@ -108,22 +108,22 @@ def boxes_of(masks: Tensor) -> Tensor:
 PIXELS = 2**18
 
 
-def pairwise_iou(ours: Tensor, theirs: Tensor) -> Tensor:
+def pairwise_iou(masks: Tensor, others: Tensor) -> Tensor:
     """IoU of every mask with every other, by products of matrices.
 
     Args:
-        ours (Tensor): (K, H, W), bool, none of them empty.
-        theirs (Tensor): (L, H, W), likewise, on the same device.
+        masks (Tensor): (K, H, W), bool, none of them empty.
+        others (Tensor): (L, H, W), likewise, on the same device.
 
     Returns:
         Tensor: (K, L), float64, in [0, 1].
     """
-    ours, theirs = ours.flatten(1), theirs.flatten(1)
-    shared = torch.zeros(len(ours), len(theirs), dtype=torch.float64, device=ours.device)
-    for start in range(0, ours.shape[1], PIXELS):
-        part = slice(start, start + PIXELS)
-        shared += ours[:, part].float() @ theirs[:, part].float().T
-    return shared / (ours.sum(1)[:, None] + theirs.sum(1) - shared)
+    masks, others = masks.flatten(1), others.flatten(1)
+    shared = torch.zeros(len(masks), len(others), dtype=torch.float64, device=masks.device)
+    for start in range(0, masks.shape[1], PIXELS):
+        pixels = slice(start, start + PIXELS)
+        shared += masks[:, pixels].float() @ others[:, pixels].float().T
+    return shared / (masks.sum(1)[:, None] + others.sum(1) - shared)
 
 
 def draw_masks(image: np.ndarray, masks: ImageMasks, colours: Optional[np.ndarray] = None) -> np.ndarray:

@@ -139,7 +139,7 @@ class RunBatch(NamedTuple):
         y = torch.arange(height, device=cells.device)[:, None]
         x = torch.arange(width, device=cells.device)
         inside = (y < rows) & (x < columns)
-        # with its size known beforehand, the result needs no word from the device
+        # with its size known beforehand, nothing is asked of the device
         cell_of_pixel = torch.repeat_interleave(cells.long(), lengths.long(), output_size=self.pixels)
         at = ((start + y * down + x * right) * inside).flatten()
         cell = cell_of_pixel.index_select(0, at).view_as(inside).where(inside, self.covers.shape[2] - 1)

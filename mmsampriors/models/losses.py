@@ -138,7 +138,7 @@ class SPDLoss(DistillationLoss):
     def compute(self, batch: DistillationBatch) -> Dict[str, Tensor]:
         """``image``, a scalar.
 
-        Images without ground truth have no unit of their own: theirs is the harmonic mean of those that have one, in
+        Images without ground truth have no unit of their own: it is the harmonic mean of those that have one, in
         this step and the steps before [ours]. A pair that is all but restored has a unit without bound, and adds at
         most its share to that mean, in a batch of one pair too.
         """
@@ -300,7 +300,7 @@ def _mean(difference: Tensor, count: Tensor) -> Tensor:
 
 
 class AdaptiveLossWeight(nn.Module):
-    """The factor that gives a loss the gradient norm of the student's own loss, as GradNorm and VQGAN weigh theirs.
+    """The factor that gives a loss the gradient norm of the student's own loss, as GradNorm and VQGAN weight losses.
 
     Both norms are L2 norms of the gradients at the restored image. They are measured in the backward pass that a step
     needs anyway, so the factor of a step comes from the steps before it: it is one over the root mean square of the

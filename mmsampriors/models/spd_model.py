@@ -202,7 +202,7 @@ class SPDModel(BaseEditModel):
     def _extract(self, images, data_samples):
         """Semantic features in single precision: the two images differ by less than bfloat16 resolves.
 
-        TF32, which torch takes for a GPU's convolutions unless told not to, is fine enough: L_SGR moves by less than
+        TF32, torch's default for a GPU's convolutions, is fine enough: L_SGR moves by less than
         2 % where the images are 50 dB apart.
         """
         with torch.autocast(images.device.type, enabled=False):

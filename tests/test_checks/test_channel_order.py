@@ -3,14 +3,14 @@
 import pytest
 from mmengine.config import Config
 
-from mmsampriors.checks import config_check as channel_order
+from mmsampriors.checks import config_check
 from mmsampriors.checks.config_check import check_channel_order, in_order, trained_order
 
 
 @pytest.fixture
 def said(monkeypatch):
     messages = []
-    monkeypatch.setattr(channel_order, 'print_log', lambda message, **kwargs: messages.append(message))
+    monkeypatch.setattr(config_check, 'print_log', lambda message, **kwargs: messages.append(message))
     return messages
 
 

@@ -2,7 +2,6 @@ import pytest
 from mmengine.config import Config
 
 from mmsampriors.checks import config_check
-from mmsampriors.checks import config_check as channel_order
 from mmsampriors.checks.config_check import check_config, check_training, values_by_key
 
 BASES = (
@@ -143,7 +142,7 @@ def test_a_base_of_another_kind_is_refused_by_its_name(read):
 
 def test_mmagics_nafnet_is_warned_of_its_two_orders_of_channels(read, monkeypatch):
     said = []
-    monkeypatch.setattr(channel_order, 'print_log', lambda message, **kwargs: said.append(message))
+    monkeypatch.setattr(config_check, 'print_log', lambda message, **kwargs: said.append(message))
     small = {'model.generator.enc_blk_nums': [1], 'model.generator.dec_blk_nums': [1]}
     check_training(read(BASES + MODEL + HOOKS, **small))
     keys = [f'train_dataloader.dataset.pipeline.{step}.channel_order' for step in (0, 1)]
@@ -180,7 +179,7 @@ RESTORMER = ['mmagic::restormer/restormer_official_rain13k.py', 'mmsampriors::_b
 SHRUNK = {'model.generator.dim': 8, 'model.generator.num_blocks': [1] * 4, 'model.generator.num_refinement_blocks': 1}
 
 
-def test_a_base_that_can_only_test_is_told_its_schedule(read):
+def test_a_base_that_can_only_test_is_reported_its_schedule(read):
     cfg = read(f'_base_ = {RESTORMER}\n' + MODEL + HOOKS, **SHRUNK)
     check_config(cfg)
     with pytest.raises(ValueError, match='lacks train_dataloader, train_cfg, optim_wrapper.*/restormer_derain.py'):

@@ -37,7 +37,7 @@ def check(tmp_path):
         ('custom_hook = []', 'custom_hooks'),
     ],
 )
-def test_a_misspelt_key_is_told_the_nearest(check, lines, nearest):
+def test_a_misspelt_key_is_reported_the_nearest(check, lines, nearest):
     with pytest.raises(ValueError, match=f'{lines.split()[0]} in the config has no effect.*Is {nearest} meant'):
         check(lines)
 

@@ -63,7 +63,7 @@ def plain_training(max_iters, scheduler, sampler=None):
         (8, {**COSINE, 'begin': 8}, 'lay out all of param_scheduler for 8 iterations'),
     ],
 )
-def test_rates_laid_out_for_another_length_are_told(said, max_iters, scheduler, message):
+def test_rates_laid_out_for_another_length_are_reported(said, max_iters, scheduler, message):
     check_length(plain_training(max_iters, scheduler))
     assert len(said) == 1 and message in said[0], said
 
@@ -84,7 +84,7 @@ def test_rates_that_end_with_the_training_pass(said, scheduler):
 
 
 @pytest.mark.parametrize('iters, message', [([100, 500], 'never reached'), ([100, 200], 'goes on to the end')])
-def test_patch_sizes_laid_out_for_another_length_are_told(said, iters, message):
+def test_patch_sizes_laid_out_for_another_length_are_reported(said, iters, message):
     check_length(plain_training(400, None, dict(type='mmsampriors.ProgressiveBatchSampler', iters=iters)))
     assert len(said) == 1 and message in said[0]
 

@@ -335,7 +335,7 @@ def test_run_lengths_are_checked_as_the_images_are(cfg, tmp_path):
     check_data(cfg)
 
 
-def test_targets_without_inputs_are_told(cfg, tmp_path, monkeypatch):
+def test_targets_without_inputs_are_reported(cfg, tmp_path, monkeypatch):
     said = []
     monkeypatch.setattr(pair_check, 'print_log', lambda message, **kwargs: said.append(message))
     check_data(cfg)
@@ -380,7 +380,7 @@ def test_a_run_of_its_own_inside_a_slurm_job_checks(cfg, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('channels', [1, 3])
-def test_floating_point_is_told_as_such(tmp_path, channels):
+def test_floating_point_is_reported_as_such(tmp_path, channels):
     pixels = np.random.default_rng(0).random((32, 40, channels), np.float32)
     assert cv2.imwrite(str(tmp_path / 'x.tif'), pixels)
     with pytest.raises(ValueError, match=r'x\.tif has floating point .* 8 or 16 bit'):

@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 import mmsampriors
 import mmsampriors.datasets.deterministic_loader  # noqa: F401
 import mmsampriors.datasets.transforms  # noqa: F401
-from mmsampriors.checks import config_check as channel_order
+from mmsampriors.checks import config_check
 from mmsampriors.checks.config_check import check_channel_order, check_config, check_training, trained_order
 from mmsampriors.checks.pair_check import check_data
 from mmsampriors.data_preparation.degradations import LowresSettings, make_lowres
@@ -53,7 +53,7 @@ def test_all_train_and_validate_on_rgb(monkeypatch):
     def fail(message, **kwargs):
         raise AssertionError(message)
 
-    monkeypatch.setattr(channel_order, 'print_log', fail)
+    monkeypatch.setattr(config_check, 'print_log', fail)
     orders = {}
     for name in NAMES:
         check_channel_order(cfg := read(name))

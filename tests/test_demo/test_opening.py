@@ -41,7 +41,7 @@ def write_bad_files(folder):
     }
 
 
-def test_bad_files_are_told(tmp_path):
+def test_bad_files_are_reported(tmp_path):
     for name, message in write_bad_files(tmp_path).items():
         with pytest.raises(PhotographError, match=message):
             open_photograph(tmp_path / name, LIMIT)

@@ -152,11 +152,11 @@ def test_segmenter_is_built_on_demand(monkeypatch):
     assert built == [('tiny', None)]
 
 
-def test_a_sam_that_cannot_be_had_is_told(tmp_path):
+def test_a_sam_that_cannot_be_had_is_reported(tmp_path):
     with pytest.raises(FileNotFoundError, match='no SAM checkpoint .*none.pth'):
         Segmenter('vit_b', str(tmp_path / 'none.pth'), 'cpu').click(circles(), 1, 1)
 
 
-def test_a_sam_that_there_is_not_is_told_at_once():
+def test_a_sam_that_there_is_not_is_reported_at_once():
     with pytest.raises(ValueError, match="a SAM is one of .*'tiny'.*found 'vit_x'"):
         Segmenter('vit_x')

@@ -45,7 +45,7 @@ def test_the_folder_is_swept_meanwhile_and_gone_at_the_end(monkeypatch):
     assert not folder.exists() and tempfile.gettempdir() == before
 
 
-def test_a_port_that_is_taken_is_told():
+def test_a_port_that_is_taken_is_reported():
     with listen('127.0.0.1', 0) as listening:
         port = listening.getsockname()[1]
         with pytest.raises(ValueError, match=f'cannot listen on 127.0.0.1:{port} .*name a --port that is free'):
@@ -53,7 +53,7 @@ def test_a_port_that_is_taken_is_told():
 
 
 @pytest.mark.parametrize('host', ['http://127.0.0.1', 'a..b', 'x' * 70, '127.0.0.1:80'])
-def test_a_host_that_is_none_is_told(host):
+def test_a_host_that_is_none_is_reported(host):
     with pytest.raises(ValueError, match='--host is a name or an address of this machine, found'):
         listen(host, 0)
 

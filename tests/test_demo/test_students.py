@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mmsampriors.demo import scene as students
+from mmsampriors.demo import scene
 from mmsampriors.demo.scene import find_students, first_damage, suited
 
 
@@ -19,7 +19,7 @@ class Known:
 
 @pytest.fixture(autouse=True)
 def known(monkeypatch):
-    monkeypatch.setattr(students, 'Restorer', Known)
+    monkeypatch.setattr(scene, 'Restorer', Known)
 
 
 def test_the_one_that_was_named():
@@ -30,11 +30,11 @@ def test_the_one_that_was_named():
 
 
 def test_those_of_the_package(monkeypatch):
-    monkeypatch.setattr(students, 'packaged_students', lambda: ['rain', 'blur'])
+    monkeypatch.setattr(scene, 'packaged_students', lambda: ['rain', 'blur'])
     found = find_students(None)
     assert list(found) == ['rain', 'blur']
     assert suited(found, 'blur') == 'blur' and suited(found, 'noise') is None
-    monkeypatch.setattr(students, 'packaged_students', list)
+    monkeypatch.setattr(scene, 'packaged_students', list)
     assert find_students(None) == {}
 
 

@@ -5,8 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmsampriors.evaluation import agreement
-from mmsampriors.masks import ImageMasks, pairwise_iou
-from mmsampriors.masks import image_masks as iou
+from mmsampriors.masks import ImageMasks, image_masks, pairwise_iou
 
 
 def random_masks(count, height, width, seed):
@@ -35,7 +34,7 @@ def test_agreement_matches_loops_over_masks(many, few, height, width, seed):
 def test_products_in_parts_are_the_whole_product(monkeypatch):
     ours, theirs = random_masks(5, 13, 17, 0).bitmaps, random_masks(3, 13, 17, 1).bitmaps
     whole = pairwise_iou(ours, theirs)
-    monkeypatch.setattr(iou, 'PIXELS', 10)
+    monkeypatch.setattr(image_masks, 'PIXELS', 10)
     assert torch.equal(pairwise_iou(ours, theirs), whole)
 
 

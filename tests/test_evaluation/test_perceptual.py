@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmsampriors.evaluation import image_metrics as perceptual
+from mmsampriors.evaluation import image_metrics
 from mmsampriors.registry import METRICS
 
 
@@ -37,7 +37,7 @@ def test_weights_that_hold_code_or_are_cut_off_are_refused(hub):
     hub.mkdir()
     torch.save(Malicious(), hub / 'alexnet-owt-7be5be79.pth')
     with pytest.raises(ValueError, match='remove it and get it again'):
-        perceptual.backbone_weights('LPIPS')
+        image_metrics.backbone_weights('LPIPS')
     assert not (hub / 'broken_in').exists()
 
 
@@ -48,7 +48,9 @@ def test_the_more_noise_the_larger_the_distance(hub, metric, network):
     import torchvision.models
 
     hub.mkdir()
-    torch.save(getattr(torchvision.models, network)(weights=None).state_dict(), hub / perceptual.BACKBONES[metric][1])
+    torch.save(
+        getattr(torchvision.models, network)(weights=None).state_dict(), hub / image_metrics.BACKBONES[metric][1]
+    )
     measure = METRICS.build(dict(type=f'mmsampriors.{metric}'))
     model = torch.nn.Conv2d(1, 1, 1)
     model.data_preprocessor = None
@@ -62,6 +64,6 @@ def test_the_more_noise_the_larger_the_distance(hub, metric, network):
         measure.process(None, [dict(output=dict(pred_img=pred), gt_img=gt)])
         distances.append(measure.compute_metrics(measure.results)[metric])
     assert distances[0] == pytest.approx(0, abs=1e-5) and distances[0] < distances[1] < distances[2]
-    assert perceptual.perceptual_distance(metric)(np.zeros((8, 8, 3)), np.zeros((8, 8, 3))) is None
+    assert image_metrics.perceptual_distance(metric)(np.zeros((8, 8, 3)), np.zeros((8, 8, 3))) is None
     with pytest.raises(ValueError, match='at least 32 pixels'):
         measure.process(None, [dict(output=dict(pred_img=gt[:, :8]), gt_img=gt[:, :8])])

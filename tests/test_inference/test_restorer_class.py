@@ -106,29 +106,29 @@ def test_tiny_images(restorer, size):
 
 
 def test_out_of_memory_halves_the_tile_for_this_image_and_the_next(restorer):
-    restorer, told, shares = restorer(most_pixels=120 * 120), [], []
-    restorer.tell = told.append
+    restorer, reports, shares = restorer(most_pixels=120 * 120), [], []
+    restorer.report = reports.append
     image = np.full((300, 400, 3), 100, np.uint8)
     assert np.array_equal(restorer.restore_pixels(image, shares.append), image // 2)
-    assert [text.split()[-2] for text in told] == ['192', '96'] and sum(shares) == pytest.approx(1)
+    assert [text.split()[-2] for text in reports] == ['192', '96'] and sum(shares) == pytest.approx(1)
     restorer.network.seen.clear()
     restorer.restore(image)
-    assert max(restorer.network.seen) <= (112, 112) and len(told) == 2
+    assert max(restorer.network.seen) <= (112, 112) and len(reports) == 2
 
 
 def test_a_tile_that_is_named_and_does_not_fit_is_tried_once(restorer):
-    restorer, told = restorer(most_pixels=120 * 120, tile=256), []
-    restorer.tell = told.append
+    restorer, reports = restorer(most_pixels=120 * 120, tile=256), []
+    restorer.report = reports.append
     for _ in range(2):
         restorer.restore(np.full((300, 400, 3), 100, np.uint8))
-    assert len(told) == 2 and max(restorer.network.seen[-4:]) <= (112, 112)
+    assert len(reports) == 2 and max(restorer.network.seen[-4:]) <= (112, 112)
 
 
 def test_an_overlap_that_small_tiles_cannot_hold_is_said(restorer):
-    restorer, told = restorer(most_pixels=70 * 70, tile=256, overlap=100), []
-    restorer.tell = told.append
+    restorer, reports = restorer(most_pixels=70 * 70, tile=256, overlap=100), []
+    restorer.report = reports.append
     restorer.restore(np.full((300, 400, 3), 100, np.uint8))
-    assert 'tiles of 64 pixels overlap by half, not by 100 pixels: memory is short' in told
+    assert 'tiles of 64 pixels overlap by half, not by 100 pixels: memory is short' in reports
 
 
 def test_no_memory_at_all_is_an_error_that_says_so(restorer):

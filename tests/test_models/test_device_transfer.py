@@ -11,7 +11,7 @@ from mmengine.structures import BaseDataElement
 
 import mmsampriors.models  # noqa: F401
 from mmsampriors.masks import RunMasks
-from mmsampriors.models import batch as device_transfer
+from mmsampriors.models import batch as module
 from mmsampriors.registry import MODELS, build_part
 
 
@@ -33,7 +33,7 @@ def batch_of(count=2):
 
 def test_images_and_ground_truth_are_pinned_and_all_else_is_kept(pins):
     batch = batch_of()
-    sent = device_transfer.pinned(batch)
+    sent = module.pinned(batch)
     assert len(pins) == 4
     assert all(image.equal(before) for image, before in zip(sent['inputs'], batch['inputs']))
     for sample, before in zip(sent['data_samples'], batch['data_samples']):
@@ -51,5 +51,5 @@ def test_a_model_sends_to_a_gpu_from_pinned_memory_and_says_not_to_wait(model_cf
         monkeypatch.setattr(kind, 'to', lambda data, device, non_blocking=False: (asked.append(non_blocking), data)[1])
     monkeypatch.setattr(DataPreprocessor, 'device', SimpleNamespace(type='cuda'))
     model.data_preprocessor.cast_data(batch_of())
-    device_transfer._pin_batch(model.data_preprocessor, (batch_of(), True))
+    module._pin_batch(model.data_preprocessor, (batch_of(), True))
     assert asked and all(asked) and len(pins) == 4

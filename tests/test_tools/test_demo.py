@@ -384,7 +384,7 @@ def test_a_job_that_hangs_does_not_keep_the_page_alive(tmp_path, ending):
     assert list(demo.temporary.iterdir()) == []
 
 
-def told_at_the_start(*options):
+def printed_at_the_start(*options):
     """Exit status and what demo.py prints to stderr where it ends at once."""
     command = [sys.executable, '-W', 'ignore', str(ROOT / 'tools' / 'demo.py'), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -402,20 +402,20 @@ def told_at_the_start(*options):
     ],
 )
 def test_where_it_cannot_listen_one_error_says_why(options, text):
-    status, told = told_at_the_start(*options)
+    status, told = printed_at_the_start(*options)
     assert status == 2 and text in told and told.count('error') == 1
 
 
-def test_a_port_in_use_is_told():
+def test_a_port_in_use_is_reported():
     with socket.socket() as taken:
         taken.bind(('127.0.0.1', 0))
         taken.listen()
         port = taken.getsockname()[1]
-        status, told = told_at_the_start('--port', str(port))
+        status, told = printed_at_the_start('--port', str(port))
     assert status == 2 and f'cannot listen on 127.0.0.1:{port} (Address already in use): name a --port' in told
 
 
-def test_bad_files_are_told_and_the_page_goes_on(visit, tmp_path, demo):
+def test_bad_files_are_reported_and_the_page_goes_on(visit, tmp_path, demo):
     before = visit.page.inner_text('#numbers')
     (tmp_path / 'notes <b>.png').write_text('no picture at all')
     visit.drop(tmp_path / 'notes <b>.png')

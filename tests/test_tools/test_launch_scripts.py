@@ -57,7 +57,7 @@ def test_the_error_comes_last_and_once(tmp_path, script, files):
 
 
 @pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh'])
-def test_without_arguments_the_usage_is_told(script):
+def test_without_arguments_the_usage_is_reported(script):
     done = subprocess.run(['bash', TOOLS / script], capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count('\n') == 1 and f'bash tools/{script} ' in done.stderr
 

@@ -177,7 +177,7 @@ def test_what_others_wrote_is_kept(tmp_path):
     assert (tmp_path / 'out' / '1.png').read_text() == 'mine'
 
 
-def test_processes_share_a_folder_and_broken_images_are_told_once(tmp_path):
+def test_processes_share_a_folder_and_broken_images_are_reported_once(tmp_path):
     files, paths = mask_files(tmp_path, 12)
     Path(paths[3]).write_bytes(b'no image')
     told, filled = [], []

@@ -175,13 +175,13 @@ class UnlabeledHook(Hook):
             'current',
         )
 
-    def _give_masks(self, runner, ours, photographs):
+    def _give_masks(self, runner, pair_masks, photographs):
         """Those of ``masks``, or none, where the pairs bring theirs along; other sources segment as they always do."""
-        if not ours.stored:
+        if not pair_masks.stored:
             if self.masks:
                 raise ValueError(
-                    f'UnlabeledHook.masks are stored masks, and model.spd.masks ({type(ours).__name__}) stores none: '
-                    'leave UnlabeledHook.masks out, and that source serves the photographs too'
+                    f'UnlabeledHook.masks are stored masks, and model.spd.masks ({type(pair_masks).__name__}) stores '
+                    'none: leave UnlabeledHook.masks out, and that source serves the photographs too'
                 )
             return
         source = build_part(MODELS, self.masks) if self.masks else None

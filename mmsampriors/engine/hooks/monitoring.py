@@ -274,9 +274,9 @@ def _array(image):
 
 @HOOKS.register_module()
 class TimeLeftHook(Hook):
-    """Tells the time left anew at each iteration.
+    """Updates the time left at each iteration.
 
-    mmagic 1.2.0's IterTimerHook tells it every 100 iterations: not at all before, and standing still between. Here it
+    mmagic 1.2.0's IterTimerHook updates it every 100 iterations: not at all before, and standing still between. Here it
     is the mean time of the last iterations, those of the present stage only, times the iterations that are left.
     """
 

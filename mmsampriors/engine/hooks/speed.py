@@ -34,7 +34,7 @@ class CompileHook(Hook):
             )
 
     def before_train(self, runner):
-        # SPF enters the refiner's first feature map by a hook. Unless told, dynamo takes a network that it compiled
+        # SPF enters the refiner's first feature map by a hook. By default dynamo takes a network that it compiled
         # without hooks, the student, for one of the same class with a hook.
         torch._dynamo.config.skip_nnmodule_hook_guards = False
         for network in _networks(runner):

@@ -131,8 +131,8 @@ class BlendStudentHook(Hook):
         model = unwrapped(runner.model)
         if not model.phase.ramp:
             print_log(
-                'Nothing was distilled: the student keeps its own weights, BlendStudentHook has no part', 'current'
+                'Nothing was distilled: the student keeps its own weights, BlendStudentHook does nothing', 'current'
             )
             return
         blend(model.generator, model.initial_student, self.end_weight)
-        print_log(f'The student keeps {self.end_weight:.0%} of the way from the first student', 'current')
+        print_log(f'The student keeps {self.end_weight:.0%} of the way from the initial student', 'current')

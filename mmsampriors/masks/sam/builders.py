@@ -143,7 +143,7 @@ def _fit(sam: nn.Module, state: dict, checkpoint: str, name: str) -> nn.Module:
 
 
 def checkpoint_id(model_type: str, checkpoint: str = None) -> str:
-    """What tells the weights of ``build_sam(model_type, checkpoint)`` from others, without building it.
+    """What identifies the weights of ``build_sam(model_type, checkpoint)``, without building it.
 
     Args:
         model_type (str): As for :func:`build_sam`.
@@ -203,7 +203,7 @@ ARCHITECTURES = {
 
 
 def _build(model_type: str, checkpoint: str = None) -> nn.Module:
-    model = ARCHITECTURES[model_type]()  # first: a package that is missing is told before gigabytes are fetched
+    model = ARCHITECTURES[model_type]()  # first: a package that is missing is reported before gigabytes are fetched
     load_weights(model, checkpoint_file(model_type, checkpoint), model_type)
     return (Sam2Images(model) if model_type.startswith('sam2.') else model).eval()
 

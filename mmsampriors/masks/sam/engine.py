@@ -183,8 +183,8 @@ class MaskEngine:
     def _segment(self, images: list) -> list:
         """:meth:`generate` for images that are encoded together.
 
-        The host hears from the device twice for each chunk of prompts and twice at the end, whatever the number of
-        images. Where it works itself (on CPU) a word costs nothing, and masks are filtered one chunk at a time.
+        There are two device-to-host synchronisations for each chunk of prompts and two at the end, whatever the number
+        of images. On the CPU, where they cost nothing, masks are filtered one chunk at a time.
         """
         sizes, device = [tuple(image.shape[1:]) for image in images], self.sam.device
         images = [image.float() if image.dtype == torch.uint8 else image.float() * 255 for image in images]

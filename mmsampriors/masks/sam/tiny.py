@@ -269,7 +269,7 @@ def tiny_architecture() -> Sam:
         pixel_mean=[127.0] * 3,  # as the backbone's weights want it
         pixel_std=[128.0] * 3,
     )
-    # A token knows too little of its 16 pixels to tell them apart: masks would follow the borders of its cell. So it
+    # A token knows too little of its 16 pixels to separate them: masks would follow the borders of its cell. So it
     # says one thing, and masks end where that changes sign between tokens. Their shape stays that of SAM's decoder.
     sam.mask_decoder.output_upscaling.extend([nn.AvgPool2d(4), nn.Upsample(scale_factor=4, mode='bilinear')])
     # With half of the frequencies tripled a click is located to a few pixels, which the usual ones learn late.

@@ -389,12 +389,12 @@ def _unchanged(image_path, provenance: dict) -> bool:
     return sha256_of(image_path) == provenance['sha256']
 
 
-def _differences(theirs, ours, name: str = '') -> list:
+def _differences(stored, expected, name: str = '') -> list:
     """What differs between two nested dicts, as 'key: entry has X, config has Y'."""
-    if isinstance(theirs, dict) and isinstance(ours, dict):
+    if isinstance(stored, dict) and isinstance(expected, dict):
         return [
             text
-            for key in sorted({*theirs, *ours})
-            for text in _differences(theirs.get(key), ours.get(key), f'{name}.{key}' if name else str(key))
+            for key in sorted({*stored, *expected})
+            for text in _differences(stored.get(key), expected.get(key), f'{name}.{key}' if name else str(key))
         ]
-    return [] if theirs == ours else [f'{name}: the entry has {theirs!r}, the config {ours!r}']
+    return [] if stored == expected else [f'{name}: the entry has {stored!r}, the config {expected!r}']

@@ -9,8 +9,7 @@ import torch
 from mmengine.hooks import CheckpointHook
 from torch.utils.data import DataLoader
 
-from mmsampriors.engine.hooks import ExactResumeHook
-from mmsampriors.engine.hooks import resume as exact_resume_hook
+from mmsampriors.engine.hooks import ExactResumeHook, resume
 from mmsampriors.engine.hooks.resume import MissedValidationHook
 
 
@@ -48,7 +47,7 @@ def test_checkpoints_within_a_step_are_warned_of(interval, cautions):
     assert all('default_hooks.checkpoint.interval to a multiple' in warning for warning in runner.warnings)
 
 
-def test_training_by_epochs_is_told_what_it_misses():
+def test_training_by_epochs_is_reported_what_it_misses():
     runner = runner_of(SimpleNamespace(dataloader=loader_of(range(6))))
     ExactResumeHook().before_train(runner)
     assert 'IterBasedTrainLoop' in runner.warnings[0]
@@ -56,7 +55,7 @@ def test_training_by_epochs_is_told_what_it_misses():
 
 def test_what_the_model_draws_is_another_on_each_rank_and_in_each_iteration(monkeypatch):
     def drawn(rank, iteration):
-        monkeypatch.setattr(exact_resume_hook, 'get_dist_info', lambda: (rank, 2))
+        monkeypatch.setattr(resume, 'get_dist_info', lambda: (rank, 2))
         loop = SimpleNamespace(dataloader=loader_of(range(6)))
         ExactResumeHook().before_train_iter(runner_of(loop, iteration=iteration), 0)
         return random.random(), np.random.rand(), torch.rand(()).item()
@@ -71,7 +70,7 @@ def test_what_the_model_draws_is_another_on_each_rank_and_in_each_iteration(monk
 def test_another_number_of_processes_is_warned_of(monkeypatch, before, now, warnings):
     checkpoint = {}
     for world_size, runner in ((before, None), (now, runner_of(SimpleNamespace(dataloader=None)))):
-        monkeypatch.setattr(exact_resume_hook, 'get_dist_info', lambda: (0, world_size))
+        monkeypatch.setattr(resume, 'get_dist_info', lambda: (0, world_size))
         if runner is None and before is not None:
             ExactResumeHook().before_save_checkpoint(None, checkpoint)
     runner._resume = True

@@ -9,7 +9,7 @@ from family import SMALL_SAM2
 from segment_anything.modeling import Sam
 from small_sam import small_sam
 
-from mmsampriors import checkpoints as downloads
+from mmsampriors import checkpoints
 from mmsampriors.files import sha256_of
 from mmsampriors.masks import SAM_BUILDERS, TINY_AUTOMATIC, MaskEngine, build_sam, checkpoint_id, register_sam
 from mmsampriors.masks.sam import builders
@@ -132,7 +132,7 @@ def test_one_downloads_and_the_others_wait(monkeypatch, tmp_path):
         time.sleep(0.3)
         Path(path).write_bytes(b'weights')
 
-    monkeypatch.setattr(downloads, '_fetch', slowly)
+    monkeypatch.setattr(checkpoints, '_fetch', slowly)
     with ThreadPoolExecutor(3) as pool:
         paths = list(pool.map(download, ['https://somewhere.org/sam_hq_vit_b.pth'] * 3))
     assert calls == [None], "the 'b' of a size is no digest"

@@ -5,16 +5,16 @@ from hypothesis import strategies as st
 from segment_anything.modeling.image_encoder import get_rel_pos
 from small_sam import CHANNELS, SIDE, small_sam
 
-from mmsampriors.masks.sam import encoder as fast
+from mmsampriors.masks.sam import encoder as module
 from mmsampriors.masks.sam.encoder import attend_with_bias, attend_with_wider_keys, encode_images, relative_positions
 
 
 @pytest.mark.parametrize('attend', [attend_with_bias, attend_with_wider_keys])
 @pytest.mark.parametrize('rel_pos', [True, False])
-@pytest.mark.parametrize('cpu_bytes', [fast.CPU_BYTES, 5000])
+@pytest.mark.parametrize('cpu_bytes', [module.CPU_BYTES, 5000])
 def test_is_stock_in_float64(monkeypatch, attend, rel_pos, cpu_bytes):
-    monkeypatch.setattr(fast, 'attend_with_bias', attend)
-    monkeypatch.setattr(fast, 'CPU_BYTES', cpu_bytes)
+    monkeypatch.setattr(module, 'attend_with_bias', attend)
+    monkeypatch.setattr(module, 'CPU_BYTES', cpu_bytes)
     encoder = small_sam().image_encoder.double()
     for block in encoder.blocks:
         block.attn.use_rel_pos = rel_pos

@@ -14,8 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mmsampriors.masks import MaskEngine, build_sam
 from mmsampriors.masks.image_masks import boxes_of
 from mmsampriors.masks.sam import engine as engine_module
-from mmsampriors.masks.sam import ops as resizing
-from mmsampriors.masks.sam import ops as transfer
+from mmsampriors.masks.sam import ops
 from mmsampriors.masks.sam.ops import resized_shape, to_encoder
 from mmsampriors.masks.sam.tiny import TINY_CHECKPOINT, tiny_architecture
 
@@ -254,8 +253,8 @@ def words(monkeypatch):
     """Lists what comes from the device and what goes to it, of an engine that takes the way of a GPU on the CPU."""
     heard, sent = [], []
     monkeypatch.setattr(MaskEngine, '_filters_at_once', False)
-    to_host, to_device = transfer.to_host, transfer.to_device
-    for module in (engine_module, resizing):
+    to_host, to_device = ops.to_host, ops.to_device
+    for module in (engine_module, ops):
         monkeypatch.setattr(
             module, 'to_device', lambda values, device: (sent.append(values), to_device(values, device))[1]
         )
@@ -287,8 +286,8 @@ def test_the_way_of_a_gpu_gives_the_same_masks_and_waits_little(sam, request, st
 
 
 def test_matrices_and_points_are_made_once_a_size(sam, monkeypatch):
-    made, interpolation = [], resizing._interpolation
-    monkeypatch.setattr(resizing, '_interpolation', lambda *args: (made.append(args), interpolation(*args))[1])
+    made, interpolation = [], ops._interpolation
+    monkeypatch.setattr(ops, '_interpolation', lambda *args: (made.append(args), interpolation(*args))[1])
     engine = MaskEngine(sam, points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0)
     for _ in range(3):
         engine.generate(photographs([(40, 64), (40, 64), (64, 40)]))

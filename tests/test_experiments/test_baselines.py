@@ -15,7 +15,7 @@ def cfg(runner_cfg):
     return Config(cfg)
 
 
-def test_rivals_differ_in_masks_and_distillation_alone(cfg, tmp_path):
+def test_baselines_differ_in_masks_and_distillation_alone(cfg, tmp_path):
     read = {}
     for baseline in BASELINES:
         trial = prepare_trial(cfg, baseline, 3, tmp_path, unlabeled=[tmp_path])
@@ -54,7 +54,7 @@ def test_photographs_keep_their_settings_and_lose_their_masks_with_the_others(cf
         assert hook.folders == (['mine'] if baseline == 'plain' else [str(tmp_path)])
 
 
-def test_without_masks_there_are_two_rivals(cfg):
+def test_without_masks_there_are_two_baselines(cfg):
     assert baselines_of(cfg) == ['plain', 'self', 'spd']
     cfg.model.spd.masks = dict(type='NoMasks')
     assert baselines_of(cfg) == ['plain', 'spd']

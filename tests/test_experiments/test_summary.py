@@ -37,7 +37,7 @@ def trials(tmp_path):
     return made
 
 
-def test_the_verdict_says_gain_masks_and_cost(trials, tmp_path):
+def test_the_summary_says_gain_masks_and_cost(trials, tmp_path):
     summary = judge(trials, tmp_path, seconds_of_masks=60.0)
     rain, snow = summary.sentence.splitlines()
     # 3 seeds of (10 + 40 + 30) seconds and the masks, over 3 seeds of 20.

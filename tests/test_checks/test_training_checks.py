@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmsampriors.checks import training_checks as resume_check
+from mmsampriors.checks import training_checks
 from mmsampriors.checks.training_checks import check_resume, prefer_own_checkpoint
 
 
@@ -35,7 +35,7 @@ def cfg(tmp_path, model_cfg):
 def said(monkeypatch):
     """What is warned of."""
     messages = []
-    monkeypatch.setattr(resume_check, 'print_log', lambda message, **kwargs: messages.append(message))
+    monkeypatch.setattr(training_checks, 'print_log', lambda message, **kwargs: messages.append(message))
     return messages
 
 
@@ -91,7 +91,7 @@ def test_what_a_checkpoint_brings_itself_cannot_change(cfg, key, value, change):
         ('optim_wrapper.clip_grad', dict(max_norm=1), 'clip_grad.max_norm was (absent) and is 1'),
     ],
 )
-def test_other_changes_are_told(cfg, said, key, value, change):
+def test_other_changes_are_reported(cfg, said, key, value, change):
     cfg.merge_from_dict({key: value})
     check_resume(cfg)
     assert len(said) == 1 and change in said[0]
@@ -115,7 +115,7 @@ def test_nothing_to_resume_is_an_error(cfg, tmp_path):
         check_resume(cfg)
 
 
-def test_a_checkpoint_without_config_is_told(cfg, said, tmp_path):
+def test_a_checkpoint_without_config_is_reported(cfg, said, tmp_path):
     torch.save(dict(meta=dict(iter=5), state_dict={}), tmp_path / 'run' / 'iter_5.pth')
     check_resume(copy.deepcopy(cfg))
     assert 'holds no config' in said[0]
@@ -146,7 +146,7 @@ def test_what_was_not_interrupted_is_not_resumed(cfg, tmp_path, meta, found):
         check_resume(cfg)
 
 
-def test_a_missing_note_of_the_last_checkpoint_is_told(cfg, tmp_path):
+def test_a_missing_note_of_the_last_checkpoint_is_reported(cfg, tmp_path):
     (tmp_path / 'run' / 'last_checkpoint').unlink()
     with pytest.raises(FileNotFoundError, match='run/last_checkpoint .*beside iter_5.pth: write the path .*iter_5.pth'):
         check_resume(cfg)

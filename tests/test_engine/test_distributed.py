@@ -8,17 +8,17 @@ from datetime import timedelta
 import pytest
 import torch.distributed as dist
 
-from mmsampriors.engine import distributed as waiting_for_ranks
+from mmsampriors.engine import distributed
 
 FAST = dict(poll=0.02, beat=0.05)
 
 
 def take_part(rank, path, results, body, lost):
-    waiting_for_ranks.default_store = lambda: dist.FileStore(str(path), 2)
-    waiting_for_ranks.get_dist_info = lambda: (rank, 2)
+    distributed.default_store = lambda: dist.FileStore(str(path), 2)
+    distributed.get_dist_info = lambda: (rank, 2)
     try:
         for _ in range(2):  # what was noted at one meeting does not count at the next
-            with waiting_for_ranks.wait_for_all_ranks('filling', lost=timedelta(seconds=lost), **FAST):
+            with distributed.wait_for_all_ranks('filling', lost=timedelta(seconds=lost), **FAST):
                 began = time.monotonic()
                 body(rank)
             results.put((rank, began, time.monotonic()))
@@ -83,6 +83,6 @@ def test_a_slow_process_that_gives_signs_of_life_is_waited_for(tmp_path):
 
 
 def test_one_process_alone_waits_for_nobody(monkeypatch):
-    monkeypatch.setattr(waiting_for_ranks, 'default_store', lambda: pytest.fail('there is no store'))
-    with waiting_for_ranks.wait_for_all_ranks('filling'):
+    monkeypatch.setattr(distributed, 'default_store', lambda: pytest.fail('there is no store'))
+    with distributed.wait_for_all_ranks('filling'):
         pass

@@ -14,9 +14,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 import mmsampriors.engine  # noqa: F401
-from mmsampriors.engine.hooks import FiniteLossHook, MaskCoverageHook, PSNRGainHook, RefinedPSNRHook
-from mmsampriors.engine.hooks import monitoring as refined_psnr_hook
-from mmsampriors.engine.hooks import monitoring as spd_visualization_hook
+from mmsampriors.engine.hooks import FiniteLossHook, MaskCoverageHook, PSNRGainHook, RefinedPSNRHook, monitoring
 from mmsampriors.models import NoMasks, Phase
 from mmsampriors.models.batch import psnr_gain
 
@@ -137,7 +135,7 @@ class PoisonHook(Hook):
 
 
 def test_a_run_tells_psnr_of_both_and_stops_where_its_loss_is_no_number(runner_cfg, monkeypatch):
-    monkeypatch.setattr(spd_visualization_hook, 'draw_panel', lambda rows: np.zeros((8, 8, 3), np.uint8))
+    monkeypatch.setattr(monitoring, 'draw_panel', lambda rows: np.zeros((8, 8, 3), np.uint8))
     ours = [f'mmsampriors.{name}' for name in ('SPDVisualizationHook', 'RefinedPSNRHook', 'FiniteLossHook')]
     cfg = runner_cfg(hooks=[dict(type=kind) for kind in (*ours, 'PoisonHook')])
     cfg['custom_hooks'] += [
@@ -198,7 +196,7 @@ def test_refined_psnr_takes_each_image_once_whatever_the_sampler_repeats(monkeyp
     loaders = [SimpleNamespace(dataset=range(size)) for _ in range(2)]
     taken = []
     for rank in range(world_size):
-        monkeypatch.setattr(refined_psnr_hook, 'get_dist_info', lambda rank=rank: (rank, world_size))
+        monkeypatch.setattr(monitoring, 'get_dist_info', lambda rank=rank: (rank, world_size))
         monkeypatch.setattr(samplers, 'get_dist_info', lambda rank=rank: (rank, world_size))
         hook = RefinedPSNRHook()
         hook.refined_images, hook.position_in = 0, {}
