@@ -5,7 +5,7 @@ At the root is what travels: the masks of an image, as tensors and as runs. ``sa
 
 from .image_masks import ImageMasks, boxes_of, draw_masks, pairwise_iou
 from .run_length_masks import RunMasks
-from .run_lengths import RunBatch, send_runs
+from .run_lengths import send_runs
 from .sam import (
     META_AUTOMATIC,
     SAM_AUTOMATIC,

@@ -33,7 +33,7 @@ class Runs(NamedTuple):
         return self
 
 
-class Orientation(NamedTuple):
+class _Orientation(NamedTuple):
     """How the stored image is shown: first transposed, then flipped."""
 
     transposed: bool = False
@@ -41,7 +41,7 @@ class Orientation(NamedTuple):
     horizontal: bool = False
 
 
-class Shown(NamedTuple):
+class _Shown(NamedTuple):
     """The runs of a window (as stored), and which masks have pixels there, largest area first."""
 
     cells: np.ndarray
@@ -55,21 +55,21 @@ class RunMasks(ImageMasks):
 
     Crops, flips and transposes are notes. Only when a mask, an area or the number of masks is first read, runs are
     unpacked, cut to the window, measured and sorted anew, and masks that vanished dropped; this happens on the host.
-    What is read becomes a tensor on ``device``. Many images are drawn together by :func:`.drawing.send_runs`.
+    What is read becomes a tensor on ``device``. Many images are drawn together by :func:`.send_runs`.
 
     Args:
-        stored (Runs | codec.Entry): The masks of the whole image.
+        stored (Runs | Entry): The masks of the whole image.
         window (tuple): top, left, height and width of the part that is shown, as stored. Defaults to None: all of it.
-        orientation (tuple): How it is shown, the fields of :class:`Orientation`.
+        orientation (tuple): How it is shown, transposed, then flipped vertically, horizontally.
         device (torch.device): Where tensors are made.
     """
 
     #: Whether :meth:`cut` has done its work.
     is_cut = False
 
-    def __init__(self, stored, window: tuple = None, orientation: tuple = Orientation(), device='cpu'):
+    def __init__(self, stored, window: tuple = None, orientation: tuple = _Orientation(), device='cpu'):
         self.stored, self.window = stored, window or (0, 0, *stored.size)
-        self.orientation, self.device = Orientation(*orientation), torch.device(device)
+        self.orientation, self.device = _Orientation(*orientation), torch.device(device)
 
     @classmethod
     def from_masks(cls, masks: Tensor, scores: Tensor = None, stability: Tensor = None) -> 'RunMasks':
@@ -118,10 +118,10 @@ class RunMasks(ImageMasks):
         return self.stored.unpacked()
 
     @cached_property
-    def shown(self) -> Shown:
+    def shown(self) -> _Shown:
         """What the window shows."""
         cells, lengths = crop_runs(self.runs.columns, self.runs.cells, self.runs.size[0], self.window)[1:]
-        return Shown(cells, lengths, *by_area(cells, lengths, self.runs.members))
+        return _Shown(cells, lengths, *by_area(cells, lengths, self.runs.members))
 
     def cut(self) -> 'RunMasks':
         """The same masks, unpacked, cut to the window, measured and sorted.
@@ -132,12 +132,12 @@ class RunMasks(ImageMasks):
         columns, cells, lengths = crop_runs(runs.columns, runs.cells, runs.size[0], self.window)
         stored = runs._replace(size=self.window[2:], columns=columns, cells=cells)
         masks = RunMasks(stored, None, self.orientation, self.device)
-        masks.__dict__.update(shown=Shown(cells, lengths, *by_area(cells, lengths, runs.members)), is_cut=True)
+        masks.__dict__.update(shown=_Shown(cells, lengths, *by_area(cells, lengths, runs.members)), is_cut=True)
         return masks
 
     @cached_property
     def bitmaps(self) -> Tensor:
-        return send_runs([self], self.device).draw(*self.size)[0, : len(self)]
+        return send_runs([self], self.device)(*self.size)[0, : len(self)]
 
     @cached_property
     def boxes(self) -> Tensor:
@@ -175,7 +175,7 @@ class RunMasks(ImageMasks):
     def transpose(self) -> 'RunMasks':
         """Rows become columns."""
         now = self.orientation
-        turned = Orientation(not now.transposed, now.horizontal, now.vertical)
+        turned = _Orientation(not now.transposed, now.horizontal, now.vertical)
         return RunMasks(self.stored, self.window, turned, self.device)
 
     def crop(self, top: int, left: int, height: int, width: int) -> 'RunMasks':

@@ -10,7 +10,8 @@ A batch travels to the device as one buffer, pinned where the device is a GPU, a
 need not wait. The number of operations on the device does not depend on the number of images.
 """
 
-from typing import NamedTuple, Sequence, Tuple
+from functools import partial
+from typing import Callable, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -112,48 +113,16 @@ def _distinct(rows: np.ndarray) -> tuple:
     return rows[first], which
 
 
-class RunBatch(NamedTuple):
-    """The runs of N images, see :mod:`mmsampriors.masks.run_lengths`.
-
-    Attributes:
-        numbers (Tensor): (2 R + 5 N,), int32: the cells of all R runs, their lengths, and for each image where its
-            pixel (0, 0) is among all pixels, the steps to the next row and column, and its size.
-        covers (Tensor): (N, K, C + 1), uint8: whether a mask covers a cell, 0 or 1; the last cell is outside the image.
-        runs (int): R.
-        pixels (int): Of all images.
-    """
-
-    numbers: Tensor
-    covers: Tensor
-    runs: int
-    pixels: int
-
-    def draw(self, height: int, width: int) -> Tensor:
-        """The masks on images of ``height`` by ``width`` pixels, which fill them from the top left.
-
-        Returns:
-            Tensor: (N, K, height, width), bool.
-        """
-        cells, lengths, places = self.numbers.split([self.runs, self.runs, len(self.numbers) - 2 * self.runs])
-        start, down, right, rows, columns = places.long().view(5, -1, 1, 1)
-        y = torch.arange(height, device=cells.device)[:, None]
-        x = torch.arange(width, device=cells.device)
-        inside = (y < rows) & (x < columns)
-        # with its size known beforehand, nothing is asked of the device
-        cell_of_pixel = torch.repeat_interleave(cells.long(), lengths.long(), output_size=self.pixels)
-        at = ((start + y * down + x * right) * inside).flatten()
-        cell = cell_of_pixel.index_select(0, at).view_as(inside).where(inside, self.covers.shape[2] - 1)
-        # gather on bytes: index_select takes three times as long on the CPU, on booleans four times
-        drawn = self.covers.gather(2, cell.flatten(1)[:, None].expand(-1, self.covers.shape[1], -1))
-        return drawn.view(torch.bool).unflatten(2, (height, width))
-
-
-def send_runs(batch: Sequence, device: torch.device) -> RunBatch:
+def send_runs(batch: Sequence, device: torch.device) -> Callable[[int, int], Tensor]:
     """Sends the masks of a batch to a device, in one copy that the host does not wait for.
 
     Args:
         batch (Sequence[RunMasks]): Of N images.
         device (torch.device): Where they are drawn.
+
+    Returns:
+        callable: ``draw(height, width)``: the masks on images of that size, which fill them from the top left;
+        (N, K, height, width), bool.
     """
     shown, members = [masks.shown for masks in batch], [masks.runs.members for masks in batch]
     runs, count = sum(len(one.cells) for one in shown), len(batch)
@@ -169,7 +138,31 @@ def send_runs(batch: Sequence, device: torch.device) -> RunBatch:
         covers[index, : len(shown[index].kept), : len(members[index])] = bits_of(members[index], shown[index].kept).T
         begin += masks.size[0] * masks.size[1]
     sent = buffer.to(device, non_blocking=True)
-    return RunBatch(sent[:size].view(torch.int32), sent[size:].view(shape), runs, begin)
+    return partial(_draw, sent[:size].view(torch.int32), sent[size:].view(shape), runs, begin)
+
+
+def _draw(numbers, covers, runs, pixels, height, width):
+    """The masks of a batch.
+
+    Args:
+        numbers (Tensor): (2 R + 5 N,), int32: the cells of all R runs, their lengths, and what :func:`place` gives.
+        covers (Tensor): (N, K, C + 1), uint8: whether a mask covers a cell, 0 or 1; the last cell is outside the image.
+        runs (int): R.
+        pixels (int): Of all images.
+        height, width (int): Of what is drawn.
+    """
+    cells, lengths, places = numbers.split([runs, runs, len(numbers) - 2 * runs])
+    start, down, right, rows, columns = places.long().view(5, -1, 1, 1)
+    y = torch.arange(height, device=cells.device)[:, None]
+    x = torch.arange(width, device=cells.device)
+    inside = (y < rows) & (x < columns)
+    # With its size known beforehand, nothing is asked of the device.
+    cell_of_pixel = torch.repeat_interleave(cells.long(), lengths.long(), output_size=pixels)
+    at = ((start + y * down + x * right) * inside).flatten()
+    cell = cell_of_pixel.index_select(0, at).view_as(inside).where(inside, covers.shape[2] - 1)
+    # gather on bytes: index_select takes three times as long on the CPU, on booleans four times
+    drawn = covers.gather(2, cell.flatten(1)[:, None].expand(-1, covers.shape[1], -1))
+    return drawn.view(torch.bool).unflatten(2, (height, width))
 
 
 def place(masks, begin: int) -> Tuple[int, int, int, int, int]:

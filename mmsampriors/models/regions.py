@@ -34,13 +34,13 @@ class Regions:
                     'another size, or a transform of the pipeline moved the image and not its masks'
                 )
         stored = all(isinstance(of_image, RunMasks) for of_image in masks)
-        self._sent = send_runs(masks, self.device) if stored else None
+        self._draw = send_runs(masks, self.device) if stored else None
 
     @cached_property
     def stacked(self) -> Tensor:
         """(N, K, H, W), bool, K the largest K_i and at least 1; rows that pad an image to K masks are False."""
-        if self._sent is not None:
-            return self._sent.draw(*self.size)
+        if self._draw is not None:
+            return self._draw(*self.size)
         shape = len(self.image_masks), max(1, *map(len, self.image_masks)), *self.size
         stacked = torch.zeros(shape, dtype=torch.bool, device=self.device)
         for row, of_image in zip(stacked, self.image_masks):

@@ -242,12 +242,10 @@ class SPDModel(BaseEditModel):
         """As in BaseEditModel; then the refiner takes the weights of ``spd.refiner_from``."""
         super().init_weights()
         if self.refiner_from:
-            weights, form = read_generator(self.refiner_from)
+            source, (weights, form) = f'model.spd.refiner_from, {self.refiner_from}', read_generator(self.refiner_from)
             if form:
-                print_log(f'model.spd.refiner_from, {self.refiner_from}: {form}', 'current')
-            load_generator(
-                network_of(self.refiner), weights, f'model.spd.refiner_from, {self.refiner_from},', 'the refiner'
-            )
+                print_log(f'{source}: {form}', 'current')
+            load_generator(network_of(self.refiner), weights, f'{source},', 'the refiner')
 
     def start_refiner(self):
         """Gives a refiner of the student's architecture the student's weights: a better start than random [ours].
