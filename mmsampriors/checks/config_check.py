@@ -20,9 +20,9 @@ from mmsampriors.models.spd_config import check_spd
 from mmsampriors.registry import MODELS, TASK_UTILS, build_network, build_part, is_a
 
 from .config_keys import ConfigFile, check_keys
-from .config_parts import check_arguments
 from .length_check import check_length
 from .pair_check import scales_in
+from .part_arguments import check_arguments
 
 #: Loaders whose images measure a network, the first of which counts.
 MEASURED = ('val_dataloader', 'test_dataloader')

@@ -1,30 +1,12 @@
-"""Checks of the parts in a config: known names, and the kinds of values that constructors take."""
+"""Checks of the parts in a config: each dict with a ``type``, whose class is known and takes what it is given."""
 
-import ast
-import difflib
 import inspect
-import math
-import textwrap
-import types
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterable,
-    Iterator,
-    List,
-    NamedTuple,
-    Optional,
-    Tuple,
-    Union,
-    get_args,
-    get_origin,
-)
+from typing import Callable, Iterator, List, NamedTuple, Optional, Tuple
 
 import torch
 from mmagic.datasets import BasicImageDataset
 from mmengine.config import Config
-from mmengine.hooks import CheckpointHook, EMAHook
+from mmengine.hooks import EMAHook
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import Registry, init_default_scope
 from mmengine.runner import Runner
@@ -46,95 +28,12 @@ from mmsampriors.registry import (
     OPTIMIZERS,
     PARAM_SCHEDULERS,
     SCOPE,
-    TASK_UTILS,
     TRANSFORMS,
     VISBACKENDS,
     VISUALIZERS,
 )
 
-
-def _is_whole(value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value) -> bool:
-    return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
-
-
-#: Annotation to its test and to the words for it. Arguments that are annotated otherwise are left to their part.
-KINDS: Dict[type, Tuple[Callable, str]] = {
-    bool: (lambda value: isinstance(value, bool), 'True or False'),
-    int: (_is_whole, 'a whole number'),
-    float: (_is_number, 'a finite number'),
-    str: (lambda value: isinstance(value, str), 'a text'),
-    dict: (lambda value: isinstance(value, dict), 'a dict'),
-    type(None): (lambda value: value is None, 'None'),
-}
-
-#: What an annotation of several kinds is made of: ``Union[int, str]``, ``int | str``.
-UNIONS = (Union, types.UnionType)
-
-
-def check_arguments(key: str, cfg: dict):
-    """Refuses a type that is not registered, arguments that it does not take, and values of another kind.
-
-    What a mask source segments with, ``segmenter``, is looked at too.
-
-    Args:
-        key (str): Of ``model.spd``, such as 'sgr'.
-        cfg (dict): Config of that part.
-
-    Raises:
-        ValueError: Something of that, with its key.
-    """
-    kind = (TASK_UTILS if key == 'schedule' else MODELS).get(str(cfg.get('type')))
-    if kind is None:
-        raise ValueError(f'model.spd.{key}.type = {cfg.get("type")!r} is not registered')
-    takes = inspect.signature(kind).parameters
-    given = {name: value for name, value in cfg.items() if name not in ('type', '_scope_')}
-    unknown = sorted(set(given) - set(takes))
-    if unknown and not any(one.kind is one.VAR_KEYWORD for one in takes.values()):
-        raise ValueError(
-            f'model.spd.{key} has keys {unknown} that {kind.__name__} does not take; it takes {list(takes)}'
-        )
-    for name, value in given.items():
-        if name in takes:
-            _check_kind(f'model.spd.{key}.{name}', takes[name].annotation, value)
-    if isinstance(given.get('segmenter'), dict):
-        check_arguments(f'{key}.segmenter', given['segmenter'])
-
-
-def _check_kind(key: str, annotation: Any, value):
-    kinds = _kinds_of(annotation)
-    if kinds and not any(KINDS[kind][0](value) for kind in kinds):
-        raise ValueError(f'{key} must be {_words(kinds)}, found {value!r}')
-
-
-def kind_problem(parameter: inspect.Parameter, value) -> Optional[str]:
-    """Says that an argument of anybody's function must be a number, and is none; None where it may serve.
-
-    More lenient than :func:`check_arguments`, for annotations of others are not always true: any number serves.
-
-    Args:
-        parameter (Parameter): The argument, of a signature.
-        value (object): What a config gives.
-    """
-    kinds = [kind for kind in _kinds_of(parameter.annotation) if kind is not type(None)]
-    if not kinds or set(kinds) - {bool, int, float} or value is None or isinstance(value, (bool, int, float)):
-        return None
-    return f'must be {_words(kinds)}, found {value!r}'
-
-
-def _kinds_of(annotation) -> tuple:
-    """The kinds of an annotation; none where it has others, which are left to their part."""
-    kinds = get_args(annotation) if get_origin(annotation) in UNIONS else (annotation,)
-    kinds = tuple(kind for kind in kinds if kind is not torch.Tensor)  # no config holds one
-    return kinds if all(isinstance(kind, type) and kind in KINDS for kind in kinds) else ()
-
-
-def _words(kinds) -> str:
-    return ' or '.join(KINDS[kind][1] for kind in kinds)
-
+from .part_arguments import is_number, is_upstream, nearest, problems_of_call, problems_of_keys
 
 #: Top-level key to the registries that are asked for its parts.
 ROOTS = dict(
@@ -176,43 +75,11 @@ TAKEN_OUT = {
     OPTIM_WRAPPERS: ('constructor', 'paramwise_cfg'),
     PARAM_SCHEDULERS: ('convert_to_iter_based',),
 }
-#: Classes that hand their further arguments on, to what takes them.
-HANDED_ON = {CheckpointHook: Runner.save_checkpoint}
 ENVIRONMENT_KEYS = ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit')
 PARAMWISE_KEYS = (
     *('custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult', 'dwconv_decay_mult', 'flat_decay_mult'),
     *('dcn_offset_lr_mult', 'bypass_duplicate'),
 )
-#: Settings that must be above 0 where a class of OpenMMLab or PyTorch takes them.
-ABOVE_ZERO = {
-    *('T_max', 'accumulative_counts', 'batch_size', 'clip_value', 'gt_patch_size', 'lr', 'max_epochs', 'max_iters'),
-    *('max_norm', 'pad_size_divisor', 'std', 'step_size', 'total_steps', 'val_interval'),
-}
-#: Those that must be at least 0.
-AT_LEAST_ZERO = {'crop_border', 'eps', 'num_workers', 'weight_decay'}
-#: Those that count. Upstream takes 2.5 and compares an iteration with it.
-WHOLE = {
-    *('accumulative_counts', 'batch_size', 'crop_border', 'gt_patch_size', 'max_epochs', 'max_iters', 'num_workers'),
-    'val_interval',
-}
-#: Those with few values. Upstream takes any other for one of them, or ends at the first validation.
-CHOICES = dict(
-    color_type=('color', 'grayscale', 'unchanged', 'color_ignore_orientation', 'grayscale_ignore_orientation'),
-    channel_order=('bgr', 'rgb'),
-    convert_to=(None, 'y'),
-    input_order=('HWC', 'CHW'),
-    rule=(None, 'greater', 'less'),
-)
-#: Those of one kind that upstream does not annotate so: the kind, and the words for it.
-BY_KIND = dict(
-    data_root=(str, 'a text'),
-    dynamic_intervals=(list, 'a list of pairs'),
-    pipeline=(list, 'a list of transforms'),
-    seed=(int, 'a whole number'),
-)
-UPSTREAM = ('mmagic', 'mmcv', 'mmengine', 'mmsampriors', 'torch')
-BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-NEAR = 0.6  # similarity, in [0, 1], from which a name is proposed
 
 
 class Part(NamedTuple):
@@ -266,34 +133,6 @@ def class_of(part: Part) -> Optional[Callable]:
     return None
 
 
-def accepted(kind: Callable) -> Tuple[Dict[str, inspect.Parameter], bool]:
-    """The arguments that a class or function takes by name, and whether it takes any others.
-
-    ``**kwargs`` that a class only hands to its base are what the base takes.
-    """
-    takes = {}
-    for one in kind.__mro__ if inspect.isclass(kind) else [kind]:
-        function = one.__dict__.get('__init__') if inspect.isclass(one) else one
-        if function is None:
-            continue
-        parameters = _parameters(function)
-        if parameters is None:
-            return takes, True
-        takes = {**{name: each for name, each in parameters.items() if each.kind in BY_NAME}, **takes}
-        others = next((name for name, each in parameters.items() if each.kind is each.VAR_KEYWORD), None)
-        if one in HANDED_ON:
-            return {**accepted(HANDED_ON[one])[0], **takes}, False
-        if others is None or not _only_for_the_base(function, others):
-            return takes, others is not None
-    return takes, True
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """The one of ``names`` that may be meant, as the end of a clause; nothing where none is like it."""
-    found = difflib.get_close_matches(str(name), sorted(names), 1, NEAR)
-    return f' (is {found[0]} meant?)' if found else ''
-
-
 def _walk(path, node, registries, sure) -> Iterator[Part]:
     if isinstance(node, (list, tuple)):
         node = dict(enumerate(node))
@@ -315,11 +154,11 @@ def _problems(cfg) -> Iterator[str]:
         yield from _problems_of_part(part, bool(cfg.get('val_dataloader')))
     for path, loader in _loaders(cfg):
         given = {key: loader[key] for key in loader if key not in ('num_batch_per_epoch', 'disable_subprocess_warning')}
-        yield from _problems_of_call(path, given, DataLoader)
+        yield from problems_of_call(path, given, DataLoader)
     environment = cfg.get('env_cfg') or {}
-    yield from _problems_of_keys('env_cfg', environment, ENVIRONMENT_KEYS)
-    yield from _problems_of_call('env_cfg.mp_cfg', environment.get('mp_cfg'), set_multi_processing)
-    yield from _problems_of_call('randomness', cfg.get('randomness'), Runner.set_randomness)
+    yield from problems_of_keys('env_cfg', environment, ENVIRONMENT_KEYS)
+    yield from problems_of_call('env_cfg.mp_cfg', environment.get('mp_cfg'), set_multi_processing)
+    yield from problems_of_call('randomness', cfg.get('randomness'), Runner.set_randomness)
     yield from _problems_of_scaling(cfg.get('auto_scale_lr') or {})
     yield from _problems_of_hooks(cfg)
     yield from _problems_of_best(cfg)
@@ -327,9 +166,9 @@ def _problems(cfg) -> Iterator[str]:
 
 def _problems_of_scaling(scaling) -> Iterator[str]:
     """Of the learning rate, with the batch."""
-    yield from _problems_of_keys('auto_scale_lr', scaling, ('enable', 'base_batch_size'))
+    yield from problems_of_keys('auto_scale_lr', scaling, ('enable', 'base_batch_size'))
     base = scaling.get('base_batch_size')
-    if scaling.get('enable') and not (_is_number(base) and base > 0):
+    if scaling.get('enable') and not (is_number(base) and base > 0):
         yield (
             'auto_scale_lr.enable (--auto-scale-lr) needs the total batch that the learning rate was set for: set '
             f'auto_scale_lr.base_batch_size to a number above 0, found {base!r}'
@@ -355,8 +194,8 @@ def _problems_of_part(part, validates) -> List[str]:
         given.pop(key, None)
     if not validates:
         given.pop('val_interval', None)  # nothing reads it
-    found = list(_problems_of_call(part.path, given, kind))
-    if not found and _is_upstream(kind):
+    found = list(problems_of_call(part.path, given, kind))
+    if not found and is_upstream(kind):
         found += _problems_of_building(part)
     if not found and inspect.isclass(kind) and issubclass(kind, EMAHook):
         found += _problems_of_average(part, kind)
@@ -409,9 +248,9 @@ def _problems_of_optim_wrapper(path, cfg) -> Iterator[str]:
         return
     clip = dict(clip)
     how = clip_grad_value_ if clip.pop('type', 'norm') == 'value' else clip_grad_norm_
-    yield from _problems_of_call(f'{path}.clip_grad', clip, how)
+    yield from problems_of_call(f'{path}.clip_grad', clip, how)
     if cfg.get('constructor') in (None, DefaultOptimWrapperConstructor.__name__):
-        yield from _problems_of_keys(f'{path}.paramwise_cfg', cfg.get('paramwise_cfg'), PARAMWISE_KEYS)
+        yield from problems_of_keys(f'{path}.paramwise_cfg', cfg.get('paramwise_cfg'), PARAMWISE_KEYS)
 
 
 def _problems_of_folders(path, cfg) -> Iterator[str]:
@@ -451,85 +290,3 @@ def _problems_of_best(cfg) -> Iterator[str]:
                 f'default_hooks.checkpoint.save_best = {name!r} is measured by no metric of val_evaluator'
                 f'{nearest(name, names)}; there are {", ".join(names)}'
             )
-
-
-def _problems_of_call(path, given, function) -> Iterator[str]:
-    """What is wrong with the arguments that a function is given."""
-    takes, others = accepted(function)
-    if not others:
-        yield from _problems_of_keys(path, given, takes, function)
-    for name, value in (given or {}).items():
-        wrong = takes.get(name) and kind_problem(takes[name], value)
-        if wrong:
-            yield f'{path}.{name} {wrong}'
-        elif name in takes and _is_upstream(function) and (must := _must(name, value)):
-            yield f'{path}.{name} must be {must}, found {value!r}'
-
-
-def _must(name, value) -> Optional[str]:
-    """What a setting of upstream must be and is not."""
-    numbers = _numbers(value)
-    if name in BY_KIND and not isinstance(value, (BY_KIND[name][0], type(None))):
-        return BY_KIND[name][1]
-    if name == 'pipeline' and not value:
-        return 'a list of transforms'
-    if name in WHOLE and any(isinstance(one, float) for one in numbers):
-        return 'a whole number'
-    if name in ABOVE_ZERO and not all(0 < one < math.inf for one in numbers):
-        return 'greater than 0'
-    if name in AT_LEAST_ZERO and not all(0 <= one < math.inf for one in numbers):
-        return 'at least 0'
-    choices = [*CHOICES.get(name, ()), *(str(one).upper() for one in CHOICES.get(name, ()))]
-    if choices and not all(one in choices for one in (value if isinstance(value, (list, tuple)) else [value])):
-        return f'one of {CHOICES[name]}'
-    return None
-
-
-def _problems_of_keys(path, given, keys, function=None) -> Iterator[str]:
-    for name in given or {}:
-        if name not in keys:
-            by = f'{function.__name__} does not take' if function else 'nothing reads'
-            known = ', '.join(sorted(set(keys) - {'self'})) or 'none'
-            yield f'{path} has the key {name!r}, which {by}{nearest(name, keys)}; there are {known}'
-
-
-def _parameters(function) -> Optional[dict]:
-    try:
-        parameters = dict(inspect.signature(function).parameters)
-    except (TypeError, ValueError):  # some that are written in C
-        return None
-    return {name: one.replace(annotation=_annotation(one, function)) for name, one in parameters.items()}
-
-
-def _annotation(parameter, function):
-    """What an argument is annotated with; in torch 2.14 that is often text (``from __future__ import annotations``)."""
-    if not isinstance(parameter.annotation, str):
-        return parameter.annotation
-    try:
-        return eval(parameter.annotation, getattr(function, '__globals__', {}))
-    except Exception:  # names that are there for type checkers only
-        return parameter.empty
-
-
-def _only_for_the_base(function, others) -> bool:
-    """Whether ``**kwargs`` is used for nothing but ``super().__init__(**kwargs)``."""
-    try:
-        nodes = list(ast.walk(ast.parse(textwrap.dedent(inspect.getsource(function)))))
-    except (OSError, SyntaxError, TypeError):
-        return False
-
-    def is_it(node):
-        return isinstance(node, ast.Name) and node.id == others
-
-    calls = [node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
-    handed = [key for call in calls if call.func.attr == '__init__' for key in call.keywords if is_it(key.value)]
-    return len(handed) == sum(map(is_it, nodes)) > 0
-
-
-def _is_upstream(function) -> bool:
-    return (getattr(function, '__module__', None) or '').split('.')[0] in UPSTREAM
-
-
-def _numbers(value) -> list:
-    values = value if isinstance(value, (list, tuple)) else [value]
-    return [one for one in values if isinstance(one, (int, float))]

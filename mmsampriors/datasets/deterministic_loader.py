@@ -277,8 +277,8 @@ class ProgressiveBatchSampler:
     the seed and the world size alone, and start over with each ``iter()``.
 
     Args:
-        sampler (InfiniteSampler): Says seed, order, rank and world size. mmengine cascade it.
-        batch_size (int): The ``batch_size`` of the data loader, which mmengine cascade and scales the learning rate by;
+        sampler (InfiniteSampler): Says seed, order, rank and world size. mmengine passes it.
+        batch_size (int): The ``batch_size`` of the data loader, which mmengine passes and scales the learning rate by;
             must be ``batch_sizes[0]``.
         batch_sizes (list[int]): Samples a batch and rank, for each stage.
         patch_sizes (list[int]): Side of the ground truth's patches in pixels, for each stage.

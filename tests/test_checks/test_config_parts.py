@@ -4,7 +4,8 @@ import pytest
 from mmengine.config import Config
 
 import mmsampriors.engine  # noqa: F401  (registers the hooks)
-from mmsampriors.checks.config_parts import accepted, check_parts, nearest, parts_of
+from mmsampriors.checks.config_parts import check_parts, parts_of
+from mmsampriors.checks.part_arguments import accepted, nearest
 from mmsampriors.registry import HOOKS, TRANSFORMS
 
 
