@@ -22,7 +22,7 @@ from measure import (  # isort: skip
     Task,
     bytes_of,
     interleaved,
-    load_config,
+    subject_config,
     peak_bytes,
     quiet,
 )
@@ -51,7 +51,7 @@ def parse_args():
 
 def build_models(name: str, device: str) -> tuple:
     """The SPD model, the exported student and the stock model, with the same weights."""
-    cfg = load_config(name)
+    cfg = subject_config(name)
     spd = MODELS.build(cfg.model)
     with torch.no_grad():
         for parameter in spd.generator.parameters():

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from report import Clock, CpuClock, Report  # noqa: E402
 
-from mmsampriors.masks import MaskEngine, build_sam  # noqa: E402  (the checkout, installed or not)
+from mmsampriors.masks import MaskEngine, build_sam, pairwise_iou  # noqa: E402  (the checkout, installed or not)
 from mmsampriors.masks.sam.builders import ARCHITECTURES, load_weights  # noqa: E402
 from mmsampriors.masks.sam.encoder import encode_images  # noqa: E402
 from mmsampriors.masks.sam.families import Sam2Images  # noqa: E402
@@ -233,16 +233,14 @@ class Timed:
             encode_images(engine.sam.image_encoder, to_encoder(self.scaled, engine.sam, engine.resolution))
 
 
-def agreement(found: list, exact: list) -> float:
+def mean_best_iou(found: list, exact: list) -> float:
     """Mean best IoU of masks, both directions, mean over images."""
     values = []
     for a, b in zip(found, exact):
         if len(a) == 0 or len(b) == 0:
             values.append(float(len(a) == len(b)))
             continue
-        a, b = a.bitmaps.flatten(1).float(), b.bitmaps.flatten(1).float()
-        inter = a @ b.T
-        iou = inter / (a.sum(1)[:, None] + b.sum(1) - inter)
+        iou = pairwise_iou(a.bitmaps, b.bitmaps)
         values.append((iou.amax(1).mean() + iou.amax(0).mean()).item() / 2)
     return statistics.mean(values)
 
@@ -288,7 +286,7 @@ def run_setting(
             encoder_ratio=encoder / encoding,
             decoder=total - encoding,
             decoder_ratio=decoder / (total - encoding),
-            agreement_with_first=agreement(engine.found, engines[args.dtypes[0]].found),
+            agreement_with_first=mean_best_iou(engine.found, engines[args.dtypes[0]].found),
         )
 
 

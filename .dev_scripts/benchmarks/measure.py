@@ -41,7 +41,7 @@ SUBJECTS = {
 }
 
 
-def load_config(name: str) -> Config:
+def subject_config(name: str) -> Config:
     """The config of a subject."""
     return Config.fromfile(str(ROOT / SUBJECTS[name].config))
 

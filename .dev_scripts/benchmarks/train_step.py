@@ -29,7 +29,7 @@ from measure import (  # isort: skip
     bytes_of,
     device_idle_share,
     interleaved,
-    load_config,
+    subject_config,
     peak_bytes,
     quiet,
 )
@@ -434,7 +434,7 @@ def main():
     report = Report(args.json, args.device)
     for patch in args.patch_sizes:
         for model in args.models:
-            cfg = load_config(model)
+            cfg = subject_config(model)
             with tempfile.TemporaryDirectory() as folder:
                 samples = Samples(Path(folder), args.images, patch, cfg.get('scale', 1))
                 batch = pseudo_collate([samples[index] for index in range(args.batch)])

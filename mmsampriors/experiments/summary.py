@@ -28,7 +28,7 @@ class Summary(NamedTuple):
     table: str
 
 
-def judge(trials: List[Trial], out: Path, seconds_of_masks: float = 0.0) -> Summary:
+def summarize(trials: List[Trial], out: Path, seconds_of_masks: float = 0.0) -> Summary:
     """Reads what was trained and tested, and writes ``summary.md`` and ``summary.png``.
 
     Args:

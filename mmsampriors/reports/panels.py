@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 
-def enlarged(image: np.ndarray, scale: int) -> np.ndarray:
+def as_squares(image: np.ndarray, scale: int) -> np.ndarray:
     """The image ``scale`` times as large, each pixel a square: what super-resolution starts from.
 
     Args:

@@ -3,7 +3,7 @@ import json
 import pytest
 from PIL import Image
 
-from mmsampriors.experiments import Trial, judge
+from mmsampriors.experiments import Trial, summarize
 from mmsampriors.experiments.summary import sentence_of
 from mmsampriors.models.schedules import STAGES
 from mmsampriors.reports import Interval, save_results
@@ -38,7 +38,7 @@ def trials(tmp_path):
 
 
 def test_the_summary_says_gain_masks_and_cost(trials, tmp_path):
-    summary = judge(trials, tmp_path, seconds_of_masks=60.0)
+    summary = summarize(trials, tmp_path, seconds_of_masks=60.0)
     rain, snow = summary.sentence.splitlines()
     # 3 seeds of (10 + 40 + 30) seconds and the masks, over 3 seeds of 20.
     assert rain == (
@@ -65,7 +65,7 @@ def test_each_outcome_has_its_words(gain, words):
 
 
 def test_a_config_without_masks_is_judged_without_them(trials, tmp_path):
-    summary = judge([trial for trial in trials if trial.baseline != 'self'], tmp_path)
+    summary = summarize([trial for trial in trials if trial.baseline != 'self'], tmp_path)
     assert summary.sentence.splitlines()[0] == (
         'SPD gains 0.510 dB [0.485, 0.535] on Rain; the config has no masks; it costs 4.0 times plain training.'
     )
@@ -75,4 +75,4 @@ def test_a_config_without_masks_is_judged_without_them(trials, tmp_path):
 def test_a_run_without_a_log_is_named(trials, tmp_path):
     (tmp_path / 'spd-seed1' / '20260101_000000' / 'vis_data' / 'scalars.json').unlink()
     with pytest.raises(FileNotFoundError, match='spd-seed1 has no log'):
-        judge(trials, tmp_path)
+        summarize(trials, tmp_path)

@@ -83,7 +83,7 @@ def with_metrics(runs, metrics):
     return [run._replace(values={key: value for key, value in run.values.items() if key[1] in metrics}) for run in runs]
 
 
-def table_of(cells):
+def comparison_table(cells):
     """The tables in markdown: a line a measure, and a column a group; metrics without reference below the others."""
     against, without = split_by_reference(dict.fromkeys(cell.metric for cell in cells))
     tables = [_table([cell for cell in cells if cell.metric in metrics]) for metrics in (against, without) if metrics]
@@ -112,7 +112,7 @@ def _signed(metric, value):
     return ('+' if value >= 0 else '') + show_value(metric, value)
 
 
-def write_results(out, title, cells, curves):
+def write_comparison(out, title, cells, curves):
     """``compare.md``, ``compare.csv`` and ``compare.png``."""
     header = ['test_set', 'metric', 'group', 'runs', 'mean', 'std', 'difference', 'low', 'high']
     lines = [
@@ -120,7 +120,7 @@ def write_results(out, title, cells, curves):
         for cell in cells
     ]
     write_whole(osp.join(out, 'compare.csv'), csv_text(header, lines))
-    write_whole(osp.join(out, 'compare.md'), f'{title}\n\n{table_of(cells)}\n')
+    write_whole(osp.join(out, 'compare.md'), f'{title}\n\n{comparison_table(cells)}\n')
     path = osp.join(out, 'compare.png')
     if curves is None:
         draw_differences(cells, path)
@@ -137,8 +137,8 @@ def main():
         hint = '' if args.val else '\nTo compare the validations of the trainings instead: --val'
         sys.exit(f'error: {error}{hint if isinstance(error, FileNotFoundError) else ""}')
     title = 'Tests' if validated is None else f'Validation at step {validated[0]}, the last that all runs have'
-    write_results(args.out, title, cells, validated and validated[1])
-    print(f'{title}\n\n{table_of(cells)}\n')
+    write_comparison(args.out, title, cells, validated and validated[1])
+    print(f'{title}\n\n{comparison_table(cells)}\n')
     if left_out:
         print(f'Left out, for some runs lack them: {", ".join(map(" ".join, left_out))}')
     print(f'In {args.out}: compare.md, compare.csv, compare.png')

@@ -38,7 +38,7 @@ def main(args):
 
     from mmsampriors.engine.launch import read_config
     from mmsampriors.engine.rehearsal import problems_of, rehearsed
-    from mmsampriors.experiments import Processes, baselines_of, judge, prepare_trial, shortened, with_unlabeled
+    from mmsampriors.experiments import Processes, baselines_of, prepare_trial, shortened, summarize, with_unlabeled
     from mmsampriors.experiments.trials import run_trials
     from mmsampriors.reports import sets_of
 
@@ -69,7 +69,7 @@ def main(args):
                 f'error: that is more than --hours {args.hours:g}. Ask for less, such as --iters {fewer}, or allow more'
             )
     seconds_of_masks = run_trials(trials, processes, out)
-    summary = judge(trials, out, seconds_of_masks)
+    summary = summarize(trials, out, seconds_of_masks)
     print(f'\n{summary.table}\n\n{summary.sentence}\n\nIn {out}: summary.md, summary.png, and all runs')
 
 

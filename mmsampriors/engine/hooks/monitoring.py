@@ -13,7 +13,7 @@ from mmsampriors.masks import draw_masks
 from mmsampriors.models.mask_sources import NoMasks
 from mmsampriors.models.networks import unwrapped
 from mmsampriors.registry import HOOKS
-from mmsampriors.reports.panels import draw_panel, enlarged
+from mmsampriors.reports.panels import as_squares, draw_panel
 
 from ..testing import RefinedOutputs
 
@@ -254,7 +254,7 @@ def _panel(output):
     """The panel of an image of validation, (H, W, 3), uint8, RGB."""
     images = dict(lq=output.input, restored=output.output.pred_img, refined=output.refined_img, gt=output.gt_img)
     arrays = {title: _array(image) for title, image in images.items()}
-    arrays['lq'] = enlarged(arrays['lq'], len(arrays['restored']) // len(arrays['lq']))
+    arrays['lq'] = as_squares(arrays['lq'], len(arrays['restored']) // len(arrays['lq']))
     masks = draw_masks(arrays['restored'], output.refined_masks)
     return draw_panel(
         dict(
