@@ -46,6 +46,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import mmsampriors.datasets.transforms  # noqa: F401
 import mmsampriors.models  # noqa: F401
+from mmsampriors.compat.config_options import ConfigOptions
 from mmsampriors.data_preparation.degradations import bicubic_reduced
 from mmsampriors.datasets.mask_pipeline import with_spd_masks
 from mmsampriors.engine.export import stock_model
@@ -83,6 +84,9 @@ def parse_args():
     parser.add_argument('--models', nargs='+', default=['nafnet', 'restormer'], choices=list(SUBJECTS))
     parser.add_argument(
         '--patch-sizes', nargs='+', type=int, default=[128], help='sides of what the student takes, in pixels'
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=ConfigOptions, default={}, metavar='KEY=VALUE', help='changes of the configs'
     )
     parser.add_argument('--batch', type=int, default=1, help='images a step')
     parser.add_argument('--dtypes', nargs='+', default=['float32'], help='float32, or one to autocast to')
@@ -435,6 +439,7 @@ def main():
     for patch in args.patch_sizes:
         for model in args.models:
             cfg = subject_config(model)
+            cfg.merge_from_dict(args.cfg_options)
             with tempfile.TemporaryDirectory() as folder:
                 samples = Samples(Path(folder), args.images, patch, cfg.get('scale', 1))
                 batch = pseudo_collate([samples[index] for index in range(args.batch)])

@@ -106,6 +106,7 @@ SR = replace(
     updates=dict(edsr=2000),
     patch=96,
     validations=1,
+    jobs=2,
     unlabeled=0,
 )
 

@@ -26,11 +26,17 @@ def rows_of(module, arguments, monkeypatch, capsys, model='nafnet-tiny'):
     return {row['name'].removeprefix(row['name'].split('float32/')[0] + 'float32/'): row for row in rows}
 
 
-@pytest.mark.parametrize('model', ['nafnet-tiny', 'edsr-tiny'])
-def test_a_step_and_its_parts(benchmark, monkeypatch, capsys, model):
+@pytest.mark.parametrize(
+    'model, options',
+    [
+        ('nafnet-tiny', []),
+        ('edsr-tiny', ['--cfg-options', 'model.spd.refiner.type=NAFNet', 'model.spd.refiner.mid_channels=4']),
+    ],
+)
+def test_a_step_and_its_parts(benchmark, monkeypatch, capsys, model, options):
     module = benchmark('train_step')
     arguments = ['--patch-sizes', '32', '--rounds', '1', '--images', '1', '--online']
-    rows = rows_of(module, arguments, monkeypatch, capsys, model)
+    rows = rows_of(module, [*arguments, *options], monkeypatch, capsys, model)
     for phase, parts in module.PARTS.items():
         step, total = rows[f'step/{phase}'], rows[f'parts of {phase}']
         assert step['ratio'] == pytest.approx(step['median'] / rows['step/plain']['median'], rel=1e-3)
