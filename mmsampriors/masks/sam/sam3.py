@@ -68,7 +68,10 @@ def sam3_tracker(folder: str) -> nn.Module:
 
 
 class Sam3ImageEncoder(nn.Module):
-    """SAM 3's image encoder, with what its tracker does to the features before the mask decoder; without gradients.
+    """SAM 3's image encoder, with what its tracker does to the features before the mask decoder.
+
+    The embedding for "no memory" goes to the third level, as in ``Sam3TrackerVideoModel``. ``Sam3TrackerModel`` of
+    transformers 5.24 adds it to the last one, which is the fourth of the published weights, and is not used.
 
     Args:
         model (nn.Module): A ``Sam3TrackerModel``, which is taken, not copied.
@@ -80,8 +83,9 @@ class Sam3ImageEncoder(nn.Module):
 
     def embed(self, images: Tensor) -> Embeddings:
         """Args: (I, 3, img_size, img_size), normalised; the finer features are those of strides 3.5 and 7."""
-        *finer, embedding = self.model.get_image_embeddings(images)
-        return Embeddings(embedding, tuple(finer))
+        fine, coarse, embedding = self.model.vision_encoder(images).fpn_hidden_states[:3]
+        decoder, no_memory = self.model.mask_decoder, self.model.no_memory_embedding.view(-1, 1, 1)
+        return Embeddings(embedding + no_memory, (decoder.conv_s0(fine), decoder.conv_s1(coarse)))
 
     def forward(self, images: Tensor) -> Tensor:
         """(I, C, h, w), the image embeddings alone."""

@@ -3,10 +3,12 @@
 In an environment without mmagic, which needs an older transformers: ``pytest --noconftest`` with this file alone.
 """
 
+import json
 from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from mmsampriors.masks import MaskEngine, build_sam, checkpoint_id
@@ -29,18 +31,18 @@ needs_both = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope='module')
-def theirs():
-    from transformers import Sam3TrackerConfig, Sam3TrackerModel
+def small(kind, scales, **settings):
+    """A tracker for images or for videos, with seeded weights."""
+    import transformers
 
     backbone = dict(model_type='sam3_vit_model', hidden_size=32, intermediate_size=48, num_hidden_layers=2)
     backbone |= dict(num_attention_heads=2, image_size=SIDE, patch_size=8, window_size=4, global_attn_indexes=[1])
     vision = dict(model_type='sam3_vision_model', backbone_config=dict(backbone, pretrain_image_size=32))
-    vision |= dict(backbone_feature_sizes=[[32, 32], [16, 16], [8, 8]], scale_factors=[4.0, 2.0, 1.0])
+    vision |= dict(backbone_feature_sizes=[[32, 32], [16, 16], [8, 8]], scale_factors=scales)
+    prompts = dict(image_size=SIDE, patch_size=8)
     torch.manual_seed(0)
-    model = Sam3TrackerModel(
-        Sam3TrackerConfig(vision_config=vision, prompt_encoder_config=dict(image_size=SIDE, patch_size=8))
-    ).eval()
+    config = getattr(transformers, f'{kind}Config')(vision_config=vision, prompt_encoder_config=prompts, **settings)
+    model = getattr(transformers, f'{kind}Model')(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
@@ -49,6 +51,11 @@ def theirs():
         embedding = model.shared_image_embedding.positional_embedding
         embedding.copy_(model.prompt_encoder.shared_embedding.positional_embedding)  # published as one tensor
     return model
+
+
+@pytest.fixture(scope='module')
+def theirs():
+    return small('Sam3Tracker', [4.0, 2.0, 1.0])
 
 
 @pytest.fixture(scope='module')
@@ -79,6 +86,29 @@ def test_same_masks_as_transformers(theirs, folder):
         iou = inter / (ours.sum(1)[:, None] + masks.sum(1) - inter)
         same = (iou >= 0.9999) & ((found.scores[:, None] - scores).abs() < 1e-5)
         assert same.any(0).float().mean() >= 0.99 and same.any(1).float().mean() >= 0.99
+
+
+@needs_both
+@torch.no_grad()
+def test_the_published_file_holds_detector_and_tracker(tmp_path):
+    """Of the video model, whose encoder is the detector's and has a fourth level."""
+    video = small('Sam3TrackerVideo', [4.0, 2.0, 1.0, 0.5], image_size=SIDE)
+    places = {
+        'vision_encoder.backbone': 'detector_model.vision_encoder.backbone',
+        'vision_encoder.neck': 'tracker_neck',
+    }
+    state = {'detector_model.text_projection.weight': torch.zeros(2)}
+    for name, value in video.state_dict().items():
+        start = '.'.join(name.split('.')[:2])
+        state[name.replace(start, places.get(start, f'tracker_model.{start}'), 1)] = value.contiguous()
+    save_file(state, tmp_path / 'model.safetensors', metadata=dict(format='pt'))
+    config = dict(model_type='sam3_video', tracker_config=video.config.to_dict())
+    (tmp_path / 'config.json').write_text(json.dumps(config))
+    image = torch.randn(1, 3, SIDE, SIDE)
+    *finer, embedding = video.get_image_embeddings(image)
+    ours = build_sam('sam3', str(tmp_path)).image_encoder.embed(image)
+    for found, expected in zip((ours.image, *ours.finer), (embedding, *finer), strict=True):
+        torch.testing.assert_close(found, expected)
 
 
 @needs_both
