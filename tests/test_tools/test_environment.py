@@ -205,3 +205,20 @@ def test_environment_of_another_version_is_refused(checkout):
     code, output = checkout.run()
     assert code != 0
     assert f'{checkout.root}/.venv has Python 3.8.18' in output and 'remove that folder' in output
+
+
+def test_a_newer_python_is_tried_with_a_word(checkout):
+    checkout.add_venv(checkout.root / '.venv')
+    python = checkout.root / '.venv' / 'bin' / 'python'
+    python.rename(python.with_name('this_one'))
+    python.write_text(f"""#!{BASH}
+case "$*" in
+    --version) echo Python 3.15.0 ;;
+    *'> (3, 13)'*) exit 1 ;;
+    *) exec "${{0%/*}}/this_one" "$@" ;;
+esac
+""")
+    python.chmod(0o755)
+    code, output = checkout.run()
+    assert code == 0 and checkout.asked()
+    assert 'Python 3.15.0 is newer than what was tested, 3.10 to 3.13: it is tried' in output
