@@ -279,7 +279,7 @@ def _refused(path, size, error) -> str:
     if not wanted:
         return (
             f'the checkpoint {path} ({size} bytes) is no file of torch.save, or is damaged: copy it again, or take '
-            f'another one ({_first_line(error)})'
+            f'another one'
         )
     return (
         f'the checkpoint {path} holds an object of {wanted[0]}, and loading that could run code, so it is refused. '

@@ -64,6 +64,15 @@ def test_other_files(tmp_path, content, message):
     assert str(path) in str(error.value)
 
 
+def test_of_what_is_no_checkpoint_torchs_advice_is_left_out(tmp_path):
+    path = tmp_path / 'x.pth'
+    for content in (b'weights, as a text', b'\x80\x02garbage', b'\x93NUMPY' + bytes(99)):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r'x\.pth .* is no file of torch.save|damaged or cut off') as error:
+            read_checkpoint(path)
+        assert 'weights_only' not in str(error.value) and 'untrusted' not in str(error.value)
+
+
 def test_a_list(tmp_path):
     with pytest.raises(ValueError, match=r'x\.pth holds a list; expected a dict of tensors'):
         read_checkpoint(write(tmp_path / 'x.pth', [torch.ones(2)]))

@@ -113,7 +113,7 @@ def refiner_of(args, restorer):
     # Here and not above: it imports torch and mmagic.
     from mmsampriors.inference.torch_network import Refiner, config_of
 
-    return Refiner(restorer.network, config_of(args.config), args.checkpoint).refine
+    return Refiner(restorer.network, config_of(args.config), args.checkpoint)
 
 
 if __name__ == '__main__':

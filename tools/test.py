@@ -37,9 +37,10 @@ def main(args):
     import mmengine
     from mmengine.dist import is_main_process
 
+    from mmsampriors.checks.config_parts import check_parts
     from mmsampriors.checks.pair_check import check_data
     from mmsampriors.engine.launch import load_config, process_group
-    from mmsampriors.engine.testing import test
+    from mmsampriors.engine.testing import config_for_testing, test
     from mmsampriors.files import MadeFiles, check_writable
     from mmsampriors.registry import is_a
     from mmsampriors.reports import RESULT_FILES, by_set, save_results, sets_of, table_of
@@ -50,6 +51,7 @@ def main(args):
         raise FileNotFoundError(f'there is no checkpoint {args.checkpoint}')
     if args.refined and not is_a(cfg.model, 'SPDModel'):
         raise ValueError(f'--refined needs the config of an SPDModel, and {args.config} has {cfg.model.type}')
+    check_parts(config_for_testing(cfg, args.refined))
     if args.out:
         if not args.out.endswith(FORMATS):
             raise ValueError(f'--out is a file of {", ".join(FORMATS)}, found {args.out}')

@@ -22,7 +22,6 @@ from mmsampriors.registry import MODELS, TASK_UTILS, build_network, build_part, 
 from .config_keys import ConfigFile, check_keys
 from .length_check import check_length
 from .pair_check import scales_in
-from .part_arguments import check_arguments
 
 #: Loaders whose images measure a network, the first of which counts.
 MEASURED = ('val_dataloader', 'test_dataloader')
@@ -193,16 +192,13 @@ def _network_of(generator):
 
 
 def _check_parts(spd):
-    """Builds the small parts of ``model.spd``, so that a wrong type or argument is reported before any data.
+    """Builds the small parts of ``model.spd``, so that a wrong argument is reported with its key, before any data.
 
-    Names and kinds of all arguments are looked at. SAM, the refiner and the feature extractor are built later. The SPF
+    SAM, the refiner and the feature extractor are built later. The SPF
     unit, which is made for its refiner, is built for any.
     """
     losses = {f'losses.{name}': loss for name, loss in spd['losses'].items()}
     given = {**spd, **losses}
-    for key in ('spf', 'feature_extractor', 'schedule', *losses, 'masks'):
-        if given[key]:
-            check_arguments(key, given[key])
     made_for = dict(image_channels=3, entry_channels=4, entry=spd['spf'].get('entry') or 'any')
     parts = {**given, 'spf': {**spd['spf'], **made_for}}
     for key, registry in (

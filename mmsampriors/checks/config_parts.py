@@ -33,7 +33,15 @@ from mmsampriors.registry import (
     VISUALIZERS,
 )
 
-from .part_arguments import is_number, is_upstream, nearest, problems_of_call, problems_of_keys
+from .part_arguments import (
+    check_arguments,
+    is_number,
+    is_upstream,
+    nearest,
+    problems_of_call,
+    problems_of_keys,
+    unknown_type,
+)
 
 #: Top-level key to the registries that are asked for its parts.
 ROOTS = dict(
@@ -160,8 +168,26 @@ def _problems(cfg) -> Iterator[str]:
     yield from problems_of_call('env_cfg.mp_cfg', environment.get('mp_cfg'), set_multi_processing)
     yield from problems_of_call('randomness', cfg.get('randomness'), Runner.set_randomness)
     yield from _problems_of_scaling(cfg.get('auto_scale_lr') or {})
+    yield from _problems_of_spd((cfg.get('model') or {}).get('spd'))
     yield from _problems_of_hooks(cfg)
     yield from _problems_of_best(cfg)
+
+
+def _problems_of_spd(spd) -> Iterator[str]:
+    """Of the parts of ``model.spd`` that are there; :func:`check_spd` says which must be."""
+    if not isinstance(spd, dict):
+        return
+    losses = spd.get('losses') if isinstance(spd.get('losses'), dict) else {}
+    named = {key: spd.get(key) for key in ('spf', 'feature_extractor', 'schedule', 'masks')}
+    for key, part in {**named, **{f'losses.{name}': loss for name, loss in losses.items()}}.items():
+        if part and isinstance(part, dict):
+            try:
+                check_arguments(key, part)
+            except ValueError as error:
+                yield str(error)
+    refiner = spd.get('refiner')
+    if isinstance(refiner, dict):
+        yield from _problems_of_part(Part('model.spd.refiner', refiner, (MODELS,), True), False)
 
 
 def _problems_of_scaling(scaling) -> Iterator[str]:
@@ -188,7 +214,7 @@ def _loaders(cfg) -> Iterator[Tuple[str, dict]]:
 def _problems_of_part(part, validates) -> List[str]:
     kind = class_of(part)
     if kind is None:
-        return [_unknown_type(part)] if part.sure else []
+        return [unknown_type(part.path, part.cfg['type'], part.registries)] if part.sure else []
     given = {key: value for key, value in part.cfg.items() if key not in ('type', '_scope_')}
     for key in sum((TAKEN_OUT.get(one, ()) for one in part.registries), ()):
         given.pop(key, None)
@@ -225,20 +251,6 @@ def _problems_of_average(part, kind) -> Iterator[str]:
         MODELS.build(average.ema_cfg, default_args=dict(model=torch.nn.Linear(1, 1)))
     except Exception as error:
         yield f'{part.path} cannot be built: {message_of(error)}'
-
-
-def _unknown_type(part) -> str:
-    names = {name for one in part.registries for node in _family(one) for name in node.module_dict}
-    return (
-        f'{part.path}.type = {part.cfg["type"]!r} is not registered{nearest(part.cfg["type"], names)}. A class of your '
-        "own is registered when its module is imported: custom_imports = dict(imports=['its.module'])"
-    )
-
-
-def _family(node: Optional[Registry]) -> Iterator[Registry]:
-    while node is not None:
-        yield node
-        node = node.parent
 
 
 def _problems_of_optim_wrapper(path, cfg) -> Iterator[str]:

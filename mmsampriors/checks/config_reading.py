@@ -1,5 +1,6 @@
 """Reading a config file: where it cannot be read, which file and which line is at fault."""
 
+import codecs
 import os
 import os.path as osp
 import traceback
@@ -27,6 +28,7 @@ def parse_config(path: str) -> Config:
             f'a config is a file of {", ".join(SUFFIXES)}, found {path}: the config comes first, a checkpoint after it'
         )
     try:
+        _refuse_mark(path)
         cfg = Config.fromfile(path)
     except (Exception, SystemExit) as error:  # whatever is raised by the code in it
         fault = _first_fault(path) or (path, error)
@@ -62,12 +64,20 @@ def check_sections(cfg: Config):
             raise ValueError(f'{key} must be one of {values}, found {cfg[key]!r}')
 
 
+def _refuse_mark(path: str):
+    """Refuses a byte order mark, of which Python's parser only says that it cannot be printed."""
+    with open(path, 'rb') as file:
+        if path.endswith('.py') and file.read(3) == codecs.BOM_UTF8:
+            raise ValueError('it begins with a byte order mark, as some editors write: save it as UTF-8 without one')
+
+
 def _first_fault(path: str, above: tuple = ()) -> Optional[Tuple[str, Exception]]:
     """The innermost file that cannot be read of a config and all that it inherits, and its error."""
     path = osp.abspath(path)
     if path in above:
         return above[-1], ValueError(f'it inherits {path}, which inherits it in turn')
     try:
+        _refuse_mark(path)
         bases = base_files(path)
     except (Exception, SystemExit) as error:
         return path, error
@@ -78,6 +88,7 @@ def _first_fault(path: str, above: tuple = ()) -> Optional[Tuple[str, Exception]
         if fault:
             return fault
     try:
+        _refuse_mark(path)
         Config.fromfile(path, import_custom_modules=False)
     except (Exception, SystemExit) as error:
         return path, error

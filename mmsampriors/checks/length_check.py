@@ -11,6 +11,9 @@ from mmengine.logging import print_log
 from mmsampriors.models.schedules import TwoStageSchedule, WithoutDistillation
 from mmsampriors.registry import TASK_UTILS, build_part, is_a
 
+#: Iterations of a training, 40 times those of Restormer's; with more, one has mistyped a number.
+MOST_ITERS = 12_000_000
+
 
 def check_length(cfg: Config):
     """Refuses a training too short for its stages; warns where learning rates or patch sizes are for another length.
@@ -19,11 +22,16 @@ def check_length(cfg: Config):
         cfg (Config): A config that can train.
 
     Raises:
-        ValueError: A stage of ``model.spd.schedule`` would have no iteration.
+        ValueError: A stage of ``model.spd.schedule`` would have no iteration, or the training would never end.
     """
     max_iters = cfg.train_cfg.get('max_iters')
     if not max_iters:
         return
+    if max_iters > MOST_ITERS:
+        raise ValueError(
+            f'train_cfg.max_iters is {max_iters} (--accumulate multiplies it): at ten iterations a second that takes '
+            f'{max_iters / 10 / 86400:.0f} days. Set at most {MOST_ITERS}'
+        )
     if is_a(cfg.model, 'SPDModel'):
         window = cfg.optim_wrapper.get('accumulative_counts', 1)
         refuse_empty_stages(build_part(TASK_UTILS, cfg.model.spd.schedule), max_iters, window)

@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, Optional, Tuple, Uni
 
 import torch
 from mmengine.hooks import CheckpointHook
+from mmengine.registry import Registry
 from mmengine.runner import Runner
 
 from mmsampriors.registry import MODELS, TASK_UTILS
@@ -39,7 +40,7 @@ UNIONS = (Union, types.UnionType)
 def check_arguments(key: str, cfg: dict):
     """Refuses a type that is not registered, arguments that it does not take, and values of another kind.
 
-    What a mask source segments with, ``segmenter``, is looked at too.
+    What a mask source segments with, ``segmenter``, and the ``pixel_loss`` of a loss are looked at too.
 
     Args:
         key (str): Of ``model.spd``, such as 'sgr'.
@@ -48,9 +49,10 @@ def check_arguments(key: str, cfg: dict):
     Raises:
         ValueError: Something of that, with its key.
     """
-    kind = (TASK_UTILS if key == 'schedule' else MODELS).get(str(cfg.get('type')))
+    registry = TASK_UTILS if key == 'schedule' else MODELS
+    kind = registry.get(str(cfg.get('type')))
     if kind is None:
-        raise ValueError(f'model.spd.{key}.type = {cfg.get("type")!r} is not registered')
+        raise ValueError(unknown_type(f'model.spd.{key}', cfg.get('type'), [registry]))
     takes = inspect.signature(kind).parameters
     given = {name: value for name, value in cfg.items() if name not in ('type', '_scope_')}
     unknown = sorted(set(given) - set(takes))
@@ -61,8 +63,24 @@ def check_arguments(key: str, cfg: dict):
     for name, value in given.items():
         if name in takes:
             _check_kind(f'model.spd.{key}.{name}', takes[name].annotation, value)
-    if isinstance(given.get('segmenter'), dict):
-        check_arguments(f'{key}.segmenter', given['segmenter'])
+    for name in ('segmenter', 'pixel_loss'):
+        if isinstance(given.get(name), dict):
+            check_arguments(f'{key}.{name}', given[name])
+
+
+def unknown_type(key: str, kind, registries: Iterable[Registry]) -> str:
+    """What to say of a type that none of the registries has, with the nearest that they have."""
+    names = {name for one in registries for node in _family(one) for name in node.module_dict}
+    return (
+        f'{key}.type = {kind!r} is not registered{nearest(kind, names)}. A class of your own is registered when its '
+        "module is imported: custom_imports = dict(imports=['its.module'])"
+    )
+
+
+def _family(node: Optional[Registry]) -> Iterator[Registry]:
+    while node is not None:
+        yield node
+        node = node.parent
 
 
 def _check_kind(key: str, annotation: Any, value):

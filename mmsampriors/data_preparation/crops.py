@@ -7,7 +7,7 @@ from typing import Dict, List
 import cv2
 import numpy as np
 
-from mmsampriors.files import PART, write_whole
+from mmsampriors.files import PART, refuse_unwritable, write_whole
 from mmsampriors.images import PhotographError, open_image, read_rgb, to_eight_bits
 
 from .pairs import PairError, refuse_other_settings, work_off
@@ -41,6 +41,7 @@ def cut_crops(
         OSError: ``out`` cannot be written.
     """
     out = Path(out)
+    refuse_unwritable(out)
     _open_record(out, dict(size=size, overlap=overlap, whole_up_to=whole_up_to))
     for leftover in out.rglob(f'.*{PART}'):
         leftover.unlink()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mmsampriors.checkpoints import generator_weights, read_generator
 from mmsampriors.datasets.stored_masks import datasets_with_pipeline
-from mmsampriors.models.networks import build_student, first_keys, same_architecture
+from mmsampriors.models.networks import alike, build_student, first_keys, same_architecture, whole_numbers
 
 from .export import OWN_PARTS
 
@@ -107,14 +107,14 @@ def misfit(
     """Says what keeps a checkpoint from filling a model; None where nothing does. See :func:`refuse_misfit`."""
     missing = [name for name in expected if not isinstance(found.get(name), Tensor)]
     shared = [name for name in expected if name not in missing]
-    other = [name for name in shared if found[name].shape != expected[name].shape]
+    other = [name for name in shared if not alike(found[name], expected[name])]
     faulty = [name for name in shared if not torch.isfinite(found[name]).all()]
     unknown = [name for name in found if known is not None and name not in known]
     if not (missing or other or faulty or unknown):
         return None
     parts = [
         f'{len(missing)} of its {len(expected)} weights are missing{_first(missing)}' if missing else '',
-        f'{len(other)} weights have another shape{_first(other, found, expected)}' if other else '',
+        f'{len(other)} weights have another shape or kind of number{_first(other, found, expected)}' if other else '',
         f'{len(faulty)} weights are not finite{_first(faulty)}' if faulty else '',
         f'{len(unknown)} weights are unknown to it{_first(unknown)}' if unknown else '',
     ]
@@ -126,8 +126,10 @@ def misfit(
 
 
 def _first(names, found=None, expected=None):
-    shapes = f', {tuple(found[names[0]].shape)} instead of {tuple(expected[names[0]].shape)}' if names and found else ''
-    return f' (first: {names[0]}{shapes})'
+    def shown(weights):
+        return f'{tuple(weights[names[0]].shape)}{whole_numbers(weights[names[0]])}'
+
+    return f' (first: {names[0]}{f", {shown(found)} instead of {shown(expected)}" if found else ""})'
 
 
 def restorer_of(cfg, source, dataset):

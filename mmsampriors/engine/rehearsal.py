@@ -1,8 +1,8 @@
 """What a training will do, found out without training: every refusal at once, the time and memory of a few steps."""
 
+import io
 import itertools
 import math
-import os.path as osp
 import resource
 import statistics
 import tempfile
@@ -22,18 +22,20 @@ from mmsampriors.checks.pair_check import check_data
 from mmsampriors.checks.training_checks import CONFIG_CHECKS
 from mmsampriors.command_line import message_of
 from mmsampriors.datasets.stored_masks import ImagePaths, datasets_with_pipeline
+from mmsampriors.files import MadeFiles
 from mmsampriors.masks import ImageMasks, MaskCache, build_store
 from mmsampriors.masks.store.cache import ImageFile
 from mmsampriors.masks.store.fill import read_image
 from mmsampriors.models import Phase
 from mmsampriors.models.networks import unwrapped
-from mmsampriors.reports import save_figure, text_table
+from mmsampriors.reports import text_table
 
 from .hooks import UnlabeledHook
 from .launch import check_work_dir
 
 STEPS = 10  # that are timed, of each stage
 MASKS = 64  # an image, in these steps
+PICTURE = 'check.png'
 SEGMENTED = 2  # images, to time the segmenter
 
 
@@ -83,6 +85,7 @@ def rehearsed(cfg: Config) -> Tuple[str, float]:
     Returns:
         tuple: The table and what it rests on, and the seconds of the whole training.
     """
+    MadeFiles(cfg.work_dir, 'train').refuse_changed([PICTURE])
     with tempfile.TemporaryDirectory() as folder:
         work_dir, cfg = cfg.work_dir, Config({**cfg.to_dict(), 'work_dir': folder, 'log_level': 'WARNING'})
         runner = Runner.from_cfg(cfg)
@@ -94,7 +97,7 @@ def rehearsed(cfg: Config) -> Tuple[str, float]:
         batches = itertools.chain.from_iterable(itertools.repeat(loop.dataloader))
         seconds = {stage.name: _seconds_a_step(runner, batches, model, stage, unlabeled) for stage in stages}
         masks = _cost_of_masks(model, loop.dataloader.dataset)
-    _draw(stages, rates, osp.join(work_dir, 'check.png'))
+    _draw(stages, rates, work_dir)
     rows = [
         [
             stage.name,
@@ -114,7 +117,7 @@ def rehearsed(cfg: Config) -> Tuple[str, float]:
     text = (
         f'{text_table(["stage", "iterations", "learning rate", "seconds each", "time"], rows)}\n\n'
         f'Peak memory: {_peak_memory()}. Medians of {STEPS} steps with {MASKS} masks an image; validations are not '
-        f'counted.\nIn {work_dir}: check.png'
+        f'counted.\nIn {work_dir}: {PICTURE}'
     )
     return text, total
 
@@ -216,7 +219,7 @@ def _cost_of_masks(model, dataset) -> Tuple[int, float]:
     return missing, statistics.median(seconds) if seconds else 0.0
 
 
-def _draw(stages: List[Stage], rates: List[float], path: str):
+def _draw(stages: List[Stage], rates: List[float], work_dir: str):
     figure = Figure(figsize=(7, 3), dpi=120)
     axis = figure.subplots()
     every = max(1, len(rates) // 2000)
@@ -229,7 +232,9 @@ def _draw(stages: List[Stage], rates: List[float], path: str):
     handles = dict(zip(*reversed(axis.get_legend_handles_labels())))
     axis.legend(handles.values(), handles.keys())
     figure.tight_layout()
-    save_figure(figure, path)
+    with io.BytesIO() as content:
+        figure.savefig(content, format='png')
+        MadeFiles(work_dir, 'train').write(PICTURE, content.getvalue())
 
 
 def _peak_memory() -> str:

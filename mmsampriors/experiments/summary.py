@@ -4,7 +4,7 @@ import statistics
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional
 
-from mmsampriors.files import write_whole
+from mmsampriors.files import MadeFiles
 from mmsampriors.models.schedules import STAGES
 from mmsampriors.reports import (
     Interval,
@@ -19,6 +19,9 @@ from mmsampriors.reports import (
 )
 
 from .baselines import BASELINES, Trial
+
+#: What :func:`judge` writes.
+FILES = ('summary.md', 'summary.png')
 
 
 class Summary(NamedTuple):
@@ -35,6 +38,9 @@ def summarize(trials: List[Trial], out: Path, seconds_of_masks: float = 0.0) -> 
         trials (list[Trial]): All baselines at all seeds, tested. ``self`` may be missing.
         out (Path): Folder.
         seconds_of_masks (float): What stored masks took, once for all seeds.
+
+    Raises:
+        FileExistsError: A file is there that this did not write, or that was changed since.
     """
     named = [(BASELINES[trial.baseline], str(trial.seed), str(trial.work_dir / 'test')) for trial in trials]
     runs = gather(sorted(named, key=lambda run: list(BASELINES.values()).index(run[0])), read_tested)
@@ -70,8 +76,9 @@ def summarize(trials: List[Trial], out: Path, seconds_of_masks: float = 0.0) -> 
     ]
     table = markdown_table(['test set', 'metric', 'student', 'n', 'mean', '− plain'], lines)
     summary = Summary('\n'.join(sentences), table)
-    write_whole(str(out / 'summary.md'), f'{summary.sentence}\n\n{table}\n')
-    draw_differences(cells, str(out / 'summary.png'))
+    made = MadeFiles(out, 'does_it_help')
+    made.write(FILES[0], f'{summary.sentence}\n\n{table}\n')
+    made.write(FILES[1], draw_differences(cells))
     return summary
 
 

@@ -48,7 +48,8 @@ class Job:
         restorer (Restorer): Restores them.
         out (str | Path): The folder of results.
         compare (bool): Whether to write panels, too.
-        refine (callable, optional): Takes a Photograph and its path and gives it refined.
+        refine (callable, optional): Takes a Photograph and its path and gives it refined. Its ``identity`` changes with
+            whatever changes its results.
         measure (callable, optional): Takes the name of a result and, by kind, ``input``, ``restored`` and perhaps
             ``refined``, the Photographs; gives a row.
         truth (callable, optional): Gives the ground truth for the name of a result, for panels.
@@ -100,7 +101,8 @@ class Job:
     def _restore(self, one, outcome, progress, say):
         results = results_of(one, self.kinds)
         made_of = dict(photograph=sha256_of(one.path) if one.path.is_file() else None, made_by=self.made_by)
-        done = all(self.made.is_done(name, **made_of) for name in results.values())
+        made_of = {kind: dict(made_of, **self._refiner(kind)) for kind in results}
+        done = all(self.made.is_done(name, **made_of[kind]) for kind, name in results.items())
         done = done and all(self._is_decided(results[kind]) for kind in results if kind != COMPARED)
         if not done:
             photograph = read_photograph(one.path)
@@ -137,6 +139,10 @@ class Job:
             f'{notes["move"]:.0%} of white, those of right restorations by less than {MOST_MOVED:.0%}; {kept}'
         ]
 
+    def _refiner(self, kind):
+        """What a kind of result is made of beside the student; panels are made anew with the refined images."""
+        return dict(refiner=getattr(self.refine, 'identity', None)) if kind == REFINED else {}
+
     def _make(self, one, photograph, results, made_of, progress, say):
         """Restores a photograph and writes all that is made of it."""
         images = {RESTORED: self.restorer.restore_photograph(photograph, progress)}
@@ -150,7 +156,7 @@ class Job:
                 larger = enlarged(photograph.pixels, self.restorer.network.scale)
                 image = images[kind] = photograph.with_pixels(larger)
             content, lost = encode_photograph(one.name.suffix, image)
-            self.made.write(results[kind], content, dict(move=move, at=at, input_kept=kept), **made_of)
+            self.made.write(results[kind], content, dict(move=move, at=at, input_kept=kept), **made_of[kind])
             notes += lost if kind == RESTORED else []
         if one.name.name != one.path.name:
             notes.append(f'written as {one.name}')
@@ -158,7 +164,7 @@ class Job:
             panel = dict(input=photograph, **images)
             if self.truth is not None:
                 panel['ground truth'] = self.truth(one.name)
-            self.made.write(results[COMPARED], encode_panel(panel), **made_of)
+            self.made.write(results[COMPARED], encode_panel(panel), **made_of[COMPARED])
         for note in notes:
             say(f'{one.path}: {note}')
         return images

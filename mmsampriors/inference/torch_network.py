@@ -24,7 +24,7 @@ from mmsampriors.checks.config_check import datasets_of
 from mmsampriors.files import HASH_KEY, sha256_of
 from mmsampriors.images import Photograph, to_type, to_unit
 from mmsampriors.masks.sam.ops import torch_device
-from mmsampriors.models.networks import build_student, first_keys
+from mmsampriors.models.networks import alike, build_student, first_keys
 from mmsampriors.registry import MODELS
 
 from .networks import Network, finite
@@ -347,15 +347,20 @@ class Refiner:
             raise ValueError(f'refining needs a training checkpoint; {checkpoint} holds no refiner')
         self.network, self.student = network, network.student
         self.model = MODELS.build(cfg.model).eval().to(network.device)
-        try:
-            self.model.load_state_dict(weights)
-        except RuntimeError as error:
-            raise ValueError(f'the checkpoint {checkpoint} does not fit the model: {error}') from None
+        own = {key: value for key, value in self.model.state_dict().items() if not key.startswith('losses.')}
+        other = [key for key in own if key not in weights or not alike(weights[key], own[key])]
+        if other:
+            raise ValueError(
+                f'the checkpoint {checkpoint} does not fit the model: {len(other)} of its {len(own)} weights are '
+                f'missing, or have another shape or kind of number, such as {other[0]}'
+            )
+        self.model.load_state_dict(weights, strict=False)  # what a training measures besides is not asked for
         self.model.test_cfg = {**(self.model.test_cfg or {}), 'refined': True}
         self.model.mask_source.prepare()
+        self.identity = hashlib.sha256(f'{sha256_of(checkpoint)} {cfg.model.to_dict()}'.encode()).hexdigest()
 
     @torch.no_grad()
-    def refine(self, photograph: Photograph, path: Path) -> Photograph:
+    def __call__(self, photograph: Photograph, path: Path) -> Photograph:
         """The refined photograph.
 
         Args:

@@ -373,20 +373,34 @@ def load_generator(network: nn.Module, weights: Dict[str, Tensor], source: str, 
     """
     own = {key[len(GENERATOR) :]: value for key, value in weights.items() if key.startswith(GENERATOR)}
     wanted = network.state_dict()
-    shapes = [key for key in own.keys() & wanted.keys() if own[key].shape != wanted[key].shape]
+    shapes = [key for key in own.keys() & wanted.keys() if not alike(own[key], wanted[key])]
     counts = dict(missing=wanted.keys() - own.keys(), unknown=own.keys() - wanted.keys(), shapes=shapes)
     if any(counts.values()):
         raise ValueError(
             f'{source} does not fit {owner} {type(network).__name__}: {len(counts["missing"])} of its {len(wanted)} '
-            f'weights are missing, {len(counts["unknown"])} are unknown to it and {len(shapes)} have another shape. '
-            f'The first keys of the file are {first_keys(own)}; expected are {first_keys(wanted)}'
+            f'weights are missing, {len(counts["unknown"])} are unknown to it and {len(shapes)} have another shape or '
+            f'kind of number. The first keys of the file are {first_keys(own)}; expected are {first_keys(wanted)}'
         )
     network.load_state_dict(own)
 
 
+def alike(weight: Tensor, other: Tensor) -> bool:
+    """Whether two weights have one shape, and both are floating point numbers or both are none.
+
+    PyTorch would load whole numbers, such as those of a quantized file, without a word.
+    """
+    return weight.shape == other.shape and weight.is_floating_point() == other.is_floating_point()
+
+
 def first_keys(weights: Dict[str, Tensor]) -> str:
     """The first three names of a state dict with their shapes, for errors."""
-    return ', '.join(f'{key} {tuple(value.shape)}' for key, value in list(weights.items())[:3]) or 'none'
+    shown = list(weights.items())[:3]
+    return ', '.join(f'{key} {tuple(value.shape)}{whole_numbers(value)}' for key, value in shown) or 'none'
+
+
+def whole_numbers(weight: Tensor) -> str:
+    """' of int8' and the like; nothing for the floating point numbers that weights usually are."""
+    return '' if weight.is_floating_point() else f' of {str(weight.dtype).removeprefix("torch.")}'
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

@@ -1,5 +1,6 @@
 """Plots of several runs."""
 
+import io
 from typing import Dict, List, Tuple
 
 from matplotlib import colormaps
@@ -11,12 +12,11 @@ from .run_comparison import Cell, Level
 from .tables import Measure
 
 
-def draw_differences(cells: List[Cell], path: str):
-    """Writes a panel a metric: on each test set, how far the runs lie from the mean of the first group.
+def draw_differences(cells: List[Cell]) -> bytes:
+    """A PNG with a panel a metric: on each test set, how far the runs lie from the mean of the first group.
 
     Args:
         cells (list[Cell]): Of :func:`mmsampriors.reports.compare_runs`.
-        path (str): Picture to write.
     """
     metrics, groups = (list(dict.fromkeys(getattr(cell, name) for cell in cells)) for name in ('metric', 'group'))
     zero = {(cell.test_set, cell.metric): cell.level.mean for cell in cells if cell.group == groups[0]}
@@ -42,16 +42,15 @@ def draw_differences(cells: List[Cell], path: str):
         axis.axhline(0, color='grey', linewidth=0.8, zorder=0)
         axis.set_xticks(range(len(sets)), sets, rotation=20 if len(sets) > 2 else 0)
         axis.set_xlim(-0.6, len(sets) - 0.4)
-    _save(figure, axes, path)
+    return _png(figure, axes)
 
 
-def draw_validations(measures: List[Measure], groups: Dict[str, List[dict]], path: str):
-    """Writes a panel a measure: its mean over the runs of each group by step, with a band of one standard deviation.
+def draw_validations(measures: List[Measure], groups: Dict[str, List[dict]]) -> bytes:
+    """A PNG with a panel a measure: mean over the runs of each group by step, with a band of one standard deviation.
 
     Args:
         measures (list[tuple]): Test set and metric of each panel.
         groups (dict[str, list[dict]]): Group to the validations of its runs, step to (test set, metric) to value.
-        path (str): Picture to write.
     """
     figure, axes = _panels(measures, [' '.join(measure) for measure in measures])
     for measure, axis in zip(measures, axes):
@@ -74,7 +73,7 @@ def draw_validations(measures: List[Measure], groups: Dict[str, List[dict]], pat
                 linewidth=0,
             )
         axis.set_xlabel('step')
-    _save(figure, axes, path)
+    return _png(figure, axes)
 
 
 def draw_curves(panels: Dict[str, Dict[str, List[Tuple[int, float]]]], path: str):
@@ -116,8 +115,10 @@ def _panels(names, titles):
     return figure, axes[: len(names)]
 
 
-def _save(figure, axes, path):
+def _png(figure, axes) -> bytes:
     for axis in axes:
         axis.legend()
     figure.tight_layout()
-    save_figure(figure, path)
+    content = io.BytesIO()
+    figure.savefig(content, format='png')
+    return content.getvalue()

@@ -88,6 +88,13 @@ def test_what_is_right_passes(cfg):
         ('auto_scale_lr', dict(base_batch=8), r'\(is base_batch_size meant'),
         ('auto_scale_lr', dict(enable=True), r'set auto_scale_lr.base_batch_size to a number above 0, found None'),
         ('auto_scale_lr', dict(enable=True, base_batch_size=0), r'base_batch_size to a number above 0, found 0'),
+        ('model.spd.refiner', dict(type='NAFNetwork'), r"model.spd.refiner.type = 'NAFNetwork' .* \(is NAFNet meant"),
+        (
+            'model.spd.refiner',
+            dict(type='NAFNet', width=4),
+            r"model.spd.refiner has the key 'width', which NAFNet does",
+        ),
+        ('model.spd.losses.spd.type', 'SPDLos', r'model.spd.losses.spd.type = .* \(is SPDLoss meant'),
         ('custom_hooks', [dict(type='EMAHook', momentum=2)], r'custom_hooks.0 cannot be built: .*momentum must be in'),
         ('custom_hooks', [dict(type='EMAHook', momentm=0.1)], r"custom_hooks.0 cannot be built: .*'momentm'"),
         ('custom_hooks', [dict(type='EMAHook', ema_type='Mean')], r'custom_hooks.0 cannot be built: .*Mean'),

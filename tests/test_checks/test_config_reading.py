@@ -33,6 +33,11 @@ from mmsampriors.checks.config_reading import parse_config
         ({'config.py': "log_level = 'LOUD'\n"}, "log_level must be one of .*found 'LOUD'"),
         ({'config.yaml': "!!python/object/apply:os.mkdir ['ran']\n"}, 'config.yaml cannot be read: .*os.mkdir'),
         ({'config.py': b'\xff\xfe\x00'}, 'config.py cannot be read'),
+        ({'config.py': b'\xef\xbb\xbfmodel = dict()\n'}, 'config.py cannot be read: it begins with a byte order mark'),
+        (
+            {'config.py': "_base_ = 'base.py'\n", 'base.py': b'\xef\xbb\xbfx = 1\n'},
+            'base.py.* cannot be read: it begins with a byte order mark',
+        ),
         ({'config.pth': b'PK'}, 'the config comes first, a checkpoint after it'),
     ],
 )

@@ -35,6 +35,11 @@ def plain_training(max_iters, scheduler, sampler=None):
     )
 
 
+def test_a_training_of_years_is_refused():
+    with pytest.raises(ValueError, match=r'max_iters is 400000000 .--accumulate multiplies it.: .* 463 days'):
+        check_length(plain_training(400_000_000, COSINE))
+
+
 @pytest.mark.parametrize(
     'max_iters, scheduler, message',
     [

@@ -31,8 +31,15 @@ NAN, INF = float('nan'), float('inf')
         (
             'masks',
             dict(type='CachedMasks', segmenter=dict(type='FelzenszwalbMask')),
-            "masks.segmenter.type = 'FelzenszwalbMask' is not registered",
+            r"masks.segmenter.type = 'FelzenszwalbMask' is not registered \(is FelzenszwalbMasks meant",
         ),
+        (
+            'losses.spd',
+            dict(type='SPDLoss', pixel_loss=dict(type='L1Los')),
+            r"losses.spd.pixel_loss.type = 'L1Los' is not registered \(is L1Loss meant",
+        ),
+        ('schedule', dict(type='TwoStages'), r"schedule.type = 'TwoStages' is not registered \(is TwoStageSchedule"),
+        ('spf', dict(channels=4), 'spf.type = None is not registered'),
         (
             'feature_extractor',
             dict(type='EfficientNetExtractor', stage=0.0),

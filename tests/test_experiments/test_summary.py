@@ -50,6 +50,10 @@ def test_the_summary_says_gain_masks_and_cost(trials, tmp_path):
     assert ['| Rain', 'PSNR', 'SPD', '3', '31.51', '+0.510 [+0.485, +0.535] |'] in lines
     assert (tmp_path / 'summary.md').read_text() == f'{summary.sentence}\n\n{summary.table}\n'
     assert min(Image.open(tmp_path / 'summary.png').size) > 200
+    summarize(trials, tmp_path, seconds_of_masks=60.0)  # what it made it replaces
+    (tmp_path / 'summary.md').write_text('mine')
+    with pytest.raises(FileExistsError, match='summary.md is not as does_it_help.py wrote it'):
+        summarize(trials, tmp_path, seconds_of_masks=60.0)
 
 
 @pytest.mark.parametrize(

@@ -257,6 +257,10 @@ def test_panels_and_refined_images(folder, job):
         assert abs(int(panel[-5, column, 0]) - value) <= 3
     assert job([folder / 'in'], folder / 'out').ready == 4, 'less is asked for than was made'
     assert job([folder / 'in'], folder / 'out', compare=True).ready == 4
+    assert job([folder / 'in'], folder / 'out', compare=True, refine=refine).ready == 4
+    refine.identity = 'another refiner'
+    outcome = job([folder / 'in'], folder / 'out', compare=True, refine=refine)
+    assert outcome.restored == 4 and outcome.ready == 0
 
 
 def test_panels_show_the_pixels_of_what_is_enlarged(folder, job, halving):

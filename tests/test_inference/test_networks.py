@@ -90,8 +90,18 @@ def test_a_refined_photograph_is_as_large_as_the_restored_one(model_cfg, tmp_pat
     refiner = Refiner(TorchNetwork(cfg, path, 'cpu'), cfg, path)
     pixels = np.random.default_rng(0).integers(0, 256, (33, 47, 3), np.uint8)
     for photograph in (Photograph(pixels, pixels[..., 0]), Photograph(pixels[..., 1])):
-        refined = refiner.refine(photograph, tmp_path / 'a.png')
+        refined = refiner(photograph, tmp_path / 'a.png')
         assert refined.pixels.shape == (66, 94, *photograph.pixels.shape[2:])
+    other = Config(cfg.to_dict())
+    other.model.spd.masks = dict(type='FelzenszwalbMasks', min_size=7)
+    identities = [Refiner(refiner.network, one, path).identity for one in (cfg, other)]
+    assert identities[0] == refiner.identity != identities[1]
+    weights = torch.load(path, weights_only=True)
+    key = next(key for key in weights['state_dict'] if key.startswith('refiner.'))
+    weights['state_dict'][key] = weights['state_dict'][key].to(torch.int8)
+    torch.save(weights, tmp_path / 'whole.pth')
+    with pytest.raises(ValueError, match='1 of its .* weights are missing, or have another shape or kind'):
+        Refiner(refiner.network, cfg, tmp_path / 'whole.pth')
         assert photograph.alpha is None or refined.alpha.shape == (66, 94)
 
 

@@ -71,7 +71,7 @@ def test_tests_of_seeds_are_compared(compare):
         ('Snow', 'PSNR', '2', 0),
     ]
     assert min(Image.open('work_dirs/compare/compare.png').size) > 300
-    written = sorted(path.name for path in Path('work_dirs/compare').iterdir())
+    written = sorted(path.name for path in Path('work_dirs/compare').glob('[!.]*'))
     assert written == ['compare.csv', 'compare.md', 'compare.png']
 
 
@@ -81,6 +81,19 @@ def test_validations_are_compared_at_the_last_common_step(compare):
     printed = compare('plain', 'spd', '--val', '--out', 'out')
     assert 'Validation at step 20' in printed and '| validation | PSNR | 29.00 | 29.50 (+0.50) |' in printed
     assert min(Image.open('out/compare.png').size) > 300
+
+
+def test_files_of_others_stay(compare):
+    for run in ('a', 'b'):
+        save_test(run, 30, 20)
+    for _ in range(2):
+        compare('a', 'b', '--out', 'out')  # what it made it replaces
+    Path('out/compare.md').write_text('mine')
+    Path('file').write_text('mine')
+    for out, message in (('out', 'compare.md is not as compare.py wrote it'), ('file', 'expected a folder')):
+        with pytest.raises(SystemExit, match=message):
+            compare('a', 'b', '--out', out)
+    assert Path('out/compare.md').read_text() == 'mine'
 
 
 def test_errors_name_the_run_and_the_way_out(compare, capsys):

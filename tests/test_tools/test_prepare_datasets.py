@@ -92,6 +92,27 @@ def test_div2k(prepare):
         prepare('div2k', 'raw', '--scales', 2, 3)
 
 
+def test_nothing_is_put_among_the_images_that_are_read_or_over_a_file_of_others(prepare):
+    for kind in ('NOISY', 'GT'):
+        write(f'raw/0001/0001_{kind}_SRGB_010.PNG')
+    write('raw/DIV2K_train_HR/0001.png', (72, 96))
+    write('raw/DIV2K_train_LR_bicubic/X2/0001x2.png', (36, 48))
+    list_of_others = Path('out/meta_info_DIV2K100sub_GT.txt')
+    list_of_others.parent.mkdir()
+    list_of_others.write_text('mine')
+    before = sorted(Path().rglob('*'))
+    for arguments, message in (
+        (('gopro', 'raw', 'raw'), 'raw lies inside raw, whose images are read'),
+        (('dfwb', 'raw', 'raw/DFWB'), 'raw/DFWB lies inside raw'),
+        (('sidd', '--train', 'raw', '--out', 'raw/0001'), 'raw/0001 lies inside raw'),
+        (('div2k', 'raw', 'out', '--scales', 2), 'meta_info_DIV2K100sub_GT.txt would be replaced'),
+        (('div2k', 'raw', 'out/meta_info_DIV2K100sub_GT.txt', '--scales', 2), 'expected a folder'),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            prepare(*arguments)
+    assert sorted(Path().rglob('*')) == before and list_of_others.read_text() == 'mine'
+
+
 def test_what_is_missing_is_named(prepare, capsys):
     write('raw/train/GOPR1/sharp/000047.png')
     write('raw/DIV2K/0001.png')

@@ -18,6 +18,14 @@ def preview():
     return module
 
 
+def test_pictures_of_others_stay(preview, tmp_path, monkeypatch):
+    (tmp_path / 'degradations_blur.jpg').write_text('mine')
+    monkeypatch.setattr('sys.argv', ['preview.py', '--out', str(tmp_path)])
+    with pytest.raises(SystemExit, match='degradations_blur.jpg would be replaced'):
+        preview.main()
+    assert [path.name for path in tmp_path.iterdir()] == ['degradations_blur.jpg']
+
+
 @pytest.mark.parametrize('kind', ['rain', 'blur', 'noise'])
 def test_each_panel_shows_another_degradation_and_the_docs_have_them(preview, kind):
     panels = preview.panels_of(kind)

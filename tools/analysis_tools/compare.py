@@ -12,7 +12,7 @@ import sys
 
 sys.path.insert(0, osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__)))))
 
-from mmsampriors.files import write_whole  # noqa: E402
+from mmsampriors.files import MadeFiles  # noqa: E402
 from mmsampriors.images import split_by_reference  # noqa: E402
 from mmsampriors.reports import (  # noqa: E402
     compare_runs,
@@ -26,6 +26,8 @@ from mmsampriors.reports import (  # noqa: E402
     show_value,
 )
 from mmsampriors.reports.run_comparison import name_of  # noqa: E402
+
+FILES = ('compare.md', 'compare.csv', 'compare.png')
 
 
 def parse_args():
@@ -112,36 +114,38 @@ def _signed(metric, value):
     return ('+' if value >= 0 else '') + show_value(metric, value)
 
 
-def write_comparison(out, title, cells, curves):
-    """``compare.md``, ``compare.csv`` and ``compare.png``."""
+def write_comparison(made, title, cells, curves):
+    """Writes ``FILES``."""
     header = ['test_set', 'metric', 'group', 'runs', 'mean', 'std', 'difference', 'low', 'high']
     lines = [
         [cell.test_set, cell.metric, cell.group, len(cell.values), *cell.level, *(cell.difference or (None,) * 3)]
         for cell in cells
     ]
-    write_whole(osp.join(out, 'compare.csv'), csv_text(header, lines))
-    write_whole(osp.join(out, 'compare.md'), f'{title}\n\n{comparison_table(cells)}\n')
-    path = osp.join(out, 'compare.png')
-    if curves is None:
-        draw_differences(cells, path)
-    else:
-        draw_validations(list(dict.fromkeys((cell.test_set, cell.metric) for cell in cells)), curves, path)
+    picture = (
+        draw_differences(cells)
+        if curves is None
+        else draw_validations(list(dict.fromkeys((cell.test_set, cell.metric) for cell in cells)), curves)
+    )
+    for name, content in zip(FILES, (f'{title}\n\n{comparison_table(cells)}\n', csv_text(header, lines), picture)):
+        made.write(name, content)
 
 
 def main():
     args = parse_args()
+    made = MadeFiles(args.out, 'compare')
     try:
+        made.refuse_changed(FILES)
         runs, validated = runs_of(args)
         cells, left_out = compare_runs(with_metrics(runs, args.metric) if args.metric else runs)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         hint = '' if args.val else '\nTo compare the validations of the trainings instead: --val'
         sys.exit(f'error: {error}{hint if isinstance(error, FileNotFoundError) else ""}')
     title = 'Tests' if validated is None else f'Validation at step {validated[0]}, the last that all runs have'
-    write_comparison(args.out, title, cells, validated and validated[1])
+    write_comparison(made, title, cells, validated and validated[1])
     print(f'{title}\n\n{comparison_table(cells)}\n')
     if left_out:
         print(f'Left out, for some runs lack them: {", ".join(map(" ".join, left_out))}')
-    print(f'In {args.out}: compare.md, compare.csv, compare.png')
+    print(f'In {args.out}: {", ".join(FILES)}')
 
 
 if __name__ == '__main__':

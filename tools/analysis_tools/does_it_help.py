@@ -39,7 +39,9 @@ def main(args):
     from mmsampriors.engine.launch import read_config
     from mmsampriors.engine.rehearsal import problems_of, rehearsed
     from mmsampriors.experiments import Processes, baselines_of, prepare_trial, shortened, summarize, with_unlabeled
+    from mmsampriors.experiments.summary import FILES
     from mmsampriors.experiments.trials import run_trials
+    from mmsampriors.files import MadeFiles
     from mmsampriors.reports import sets_of
 
     cfg = read_config(args.config)
@@ -48,6 +50,7 @@ def main(args):
     name = osp.splitext(osp.basename(args.config))[0]
     out = Path(args.work_dir or osp.join('work_dirs', 'does_it_help', name)).resolve()
     cfg.work_dir = str(out)
+    MadeFiles(out, 'does_it_help').refuse_changed(FILES)
     # The dearest of the three; what it meets, the others meet too.
     spd = with_unlabeled(cfg, args.unlabeled)
     problems = problems_of(spd)

@@ -11,6 +11,12 @@ from mmsampriors.data_preparation.crops import cut_crops  # noqa: E402
 from mmsampriors.data_preparation.pairs import PairError  # noqa: E402
 
 
+def refuse_own_source(source, out):
+    """Ends the process where crops would come to lie among the images that they are cut from."""
+    if Path(out).resolve().is_relative_to(Path(source).resolve()):
+        sys.exit(f'error: {out} lies inside {source}, whose images are read: name a folder beside it')
+
+
 def prepare(images, out, **settings):
     """Cuts the images and says how many there were; ends the process with a message where that does not work."""
     let_names_print()

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from crop_tool import files_in, prepare  # puts the checkout on sys.path
+from crop_tool import files_in, prepare, refuse_own_source  # puts the checkout on sys.path
 
 SIZE, OVERLAP, WHOLE_UP_TO = 512, 96, 800
 SETS = ('DIV2K', 'Flickr2K', 'WaterlooED', 'BSD400')
@@ -32,6 +32,7 @@ def main():
     parser.add_argument('out', metavar='OUT', nargs='?', default='data/DFWB', help='default: data/DFWB')
     parser.add_argument('--sets', nargs='+', choices=SETS, default=SETS, help='which of them')
     args = parser.parse_args()
+    refuse_own_source(args.source, args.out)
     images = photographs_of(Path(args.source), args.sets)
     prepare(images, args.out, size=SIZE, overlap=OVERLAP, whole_up_to=WHOLE_UP_TO)
 

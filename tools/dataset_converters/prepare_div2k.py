@@ -11,10 +11,11 @@ from pathlib import Path
 
 from crop_tool import files_in, prepare  # puts the checkout on sys.path
 
-from mmsampriors.files import write_whole
+from mmsampriors.files import MadeFiles
 
 SIZE, OVERLAP = 480, 240
 LAST_TO_TRAIN = '0800'
+LISTS = ('meta_info_DIV2K800sub_GT.txt', 'meta_info_DIV2K100sub_GT.txt')
 
 
 def images_of(source, kind, template):
@@ -23,13 +24,12 @@ def images_of(source, kind, template):
     return {re.sub('x[234]$', '', path.stem): {template: path} for path in found}
 
 
-def write_lists(out):
-    """``meta_info_DIV2K800sub_GT.txt`` and ``meta_info_DIV2K100sub_GT.txt``: file name and shape of each sub-image."""
+def write_lists(made, out):
+    """Writes ``LISTS``: file name and shape of each sub-image to train and to test on."""
     names = [path.name for path in files_in(out, 'DIV2K_train_HR_sub/*.png')]
     train = [name for name in names if name[:4] <= LAST_TO_TRAIN]
-    for count, listed in ((800, train), (100, [name for name in names if name not in set(train)])):
-        lines = ''.join(f'{name} ({SIZE}, {SIZE}, 3)\n' for name in listed)
-        write_whole(str(out / f'meta_info_DIV2K{count}sub_GT.txt'), lines)
+    for file, listed in zip(LISTS, (train, [name for name in names if name not in set(train)])):
+        made.write(file, ''.join(f'{name} ({SIZE}, {SIZE}, 3)\n' for name in listed))
 
 
 def main():
@@ -39,6 +39,11 @@ def main():
     parser.add_argument('--scales', type=int, nargs='+', choices=(2, 3, 4), default=(2, 3, 4), help='which of them')
     args = parser.parse_args()
     source, out = Path(args.source), Path(args.out)
+    made = MadeFiles(out, 'prepare_div2k')
+    try:
+        made.refuse_changed(LISTS)
+    except OSError as error:
+        sys.exit(f'error: {error}')
     large = images_of(source, 'HR', '{}.png')
     small = {scale: images_of(source, f'LR_bicubic/X{scale}', '{}.png') for scale in args.scales}
     for scale, images in small.items():
@@ -49,7 +54,7 @@ def main():
     for scale, images in small.items():
         folder = out / 'DIV2K_train_LR_bicubic' / f'X{scale}_sub'
         prepare(images, folder, size=SIZE // scale, overlap=OVERLAP // scale)
-    write_lists(out)
+    write_lists(made, out)
 
 
 if __name__ == '__main__':

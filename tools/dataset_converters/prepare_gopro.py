@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from crop_tool import files_in, prepare  # puts the checkout on sys.path
+from crop_tool import files_in, prepare, refuse_own_source  # puts the checkout on sys.path
 
 SIZE, OVERLAP = 512, 256
 
@@ -36,6 +36,7 @@ def main():
         help='which of the two blurred versions; publications since MPRNet measure on blur (default)',
     )
     args = parser.parse_args()
+    refuse_own_source(args.source, args.out)
     for split, size in (('train', SIZE), ('test', 0)):
         prepare(pairs_of(Path(args.source) / split, args.blur), Path(args.out) / split, size=size, overlap=OVERLAP)
 

@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 
 import cv2
-from crop_tool import files_in, prepare  # puts the checkout on sys.path
+from crop_tool import files_in, prepare, refuse_own_source  # puts the checkout on sys.path
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
@@ -58,6 +58,7 @@ def main():
     if not args.train and not args.val:
         parser.error('name --train, --val, or both')
     if args.train:
+        refuse_own_source(args.train, args.out)
         prepare(pairs_of(Path(args.train)), Path(args.out) / 'train', size=SIZE, overlap=OVERLAP)
     if args.val:
         export_blocks(args.val, Path(args.out) / 'val')

@@ -1,4 +1,4 @@
-"""Draws docs/degradations_{rain,blur,noise}.jpg: what the makers of rain, blur and noise make of a photograph."""
+"""Draws degradations_{rain,blur,noise}.jpg of the docs: what rain, blur and noise make of a photograph."""
 
 import argparse
 import io
@@ -18,7 +18,7 @@ from mmsampriors.data_preparation.degradations import (  # noqa: E402
     add_rain,
     shake_kernel,  # noqa: E402
 )
-from mmsampriors.files import write_whole  # noqa: E402
+from mmsampriors.files import MadeFiles  # noqa: E402
 
 #: Part of a photograph that scikit-image ships: name, top, left; SIDE pixels a side.
 PHOTOGRAPHS = dict(rain=('coffee', 40, 110), blur=('astronaut', 0, 110), noise=('chelsea', 20, 90))
@@ -125,14 +125,17 @@ def as_jpeg(figure) -> bytes:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--out', default=str(Path(__file__).resolve().parents[2] / 'docs'), help='folder of the pictures'
-    )
+    parser.add_argument('--out', default='work_dirs/preview', help='folder of the pictures (%(default)s)')
     args = parser.parse_args()
-    for kind in PANELS:
-        path = Path(args.out) / f'degradations_{kind}.jpg'
-        write_whole(str(path), as_jpeg(draw(kind)))
-        print(f'{path}: {path.stat().st_size / 1000:.0f} kB')
+    made, names = MadeFiles(args.out, 'preview'), {kind: f'degradations_{kind}.jpg' for kind in PANELS}
+    try:
+        made.refuse_changed(names.values())
+        for kind, name in names.items():
+            content = as_jpeg(draw(kind))
+            made.write(name, content)
+            print(f'{Path(args.out) / name}: {len(content) / 1000:.0f} kB')
+    except OSError as error:
+        sys.exit(f'error: {error}')
 
 
 if __name__ == '__main__':
