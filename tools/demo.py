@@ -1,6 +1,6 @@
 """A local page that restores photographs and shows what SAM sees in them: ``demo.py --student student.pth``.
 
-Drop a photograph or pick a sample, add rain, noise or blur to a clean one, drag the line between before and after, and
+Drop a photograph or pick a sample, add rain, noise or blur to a clean one, pull the line between before and after, and
 click on a thing to see SAM's mask of it in both. The page is for this machine alone unless --host says otherwise. It
 keeps no photograph.
 """

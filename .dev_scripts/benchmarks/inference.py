@@ -17,15 +17,7 @@ from pathlib import Path
 # First: it puts the checkout on sys.path and mends mmagic.
 from report import Clock, Report, ratio
 
-from measure import (  # isort: skip
-    SUBJECTS,
-    Task,
-    bytes_of,
-    interleaved,
-    subject_config,
-    peak_bytes,
-    quiet,
-)
+from measure import SUBJECTS, Task, bytes_of, interleaved, subject_config, peak_bytes, quiet  # isort: skip
 
 import torch
 from mmengine.config import Config

@@ -117,12 +117,7 @@ def loader(report: Report, images: list, rounds: int, root: Path, suffix: str):
             np.random.seed(turn)
             times[compose].append(sum(load(compose, sample) for sample in samples) / len(samples))
     report(f'loader without masks ({suffix})', times[plain], 'CPU ms a sample')
-    report(
-        f'loader with masks ({suffix})',
-        times[masked],
-        'CPU ms a sample',
-        ratio=ratio(times[masked], times[plain]),
-    )
+    report(f'loader with masks ({suffix})', times[masked], 'CPU ms a sample', ratio=ratio(times[masked], times[plain]))
     added = [with_masks - without for with_masks, without in zip(times[masked], times[plain])]
     report(f'added by masks ({suffix})', added, 'CPU ms a sample')
 

@@ -23,16 +23,8 @@ from types import SimpleNamespace
 # First: it puts the checkout on sys.path and mends mmagic.
 from report import Clock, Report, ratio
 
-from measure import (  # isort: skip
-    SUBJECTS,
-    Task,
-    bytes_of,
-    device_idle_share,
-    interleaved,
-    subject_config,
-    peak_bytes,
-    quiet,
-)
+from measure import SUBJECTS, Task, bytes_of, device_idle_share  # isort: skip
+from measure import interleaved, subject_config, peak_bytes, quiet  # isort: skip
 
 import cv2
 import mask_cache

@@ -71,8 +71,8 @@ def prepare(out: Path, source: Photographs, unlabeled: int = 0) -> None:
     for part, files in parts.items():
         for name, path in files.items():
             _copy(path, out / 'photographs' / part / f'{name}{path.suffix}')
-    folders = dict.fromkeys(('train', 'held_out', 'unlabeled'), source.segments)
-    folders[source.eval_name] = source.eval_segments
+    own = dict.fromkeys(('train', 'held_out', 'unlabeled'), source.segments)
+    folders = {source.eval_name: source.eval_segments, **own}  # without others eval_name is held_out
     labelled = {
         name: Path(folders[part]) / f'{path.stem}.png'
         for part, files in parts.items()

@@ -50,23 +50,10 @@ def write_report(out: Path, rows: List[dict]):
 
 def students_table(groups: List[Group]) -> str:
     """A line a cell and student."""
-    header = [
-        'task',
-        'model',
-        'test set',
-        'student',
-        'n',
-        'PSNR',
-        'SSIM',
-        'segmentation',
-        'border PSNR',
-        'refined',
-        '− plain',
-        '− plain, restarted',
-        '− plain, same time',
-        '− self',
-        '− without unlabeled',
-    ]
+    header = (
+        'task; model; test set; student; n; PSNR; SSIM; segmentation; border PSNR; '
+        'refined; − plain; − plain, restarted; − plain, same time; − self; − without unlabeled'
+    ).split('; ')
     lines = [
         [
             *_of_cell(group),
@@ -107,18 +94,9 @@ def ablations_table(groups: List[Group]) -> str:
 
 def refiner_table(groups: List[Group]) -> str:
     """A line a cell and source of masks: the refined image over one frozen student."""
-    header = [
-        'task',
-        'model',
-        'test set',
-        'refiner',
-        'n',
-        'student',
-        'refined',
-        '− no masks',
-        'border, refined',
-        '− no masks at borders',
-    ]
+    header = (
+        'task; model; test set; refiner; n; student; refined; − no masks; border, refined; − no masks at borders'
+    ).split('; ')
     lines = []
     for group in groups:
         if group.student == 'refiner':

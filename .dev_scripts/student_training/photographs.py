@@ -14,63 +14,32 @@ from PIL import Image
 #: Debian package to the photographs in it. All its other files are drawings.
 DEBIAN = {
     'lomiri-wallpapers-16.04': (
-        'Bridge_by_Sander_Klootwijk.jpg',
-        'Dragonfly_by_Bolly.jpg',
-        'Picture_0B_by_freespace.jpg',
-        'Picture_1A_by_freespace.jpg',
-        'Wine_by_Jakkub_Mede.jpg',
-        'aitzgorri_by_Aitzol_Berasategi.jpg',
-        'free_by_Peter_Nerlich.jpg',
-        'friends_by_Aitzol_Berasategi.jpg',
-        'greentock_by_Peter_Nerlich.jpg',
-        'life_by_Aitzol_Berasategi.jpg',
-        'picosdeeuropa_by_Aitzol_Berasategi.jpg',
-        'seeding_by_Clements_Engelhardt.jpg',
-        'sunset_by_Aitzol_Berasategi.jpg',
-    ),
-    'lomiri-wallpapers-20.04': ('Kleiber_by_Lukas_Baubkus.jpg',),
+        'Bridge_by_Sander_Klootwijk.jpg Dragonfly_by_Bolly.jpg Picture_0B_by_freespace.jpg '
+        'Picture_1A_by_freespace.jpg Wine_by_Jakkub_Mede.jpg aitzgorri_by_Aitzol_Berasategi.jpg '
+        'free_by_Peter_Nerlich.jpg friends_by_Aitzol_Berasategi.jpg greentock_by_Peter_Nerlich.jpg '
+        'life_by_Aitzol_Berasategi.jpg picosdeeuropa_by_Aitzol_Berasategi.jpg '
+        'seeding_by_Clements_Engelhardt.jpg sunset_by_Aitzol_Berasategi.jpg'
+    ).split(),
+    'lomiri-wallpapers-20.04': 'Kleiber_by_Lukas_Baubkus.jpg'.split(),
     'mate-backgrounds': (
-        'nature/Aqua.jpg',
-        'nature/Blinds.jpg',
-        'nature/Dune.jpg',
-        'nature/Garden.jpg',
-        'nature/GreenMeadow.jpg',
-        'nature/LadyBird.jpg',
-        'nature/RainDrops.jpg',
-        'nature/Storm.jpg',
-        'nature/TwoWings.jpg',
-        'nature/Wood.jpg',
-        'nature/YellowFlower.jpg',
-    ),
+        'nature/Aqua.jpg nature/Blinds.jpg nature/Dune.jpg nature/Garden.jpg nature/GreenMeadow.jpg '
+        'nature/LadyBird.jpg nature/RainDrops.jpg nature/Storm.jpg nature/TwoWings.jpg nature/Wood.jpg '
+        'nature/YellowFlower.jpg'
+    ).split(),
     'plasma-workspace-wallpapers': (
-        'BytheWater/contents/images/2560x1600.jpg',
-        'ColdRipple/contents/images/2560x1600.jpg',
-        'ColorfulCups/contents/images/2560x1600.jpg',
-        'DarkestHour/contents/images/2560x1600.jpg',
-        'EveningGlow/contents/images/2560x1600.jpg',
-        'FallenLeaf/contents/images/2560x1600.jpg',
-        'Grey/contents/images/2560x1600.jpg',
-        'Kite/contents/images/2560x1600.jpg',
-        'OneStandsOut/contents/images/2560x1600.jpg',
-        'Path/contents/images/2560x1600.jpg',
-        'summer_1am/contents/images/2560x1600.jpg',
-    ),
+        'BytheWater/contents/images/2560x1600.jpg ColdRipple/contents/images/2560x1600.jpg '
+        'ColorfulCups/contents/images/2560x1600.jpg DarkestHour/contents/images/2560x1600.jpg '
+        'EveningGlow/contents/images/2560x1600.jpg FallenLeaf/contents/images/2560x1600.jpg '
+        'Grey/contents/images/2560x1600.jpg Kite/contents/images/2560x1600.jpg '
+        'OneStandsOut/contents/images/2560x1600.jpg Path/contents/images/2560x1600.jpg '
+        'summer_1am/contents/images/2560x1600.jpg'
+    ).split(),
 }
 #: Of scikit-image. Gray ones count as colour photographs whose channels are equal. chelsea and coffee are for testing.
 SCIKIT_IMAGE = (
-    'astronaut.png',
-    'rocket.jpg',
-    'motorcycle_left.png',
-    'motorcycle_right.png',
-    'retina.jpg',
-    'hubble_deep_field.jpg',
-    'ihc.png',
-    'camera.png',
-    'coins.png',
-    'brick.png',
-    'grass.png',
-    'gravel.png',
-)
+    'astronaut.png rocket.jpg motorcycle_left.png motorcycle_right.png retina.jpg hubble_deep_field.jpg '
+    'ihc.png camera.png coins.png brick.png grass.png gravel.png'
+).split()
 SHORTEST = 256  # pixels of the shorter side, below which a photograph is not halved
 
 

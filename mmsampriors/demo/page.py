@@ -116,7 +116,7 @@ class Page:
                 )
             with gr.Column(scale=5, min_width=420):
                 self.slider = gr.ImageSlider(
-                    label='Damaged | restored: drag the line',
+                    label='Damaged | restored: pull the line',
                     interactive=False,
                     buttons=['fullscreen'],
                     max_height=345,
