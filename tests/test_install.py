@@ -155,6 +155,36 @@ def test_the_command_runs_the_tools_of_the_wheel(with_wheel, empty):
     assert (empty / 'pairs' / 'input' / 'coffee.png').is_file(), noisy
 
 
+JOB = """
+_base_ = 'mmsampriors::spd/nafnet_denoise-tiny.py'
+pairs = dict(dataset=dict(data_root='job'))
+train_dataloader = val_dataloader = test_dataloader = pairs
+train_cfg = dict(max_iters=2, val_interval=2)
+param_scheduler = dict(T_max=2)
+default_hooks = dict(checkpoint=dict(interval=2))
+"""
+
+
+def test_a_whole_job_by_the_command(with_wheel, empty):
+    (empty / 'job.py').write_text(JOB)
+    for line in (
+        f'make-noise {photographs(empty).name} job --sigma 25',
+        'cache-masks job.py',
+        'train job.py --check',
+        'train job.py',
+        'test job.py work_dirs/job/iter_2.pth',
+        'export job.py work_dirs/job/iter_2.pth student.pth',
+        'restore photographs --student student.pth --device cpu --out restored',
+        'segment photographs --sam tiny --points-per-side 4 --out masks',
+        'compare work_dirs/job',
+        'demo --help',
+    ):
+        shown = run(with_wheel.parent / 'mmsampriors', *line.split(), folder=empty)
+    assert 'usage: demo.py' in shown
+    for made in ('student.py', 'restored/coffee.png', 'masks/coffee.json', 'work_dirs/compare/compare.md'):
+        assert (empty / made).is_file()
+
+
 def test_an_unknown_command_is_named(with_wheel, empty):
     done = subprocess.run([with_wheel.parent / 'mmsampriors', 'trian'], cwd=empty, capture_output=True, text=True)
     assert done.returncode == 1 and "there is no command 'trian'" in done.stderr and 'train' in done.stderr
