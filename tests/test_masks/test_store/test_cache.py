@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mmsampriors.files import sha256_of
 from mmsampriors.masks import ImageFile, ImageMasks, LabelMaps, MaskCache, MaskStoreError, RunMasks, build_store
 
 SETTINGS = dict(source='gt', segmenter=dict(type='Fake', thresholds=(0.2, 0.6), checkpoint='1f'), restorer=None)
@@ -130,10 +131,16 @@ def test_an_image_edited_to_the_same_size_makes_its_masks_stale(cache, image, ma
         cache.check(bitmap)
 
 
-def test_a_touched_image_is_the_same_image(cache, image, masks):
+def test_a_touched_image_is_the_same_image_and_hashed_once(cache, image, masks, monkeypatch):
+    hashed = []
+    monkeypatch.setattr('mmsampriors.masks.store.cache.sha256_of', lambda path: hashed.append(path) or sha256_of(path))
     cache.save(ImageFile(image), masks)
+    assert cache.check(image) and not hashed
     os.utime(image, (1, 1))
-    assert cache.check(image)
+    assert cache.check(image) and len(cache.load(image)) == 6 and hashed == [image]
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(image)
+    with pytest.raises(MaskStoreError, match='stale masks'):
+        cache.load(image)
 
 
 def test_an_entry_under_another_name_is_foreign(cache, image, masks):

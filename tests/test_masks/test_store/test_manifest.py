@@ -132,6 +132,15 @@ def test_a_cache_that_cannot_be_written_gets_none(full, paths, tmp_path):
     assert manifest_misfit(full, paths) == 'it has no manifest'
 
 
+def test_what_a_killed_process_left_is_swept(full, paths, tmp_path):
+    (whole,) = (tmp_path / 'cache' / 'manifests').rglob('*.json')
+    half = whole.with_name(f'.{whole.name}.1.part')
+    half.write_text('{')
+    os.utime(half, (1, 1))
+    full.sweep()
+    assert not half.exists() and manifest_misfit(full, paths) is None
+
+
 def test_it_is_small(full, tmp_path):
     path = next((tmp_path / 'cache' / 'manifests').rglob('*.json'))
     assert path.stat().st_size < 10_000 and json.loads(path.read_text())['images'] == COUNT
