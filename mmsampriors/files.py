@@ -37,7 +37,9 @@ def written_whole(path) -> Iterator[Path]:
 
     Raises:
         OSError: It cannot be written; ``filename`` says which.
+        ValueError: It is the address of a storage service.
     """
+    refuse_remote(path, 'a file')
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Of a long name nothing: names end at 255 bytes.

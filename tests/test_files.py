@@ -92,7 +92,12 @@ def test_text_with_names_that_are_no_utf8_is_written(tmp_path):
 @pytest.mark.parametrize('path', ['s3://bucket/x', 'petrel:s3://bucket/x', Path('gs://bucket/x'), 'https://host/x'])
 def test_addresses_are_no_folders(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for refuse in (refuse_unwritable, images_in, lambda path: find_photographs([str(path)])):
+    for refuse in (
+        refuse_unwritable,
+        images_in,
+        lambda path: write_whole(path, ''),
+        lambda path: find_photographs([str(path)]),
+    ):
         with pytest.raises(ValueError, match=r'file system, found the address .*bucket|host.*: mount it'):
             refuse(path)
     with pytest.raises(ValueError, match='a folder for the results .*found the address'):
