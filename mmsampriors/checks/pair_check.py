@@ -18,6 +18,7 @@ from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from PIL import UnidentifiedImageError
 
+from mmsampriors.datasets.mask_pipeline import DEGRADES_AT_RANDOM
 from mmsampriors.datasets.unlabeled import photographs_in
 from mmsampriors.files import refuse_remote, write_whole
 from mmsampriors.images import PhotographError, check_storage, open_image
@@ -254,6 +255,11 @@ def _check_list(dataset):
             f'the config takes the images that are listed in {path} (dataset.ann_file), and there is no such file in '
             f"{os.getcwd()}. To take all images of a folder, such as your own photographs: dataset.ann_file=''"
         )
+    if ann_file and '://' not in path:
+        try:
+            Path(path).read_text('utf-8')
+        except UnicodeDecodeError as error:
+            raise ValueError(f'the list of images {path} (dataset.ann_file) is no text in UTF-8 ({error})') from None
 
 
 @dataclass
@@ -388,8 +394,22 @@ def _check_images(dataset, record: CheckedFiles, store, masks_key, scale, measur
     if not infos:
         raise FileNotFoundError(f'the data set at {dataset.get("data_root")} is empty: no image is in its folders')
     _say_unused(built, infos)
+    _warn_of_one_image_twice(dataset, infos)
     samples = list(_samples(dataset, infos, store, masks_key, scale, measured))
     return _problems_of(samples, record, dataset.get('data_root', ''))
+
+
+def _warn_of_one_image_twice(dataset, infos):
+    """Warns of pairs that are one image twice, which no transform that is known degrades."""
+    steps = dataset.get('pipeline', [])
+    degrades = any(is_a(step, kind) for step in steps for kind in DEGRADES_AT_RANDOM)
+    if not degrades and all('gt_path' in info and info.get('img_path') == info['gt_path'] for info in infos):
+        print_log(
+            f'each image of {dataset.get("data_root")} is its own ground truth (dataset.data_prefix), so that the '
+            'network would learn to change nothing, unless a transform of your own degrades it',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def _problems_of(samples, record, name) -> dict:
@@ -462,6 +482,8 @@ def image_size(path: str) -> Tuple[int, int]:
         FileNotFoundError: There is no such file.
         ValueError: The file is no image, is cut off or damaged, or has floating point values.
     """
+    if osp.lexists(path) and not osp.isfile(path):
+        raise ValueError(f'{path} is no regular file, or a link that leads nowhere: take it out')
     if not osp.isfile(path):
         raise FileNotFoundError(
             f'{path} is missing: each image of a pair needs the other, under the name that the data '

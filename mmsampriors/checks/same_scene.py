@@ -22,6 +22,9 @@ SAME = 0.6
 #: Standard deviation of the gray values, of 0 to 255, below which an image is too flat to compare.
 FLAT = 10.0
 
+#: Difference of the means, of 0 to 255, from which an image is not that of a ground truth of one colour.
+OTHER_LIGHT = 64.0
+
 #: Name of each rotation and flip to what it does to an array (H, W, ...).
 TURNS = {
     'rotated by 180 degrees': lambda image: image[::-1, ::-1],
@@ -47,6 +50,8 @@ def mismatch(image: np.ndarray, target: np.ndarray) -> Optional[str]:
     """
     shrunk, wanted = small(image), small(target)
     if wanted.std() < FLAT:
+        if not np.ptp(target) and abs(float(shrunk.mean() - wanted.mean())) > OTHER_LIGHT:
+            return 'do not show the same scene: the ground truth is of one colour, and the image far from it'
         return None
     found = correlation(shrunk, wanted)
     square = image.shape[0] == image.shape[1]

@@ -1,6 +1,8 @@
 """What the page refuses: requests that its own front end does not send, and files that nobody uploaded."""
 
+import html
 import ipaddress
+import math
 import os
 import re
 import socket
@@ -17,6 +19,8 @@ PATHS = re.compile(
     r'/|/(config|theme\.css|favicon\.ico)|/(assets|static)/.*|/gradio_api/(app_id|startup-events)/?'
     r'|/gradio_api/(heartbeat/[^/]+|queue/(join|data)|upload|upload_progress|cancel|reset)/?'
 )
+#: What is said of inputs that the page's front end does not send.
+FORGED = 'this is no request of this page: reload it'
 FORM_BYTES = 2**16  # of a request beside the file that it uploads
 
 
@@ -30,15 +34,21 @@ class Guard:
         app (callable): The ASGI application.
         host (str): The address that the page listens on.
         most_bytes (int): Of an upload.
+        debug (bool): Whether the terminal gets the traceback of a request that fails. Forged requests do, and uploads
+            that are broken off.
     """
 
-    def __init__(self, app, host: str, most_bytes: int):
-        self.app, self.most_bytes = app, most_bytes
+    def __init__(self, app, host: str, most_bytes: int, debug: bool = False):
+        self.app, self.most_bytes, self.debug = app, most_bytes, debug
         self.names = {host.lower(), 'localhost', socket.gethostname().lower()}
 
     async def __call__(self, scope, receive, send):
         refusal = self._refuse(scope) if scope['type'] == 'http' else None
-        await (refusal or self.app)(scope, receive, send)
+        try:
+            await (refusal or self.app)(scope, receive, send)
+        except Exception:  # starlette has answered with status 500
+            if self.debug:
+                raise
 
     def _refuse(self, scope) -> Optional[PlainTextResponse]:
         headers = Headers(scope=scope)
@@ -72,12 +82,21 @@ class GuardedBlocks(gr.Blocks):
     """
 
     uploads: Optional[Path] = None
+    debug = False
 
     async def preprocess_data(self, block_fn, inputs, *args, **kwargs):
         for path in _paths(inputs):
             if not is_upload(path, self.uploads):
                 raise gr.Error('expected a file that was uploaded to this page: drop it again', print_exception=False)
-        return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
+        if not all(map(math.isfinite, _numbers(inputs))):
+            raise gr.Error('expected finite numbers', print_exception=False)
+        try:
+            return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
+        except Exception as error:
+            if self.debug:
+                raise
+            shown = error.message if isinstance(error, gr.Error) else FORGED
+            raise gr.Error(html.escape(shown), print_exception=False) from None
 
 
 def is_upload(path, folder: Path) -> bool:
@@ -87,6 +106,14 @@ def is_upload(path, folder: Path) -> bool:
         return real.is_relative_to(os.path.realpath(folder)) and real.is_file()
     except (TypeError, ValueError):  # no text, or with a null character
         return False
+
+
+def _numbers(node) -> Iterator:
+    """The floating point numbers in the inputs of an event: JSON as Python reads it has NaN too."""
+    if isinstance(node, float):
+        yield node
+    for value in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
+        yield from _numbers(value)
 
 
 def _paths(node) -> Iterator:

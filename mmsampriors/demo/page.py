@@ -18,7 +18,7 @@ from mmsampriors.command_line import message_of
 from mmsampriors.images import PhotographError
 from mmsampriors.inference.restorer import Restorer
 
-from .guard import GuardedBlocks
+from .guard import FORGED, GuardedBlocks
 from .scene import (
     DAMAGED,
     KINDS,
@@ -62,7 +62,8 @@ def reports_errors(handler):
         except Exception as error:
             if self.debug:
                 traceback.print_exc(file=sys.stderr)
-            raise gr.Error(html.escape(message_of(error)), print_exception=False) from None
+            text = FORGED if isinstance(error, (AttributeError, TypeError)) else message_of(error)
+            raise gr.Error(html.escape(text), print_exception=False) from None
 
     return reporting
 
@@ -88,7 +89,7 @@ class Page:
     def build(self) -> gr.Blocks:
         """Lays the page out."""
         with GuardedBlocks(title='mmsampriors', analytics_enabled=False) as blocks:
-            blocks.uploads = self.uploads
+            blocks.uploads, blocks.debug = self.uploads, self.debug
             if not self.students:
                 gr.HTML(NO_STUDENT, elem_id='header')
                 return blocks

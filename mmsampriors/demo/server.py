@@ -174,7 +174,7 @@ def _application(page, host, most_bytes):
         mcp_server=False,
         **look(),
     )
-    return Guard(app, host, most_bytes)
+    return Guard(app, host, most_bytes, page.debug)
 
 
 def _run(app, listening):

@@ -1,6 +1,7 @@
 """Bad data is one clear error, before any training."""
 
 import json
+import os
 import os.path as osp
 import re
 import shutil
@@ -46,6 +47,30 @@ def cfg(tmp_path):
 
 def test_good_pairs_pass(cfg):
     check_data(cfg)
+
+
+def test_one_image_twice_is_warned_of(cfg, monkeypatch):
+    said = []
+    monkeypatch.setattr(pair_check, 'print_log', lambda message, **kwargs: said.append(message))
+    cfg.train_dataloader.dataset.data_prefix = dict(img='target', gt='target')
+    cfg.train_dataloader.dataset.pipeline.append(dict(type='RandomNoise'))
+    check_data(cfg)
+    assert not said
+    del cfg.train_dataloader.dataset.pipeline[-1]
+    check_data(cfg)
+    assert len(said) == 1 and 'is its own ground truth' in said[0]
+
+
+def test_what_is_no_file_and_a_list_that_is_no_text_are_named(cfg, tmp_path):
+    os.mkfifo(tmp_path / 'input' / 'c.png')
+    shutil.copy(tmp_path / 'target' / 'a.png', tmp_path / 'target' / 'c.png')
+    (tmp_path / 'list.txt').write_text('c.png\n')
+    cfg.train_dataloader.dataset.ann_file = 'list.txt'
+    with pytest.raises(ValueError, match='input/c.png is no regular file'):
+        check_data(cfg)
+    (tmp_path / 'list.txt').write_bytes(bytes(range(256)))
+    with pytest.raises(ValueError, match=r'list.txt .dataset.ann_file. is no text in UTF-8'):
+        check_data(cfg)
 
 
 @pytest.mark.parametrize(

@@ -55,5 +55,7 @@ def test_other_photographs_are_no_pairs():
 
 
 def test_flat_images_are_not_judged():
-    flat = np.full((32, 48, 3), 200, np.uint8)
-    assert mismatch(photograph('coffee', (48, 32)), flat) is None
+    image = photograph('coffee', (48, 32))
+    flat = np.full((32, 48, 3), round(image.mean()) + 50, np.uint8)
+    assert mismatch(image, flat) is None
+    assert 'ground truth is of one colour' in mismatch(image, np.full_like(flat, 255 * (image.mean() < 128)))

@@ -1,12 +1,14 @@
 """Which paths, hosts and files the page takes. With requests to the real page: tests/test_tools/test_demo.py."""
 
+import asyncio
 import os
+from contextlib import nullcontext
 
 import pytest
 
-pytest.importorskip('gradio')
+gr = pytest.importorskip('gradio')
 
-from mmsampriors.demo.guard import Guard, is_upload
+from mmsampriors.demo.guard import FORGED, Guard, GuardedBlocks, is_upload
 
 
 def test_only_regular_files_of_the_folder_are_uploads(tmp_path):
@@ -20,6 +22,41 @@ def test_only_regular_files_of_the_folder_are_uploads(tmp_path):
     wrong = [folder, folder / 'a', folder / 'link.png', folder / 'pipe.png', folder / '..' / 'uploads2', '/dev/zero']
     for path in [*map(str, wrong), '', 'a\0b', 'x' * 5000, None, 3, ['x'], 'http://x/y']:
         assert not is_upload(path, folder), path
+
+
+@pytest.mark.parametrize('debug', [False, True])
+def test_a_request_that_fails_prints_nothing(debug):
+    """uvicorn would print a hundred lines for each forged one."""
+
+    async def fail(scope, receive, send):
+        raise KeyError('fn_index')
+
+    scope = dict(type='http', method='GET', path='/', headers=[(b'host', b'localhost')])
+    guarded = Guard(fail, 'localhost', 1, debug)(scope, None, None)
+    with pytest.raises(KeyError) if debug else nullcontext():
+        asyncio.run(guarded)
+
+
+@pytest.mark.parametrize('debug', [False, True])
+@pytest.mark.parametrize(
+    'inputs, message',
+    [
+        ([3], FORGED),
+        ([], FORGED),
+        ([float('nan')], 'expected finite numbers'),
+        ([dict(path='/etc/passwd')], 'expected a file that was uploaded'),
+    ],
+)
+def test_what_the_front_end_does_not_send_is_one_sentence(tmp_path, inputs, message, debug):
+    with GuardedBlocks() as blocks:
+        blocks.uploads, blocks.debug = tmp_path, debug
+        file = gr.File()
+        file.upload(lambda given: None, file)
+    event = next(iter(blocks.fns.values()))
+    with pytest.raises(Exception, match=None if debug and message == FORGED else message) as error:
+        asyncio.run(blocks.preprocess_data(event, inputs, None))
+    quiet = isinstance(error.value, gr.Error) and not error.value.print_exception
+    assert quiet is not (debug and message == FORGED)
 
 
 @pytest.mark.parametrize(
