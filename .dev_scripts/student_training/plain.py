@@ -3,13 +3,16 @@
 import io
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from mmagic.models.editors.nafnet.naf_layerNorm2d import LayerNorm2d
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
 
 from mmsampriors.checkpoints import read_checkpoint
 from mmsampriors.files import write_whole
@@ -42,7 +45,11 @@ class Patches:
         side, margin, scale = self.subject.patch, self.subject.margin, self.subject.settings.multiple
         truth = max((self._place(rng, side + 2 * margin) for _ in range(PLACES)), key=_detail)
         truth = np.rot90(truth, rng.integers(4))[:, :: rng.choice((1, -1))].astype(np.float32) / 255
-        degraded = self.subject.degrade(truth, rng, **vars(self.subject.settings))
+        if self.subject.soft and rng.random() < 0.5:
+            truth = cv2.GaussianBlur(truth, (0, 0), rng.uniform(0.3, self.subject.soft))
+        degraded = truth
+        if not self.subject.undamaged or rng.random() >= self.subject.undamaged:
+            degraded = self.subject.degrade(truth, rng, **vars(self.subject.settings))
         # The blocks of JPEG begin anywhere in a patch, as they do in a crop.
         corner = rng.integers(margin // 2, margin // 2 * 3 + 1, size=2) // scale
         return (
@@ -55,9 +62,9 @@ class Patches:
         top, left = (rng.integers(size - side + 1) for size in image.shape[:2])
         return image[top : top + side, left : left + side]
 
-    def batch(self, rng):
-        """``BATCH`` of both, stacked."""
-        degraded, truth = zip(*(self.draw(rng) for _ in range(BATCH)))
+    def batch(self, rng, count: int = BATCH):
+        """``count`` of both, stacked."""
+        degraded, truth = zip(*(self.draw(rng) for _ in range(count)))
         return torch.stack(degraded), torch.stack(truth)
 
 
@@ -106,7 +113,38 @@ def made_fast(net: nn.Module) -> nn.Module:
     return net.to(memory_format=torch.channels_last)
 
 
-def train(net: nn.Module, patches: Patches, updates: int, out: Path, seed: int = 0):
+@dataclass(frozen=True)
+class Machine:
+    """What a training runs on.
+
+    Args:
+        device (str): Of torch.
+        workers (int): Processes that draw patches; 0: this one does. They change nothing in the result.
+        batch (int): Patches an update.
+    """
+
+    device: str = 'cpu'
+    workers: int = 0
+    batch: int = BATCH
+
+
+@dataclass(frozen=True)
+class Batches(Dataset):
+    """The batch of each update, as a data set."""
+
+    patches: Patches
+    updates: int
+    seed: int
+    count: int
+
+    def __len__(self):
+        return self.updates
+
+    def __getitem__(self, update):
+        return self.patches.batch(np.random.default_rng([self.seed, update]), self.count)
+
+
+def train(net: nn.Module, patches: Patches, updates: int, out: Path, machine: Machine = Machine(), seed: int = 0):
     """Trains ``net`` in place, in bfloat16, and keeps the state in ``out``, from which a stopped training goes on.
 
     Args:
@@ -114,33 +152,39 @@ def train(net: nn.Module, patches: Patches, updates: int, out: Path, seed: int =
         patches (Patches): What to train on.
         updates (int): How many.
         out (Path): Folder of the state.
+        machine (Machine): What it runs on.
         seed (int): Of the patches. Each update has a generator of its own.
     """
-    net = made_fast(net)
+    net = made_fast(net).to(machine.device)
     optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, betas=(0.9, 0.9), weight_decay=0, fused=True)
     first = _resume(net, optimizer, out / 'state.pth')
+    batches = Batches(patches, updates, seed, machine.batch)
+    loader = DataLoader(batches, batch_size=None, sampler=range(first, updates), num_workers=machine.workers)
     losses, began = [], time.time()
-    for update in range(first, updates):
+    for update, pair in enumerate(loader, first):
         optimizer.param_groups[0]['lr'] = rate(update, updates)
-        degraded, truth = patches.batch(np.random.default_rng([seed, update]))
+        degraded, truth = (images.to(machine.device) for images in pair)
         losses.append(_step(net, optimizer, degraded, truth, LOSSES[patches.subject.loss]))
         if (update + 1) % LOG_EVERY == 0:
             seconds = (time.time() - began) / (update + 1 - first)
-            print(f'{update + 1} of {updates}: loss {np.mean(losses):.5f}, {seconds:.3f} s an update', flush=True)
+            print(
+                f'{update + 1} of {updates}: loss {torch.stack(losses).mean():.5f}, {seconds:.3f} s an update',
+                flush=True,
+            )
             losses.clear()
         if (update + 1) % KEEP_EVERY == 0 or update + 1 == updates:
             _keep(net, optimizer, update + 1, out / 'state.pth')
 
 
 def _step(net, optimizer, degraded, truth, loss_function):
-    with torch.autocast('cpu', torch.bfloat16):
+    with torch.autocast(degraded.device.type, torch.bfloat16):
         restored = net(degraded)
     loss = loss_function(restored.float(), truth)
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(net.parameters(), 1.0)
     optimizer.step()
-    return loss.item()
+    return loss.detach()
 
 
 def _keep(net, optimizer, update, path):

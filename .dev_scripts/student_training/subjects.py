@@ -31,6 +31,9 @@ class Subject:
         versions (int): With SPD: how often each photograph is degraded.
         patch (int): Side of the patches that training sees, in pixels.
         margin (int): Plain: pixels around a patch that are degraded with it and cut away, so that it has no border.
+        soft (float): Plain: half of the patches are soft before they are degraded, by a Gaussian of a sigma of up to
+            this, in pixels.
+        undamaged (float): Plain: the share of patches that are not degraded.
         start (str | None): Plain: the student of the package whose weights are the first.
         config (str): Of ``configs/spd``, whose network it is.
         network (dict): What of the network is otherwise.
@@ -44,6 +47,8 @@ class Subject:
     versions: int = 0
     patch: int = 64
     margin: int = 0
+    soft: float = 0.0
+    undamaged: float = 0.0
     start: Optional[str] = None
     config: str = 'nafnet_derain-tiny.py'
     network: Dict = field(default_factory=lambda: dict(enc_blk_nums=[1, 1, 1]))
@@ -86,6 +91,17 @@ SUBJECTS = dict(
         start='noise',
     ),
     blur=Subject(add_blur, BLUR, (10000, 800, 1200), dict(blur=BLUR), versions=24),
+    # To take the place of ``blur``, which sharpens soft photographs beyond the original.
+    gentle_blur=Subject(
+        add_blur,
+        BlurSettings(length=(0.0, 9.0)),
+        (20000,),
+        {**{f'length {length}': BlurSettings(length=length) for length in (0, 1, 2, 3, 5, 7, 9)}, 'blur': BLUR},
+        margin=12,
+        soft=1.5,
+        undamaged=0.15,
+        start='blur',
+    ),
     x4=super_resolution(4, 18000),
     x2=super_resolution(2, 6000, start='x4'),
 )

@@ -22,7 +22,7 @@ def check(tmp_path):
 def call(check, tmp_path, monkeypatch, steps, *options):
     """One call; the names of the steps that ran, and how each ended."""
     steps = [check.Step(name, ['-c', code], seconds) for name, code, seconds in steps]
-    monkeypatch.setattr(check, 'steps_of', lambda out, photographs: steps)
+    monkeypatch.setattr(check, 'steps_of', lambda *folders: steps)
     monkeypatch.setattr(check, 'NEEDED', dict.fromkeys((step.kind for step in steps), ()))
     monkeypatch.setattr('sys.argv', ['gpu_check.py', str(tmp_path / 'out'), *options])
     before = len(rows_of(tmp_path))
@@ -89,7 +89,7 @@ def test_some_steps_alone(check, tmp_path, monkeypatch):
 
 def test_what_is_missing_is_named(check, tmp_path, monkeypatch):
     steps = [check.Step('first', ['-c', ROW], 20)]
-    monkeypatch.setattr(check, 'steps_of', lambda out, photographs: steps)
+    monkeypatch.setattr(check, 'steps_of', lambda *folders: steps)
     monkeypatch.setattr(check, 'NEEDED', dict(first=('a_package_that_is_nowhere',)))
     monkeypatch.setattr('sys.argv', ['gpu_check.py', str(tmp_path / 'out')])
     check.main()
@@ -98,7 +98,7 @@ def test_what_is_missing_is_named(check, tmp_path, monkeypatch):
 
 def test_every_step_starts_a_file_that_exists_with_options_that_it_has(check, tmp_path):
     root = SCRIPT.parents[1]
-    for steps in (check.steps_of(tmp_path, 'photographs'), check.toy_steps(tmp_path, 'photographs')):
+    for steps in (make(tmp_path, 'photographs', 'wallpapers') for make in (check.steps_of, check.toy_steps)):
         assert [step.kind for step in steps][0] == 'tests' and steps[-1].kind == 'evidence'
         for step in steps:
             assert set(check.NEEDED) >= {step.kind}
@@ -108,3 +108,11 @@ def test_every_step_starts_a_file_that_exists_with_options_that_it_has(check, tm
             for option in step.command[1:]:
                 if option.startswith('--') and text:
                     assert f"'{option}'" in text, (step.name, option)
+
+
+def test_the_tests_come_first_and_what_has_no_end_last(check, tmp_path, monkeypatch):
+    """Also where an earlier call has failed in them."""
+    steps = [('tests/gpu', 'import sys; sys.exit(1)', 20), ('endless', ROW, float('inf')), ('inference', ROW, 20)]
+    call(check, tmp_path, monkeypatch, steps[:1])
+    ended = call(check, tmp_path, monkeypatch, steps)
+    assert [name for name, _ in ended] == ['tests/gpu', 'inference', 'endless']

@@ -18,7 +18,7 @@ from mmsampriors.data_preparation.degradations import LowresSettings, bicubic_re
 from mmsampriors.data_preparation.pairs import make_pairs  # noqa: E402
 from mmsampriors.images import enlarged  # noqa: E402
 from mmsampriors.registry import MODELS  # noqa: E402
-from student_training.plain import Patches, rate, train  # noqa: E402
+from student_training.plain import Machine, Patches, rate, train  # noqa: E402
 from student_training.subjects import SUBJECTS  # noqa: E402
 
 
@@ -35,6 +35,13 @@ def test_patches_are_as_files_hold_them(photographs, name):
     for patch in (degraded, truth):
         torch.testing.assert_close(255 * patch, (255 * patch).round(), rtol=0, atol=1e-4)
     assert (degraded != truth).any()
+
+
+def test_some_patches_are_soft_and_some_undamaged(photographs):
+    patches = Patches(photographs[1:], SUBJECTS['gentle_blur'])
+    pairs = [tuple(patches.draw(np.random.default_rng(seed))) for seed in range(60)]
+    assert 2 < sum(torch.equal(degraded, truth) for degraded, truth in pairs) < 20
+    assert 15 < sum(truth.std() < 0.25 for _, truth in pairs) < 45, 'the photograph is of noise'
 
 
 def test_patches_prefer_detail(photographs):
@@ -87,14 +94,15 @@ def test_a_stopped_training_goes_on_as_if_it_was_not(photographs, tmp_path, monk
     monkeypatch.setattr('student_training.plain.KEEP_EVERY', 2)
     patches = Patches(photographs, SUBJECTS['noise'])
 
-    def trained(out, *lengths):
+    def trained(out, *lengths, workers=0):
         for length in lengths:
             torch.manual_seed(0)
             net = MODELS.build(dict(type='mmagic.NAFNet', mid_channels=4, enc_blk_nums=[1], dec_blk_nums=[1]))
-            train(net, patches, length, out)
+            train(net, patches, length, out, Machine(workers=workers))
         return net.state_dict()
 
     monkeypatch.setattr('student_training.plain.rate', lambda update, updates: 1e-3)
-    whole, continued = trained(tmp_path / 'whole', 4), trained(tmp_path / 'continued', 2, 4)
-    for key, value in whole.items():
-        torch.testing.assert_close(continued[key], value, rtol=0, atol=0)
+    whole = trained(tmp_path / 'whole', 4)
+    for other in (trained(tmp_path / 'continued', 2, 4), trained(tmp_path / 'workers', 4, workers=2)):
+        for key, value in whole.items():
+            torch.testing.assert_close(other[key], value, rtol=0, atol=0)
