@@ -19,7 +19,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from mmsampriors.data_preparation.degradations import ROBUSTNESS
-from mmsampriors.images import COLLAPSE, images_in, psnr, read_rgb
+from mmsampriors.images import COLLAPSE, enlarged, images_in, psnr, read_rgb
 from mmsampriors.inference.measures import MOST_MOVED, largest_move
 from mmsampriors.inference.networks import OnnxNetwork
 from mmsampriors.inference.restorer import Restorer
@@ -91,7 +91,9 @@ def main():
                 restorer, moves = with_damage(name, damage, folder), []
                 for one, truth in zip(own, clean):
                     restored = restorer.restore(one)
-                    if psnr(restored, truth) < psnr(one, truth) - COLLAPSE:
+                    truth = truth[: restored.shape[0], : restored.shape[1]]
+                    given = enlarged(one, restorer.network.scale)
+                    if psnr(restored, truth) < psnr(given, truth) - COLLAPSE:
                         moves.append(largest_move(one, restored)[0])
             report(f'{name}, wrong, weights damaged by {damage:g}', moves)
 

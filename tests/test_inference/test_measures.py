@@ -131,6 +131,8 @@ def test_brightness_and_contrast_may_change_but_not_the_shapes(shapes):
         assert largest_move(right, unit)[0] < 1e-6 and largest_move(unit, unit + 0.1)[0] < 1e-6
     for wrong in (np.zeros_like(unit), np.full_like(unit, unit.mean()), 1 - unit, unit[..., ::-1], unit[::-1, ::-1]):
         assert largest_move(unit, wrong)[0] > MOST_MOVED
+    flat = np.full((70, 130, 3), 0.5)
+    assert largest_move(flat, flat * 0)[0] > MOST_MOVED and largest_move(flat, flat + 0.2)[0] < 1e-6
 
 
 @pytest.mark.parametrize('size', [(1, 1), (7, 300), (31, 20), (47, 47)])
