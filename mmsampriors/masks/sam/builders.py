@@ -40,6 +40,9 @@ CHECKPOINT_URLS = {
 #: Name to a function that takes a checkpoint (path or None) and returns a ``Sam`` with weights, in eval mode.
 SAM_BUILDERS = {}
 
+#: SAMs whose file a user always names.
+WITHOUT_WEIGHTS = ('hf', 'sam3')
+
 #: Settings of automatic masks that suit Meta's SAMs, as segment-anything's generator has them.
 META_AUTOMATIC = dict(points_per_side=32, pred_iou_thresh=0.88, stability_score_thresh=0.95, box_nms_thresh=0.7)
 
@@ -157,7 +160,7 @@ def checkpoint_id(model_type: str, checkpoint: str = None) -> str:
     meta = digest_in(CHECKPOINT_URLS.get(model_type, ''))
     if checkpoint is None and model_type == 'tiny':
         checkpoint = TINY_CHECKPOINT
-    if checkpoint is None and (meta or model_type not in CHECKPOINT_URLS):
+    if checkpoint is None and (meta or model_type not in (*CHECKPOINT_URLS, *WITHOUT_WEIGHTS)):
         return meta or model_type
     digest = sha256_of(checkpoint_file(model_type, checkpoint))
     return meta if meta and digest.startswith(meta) else digest

@@ -72,7 +72,8 @@ def test_files_that_do_not_fit_are_refused(theirs, tmp_path, model_type, change,
 
 
 def test_no_weights_are_named(tmp_path):
-    with pytest.raises(ValueError, match='the SAM hf comes with no weights'):
-        build_sam('hf')
+    for ask in (build_sam, checkpoint_id):  # the second before any work
+        with pytest.raises(ValueError, match='the SAM hf comes with no weights'):
+            ask('hf')
     with pytest.raises(FileNotFoundError, match='no SAM checkpoint at'):
         build_sam('hf', str(tmp_path))
