@@ -27,8 +27,8 @@ def parse_args():
     parser.add_argument('--out', required=True, help='folder of the results')
     parser.add_argument(
         '--student',
-        help='noise, camera, rain or blur (they travel with the package), student.pth or student.safetensors with '
-        "student.py beside it, which is read and not run, or student.onnx; a file of a network's authors, which "
+        help='noise, camera, rain, blur, x2 or x4 (they travel with the package), student.pth or student.safetensors '
+        "with student.py beside it, which is read and not run, or student.onnx; a file of a network's authors, which "
         'spandrel recognizes; or mmagic::FOLDER/CONFIG.py, with the weights that mmagic names for it',
     )
     parser.add_argument('--config', help='instead of --student: a config of mmagic or ours, which is run')

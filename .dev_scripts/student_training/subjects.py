@@ -102,6 +102,6 @@ SUBJECTS = dict(
         undamaged=0.15,
         start='blur',
     ),
-    x4=super_resolution(4, 18000),
+    x4=super_resolution(4, 25000),
     x2=super_resolution(2, 6000, start='x4'),
 )
