@@ -29,6 +29,10 @@ CHECKED_FROM = 8
 MAGIC = b'SPM1'
 
 
+#: What is always told of where an entry comes from.
+PROVENANCE = {'image', 'settings', 'sha256', 'bytes', 'mtime_ns'}
+
+
 class CorruptEntry(RuntimeError):
     """Bytes that are not a whole, unharmed entry."""
 
@@ -58,16 +62,35 @@ class Entry:
 
     @property
     def provenance(self) -> dict:
-        """What the entry was made from."""
-        return json.loads(self.data[HEADER.size + self.counts[-1] :])
+        """What the entry was made from.
+
+        Raises:
+            CorruptEntry: That is not told, as by another program that writes such entries.
+        """
+        try:
+            provenance = json.loads(self.data[HEADER.size + self.counts[-1] :])
+        except ValueError:
+            provenance = None
+        if not isinstance(provenance, dict) or not PROVENANCE <= provenance.keys():
+            raise CorruptEntry('it does not say what it was made from')
+        return provenance
 
     def unpacked(self) -> Runs:
-        """The masks of the whole image."""
+        """The masks of the whole image.
+
+        Raises:
+            CorruptEntry: They are not what the header says.
+        """
         *_, count, cells, cell_bytes, runs, itemsize, size = self.counts
         shapes = [('<u2', runs), (f'<u{itemsize}', runs), ('u1', cells * cell_bytes), ('<f4', count), ('<f4', count)]
         # With its size known, the result is not made larger again and again.
         unpacked = (2 + itemsize) * runs + cells * cell_bytes + 8 * count
-        body = zlib.decompress(memoryview(self.data)[HEADER.size : HEADER.size + size], bufsize=unpacked)
+        try:
+            body = zlib.decompress(memoryview(self.data)[HEADER.size : HEADER.size + size], bufsize=unpacked or 1)
+        except (zlib.error, MemoryError, OverflowError) as error:
+            raise CorruptEntry(f'its masks cannot be unpacked ({error})') from None
+        if len(body) != unpacked:
+            raise CorruptEntry(f'its masks take {len(body)} bytes, and its header says {unpacked}')
         parts, at = [], 0
         for dtype, length in shapes:
             parts.append(np.frombuffer(body, dtype, length, at))
@@ -160,6 +183,7 @@ class MaskCache(MaskStore):
         path = self.entry_path(image_path)
         try:
             entry = Entry(_read(path))
+            self._refuse_others(image_path, path, entry)
         except FileNotFoundError:
             raise MaskStoreError(
                 f'no masks of {image_path}: {path} is absent; compute them with tools/cache_masks.py CONFIG'
@@ -169,7 +193,6 @@ class MaskCache(MaskStore):
                 f'the masks of {image_path} in {path} are corrupt ({error}); '
                 'tools/cache_masks.py CONFIG computes them anew'
             ) from None
-        self._refuse_others(image_path, path, entry)
         return RunMasks(entry)
 
     def check(self, image_path) -> bool:
@@ -180,10 +203,9 @@ class MaskCache(MaskStore):
         """
         path = self.entry_path(image_path)
         try:
-            entry = Entry(_read(path))
+            self._refuse_others(image_path, path, Entry(_read(path)))
         except (FileNotFoundError, NotADirectoryError, CorruptEntry):
             return False
-        self._refuse_others(image_path, path, entry)
         return True
 
     def _refuse_others(self, image_path, path, entry: Entry) -> None:
@@ -299,7 +321,7 @@ class MasksByName(MaskStore):
         image_path = os.path.abspath(image_path)
         if image_path not in self._found:
             path, name, shorter = self._find(image_path)
-            if not path.exists():
+            if not path.is_file():
                 return path
             self._take(image_path, path, name, shorter)
             self._found[image_path] = path
@@ -310,7 +332,7 @@ class MasksByName(MaskStore):
         parts = Path(image_path).with_suffix('').parts[1:]
         names = ['/'.join(parts[start:]) for start in range(len(parts))]
         paths = [self.folder / f'{name}{self.ext}' for name in names]
-        at = next((place for place, path in enumerate(paths) if path.exists()), len(names) - 1)
+        at = next((place for place, path in enumerate(paths) if path.is_file()), len(names) - 1)
         return paths[at], names[at], names[at + 1 :]
 
     def _take(self, image_path, path, name, shorter):
@@ -352,6 +374,8 @@ class LabelMaps(MasksByName):
     def load(self, image_path) -> RunMasks:
         path = self.path_of(image_path)
         try:
+            if not path.is_file():  # a named pipe would wait for somebody who writes
+                raise FileNotFoundError
             with open_image(path) as image:
                 labels = np.asarray(image)
         except FileNotFoundError:
@@ -360,6 +384,8 @@ class LabelMaps(MasksByName):
             raise MaskStoreError(f'{path} cannot be read as a label map: {error}') from None
         if labels.ndim != 2:
             raise MaskStoreError(f'{path} must be a label map with one channel, found {labels.shape[2]} channels')
+        if labels.dtype.kind == 'f':
+            raise MaskStoreError(f'{path} must be a label map of whole numbers, found {labels.dtype}')
         return RunMasks.from_label_map(labels)
 
 
@@ -379,7 +405,8 @@ class ImageFile:
 
 def _read(path) -> bytes:
     """The bytes of a file, in four system calls: training reads one entry a sample."""
-    file = os.open(path, os.O_RDONLY | getattr(os, 'O_BINARY', 0))
+    # Nothing waits for somebody to write, as it would for a named pipe.
+    file = os.open(path, os.O_RDONLY | getattr(os, 'O_BINARY', 0) | getattr(os, 'O_NONBLOCK', 0))
     try:
         return os.read(file, os.fstat(file).st_size)
     finally:

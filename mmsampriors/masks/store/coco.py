@@ -44,10 +44,7 @@ class CocoRLE(MasksByName):
         try:
             runs = self._runs(annotations, image_path)
             masks = torch.from_numpy(np.ascontiguousarray(self.coco.decode(runs).transpose(2, 0, 1))).bool()
-            measures = [
-                torch.tensor([float(annotation.get(name, 1)) for annotation in annotations])
-                for name in ('predicted_iou', 'stability_score')
-            ]
+            measures = _measures(annotations)
         except FAULTS as error:
             raise _no_masks(path, error) from None
         return RunMasks.from_masks(masks, *measures)
@@ -62,6 +59,7 @@ class CocoRLE(MasksByName):
         if not annotations:
             return self.load(image_path).size
         try:
+            _measures(annotations)
             for runs in self._runs(annotations, image_path):
                 self.coco.decode([runs])
         except FAULTS as error:
@@ -71,7 +69,9 @@ class CocoRLE(MasksByName):
     def _annotations(self, image_path) -> list:
         path = self.path_of(image_path)
         try:
-            content = json.loads(path.read_text())
+            if not path.is_file():
+                raise FileNotFoundError
+            content = json.loads(path.read_text('utf-8-sig'))
         except FileNotFoundError:
             raise MaskStoreError(f'no masks of {image_path}: {path} is absent') from None
         except (ValueError, RecursionError) as error:
@@ -95,12 +95,53 @@ class CocoRLE(MasksByName):
         return [self._compressed(segmentation, size) for segmentation in segmentations]
 
     def _compressed(self, segmentation: dict, size) -> dict:
-        counts = segmentation['counts']
-        if not isinstance(counts, list):
-            return dict(size=list(size), counts=counts)
+        counts = given = segmentation['counts']
+        if isinstance(given, str):
+            counts = uncompressed(given).tolist()
         if not all(type(count) is int and count >= 0 for count in counts) or sum(counts) != size[0] * size[1]:
             raise ValueError(f'counts must be lengths that add up to {size[0]} times {size[1]}')
+        if isinstance(given, str):
+            return dict(size=list(size), counts=given)
         return self.coco.frPyObjects(dict(size=list(size), counts=counts), *size)
+
+
+def _measures(annotations) -> list:
+    """Predicted IoU and stability score of each annotation, (K,) each; 1 where they are absent."""
+    names = ('predicted_iou', 'stability_score')
+    measures = [[float(annotation.get(name, 1)) for annotation in annotations] for name in names]
+    for name, values in zip(names, measures):
+        if not np.isfinite(values).all():
+            raise ValueError(f'{name} must be finite')
+    return [torch.tensor(values) for values in measures]
+
+
+def uncompressed(counts: str) -> np.ndarray:
+    """The run lengths in a string of COCO's API, as ``rleFrString`` there; pycocotools takes any string for some.
+
+    Args:
+        counts (str): Signed groups of five bits, in characters from '0' on.
+
+    Returns:
+        np.ndarray: (N,), int64.
+
+    Raises:
+        ValueError: It is no such string.
+    """
+    groups = np.frombuffer(counts.encode(), np.uint8).astype(np.int64) - 48
+    last = groups & 32 == 0
+    if not len(groups) or groups.min() < 0 or groups.max() > 63 or not last[-1]:
+        raise ValueError('counts must be a list of lengths, or a text that COCO has compressed')
+    ends = np.flatnonzero(last)
+    starts = np.append(0, ends[:-1] + 1)
+    place = np.arange(len(groups)) - np.repeat(starts, ends - starts + 1)
+    if place.max() > 6:
+        raise ValueError('counts has a length of more than 30 bits')
+    lengths = np.add.reduceat((groups & 31) << 5 * place, starts)
+    lengths -= (groups[ends] & 16 > 0) << 5 * (place[ends] + 1)
+    # From the third on, each is the difference to the one before the last.
+    for first in (1, 2):
+        lengths[first::2] = np.cumsum(lengths[first::2])
+    return lengths
 
 
 def _size_of_image(path):

@@ -2,16 +2,20 @@
 
 import os
 import shutil
+import struct
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
 from mmsampriors.files import sha256_of
 from mmsampriors.masks import ImageFile, ImageMasks, LabelMaps, MaskCache, MaskStoreError, RunMasks, build_store
+from mmsampriors.masks.store.cache import CHECKED_FROM, HEADER, MAGIC, CorruptEntry
 
 SETTINGS = dict(source='gt', segmenter=dict(type='Fake', thresholds=(0.2, 0.6), checkpoint='1f'), restorer=None)
 
@@ -88,6 +92,47 @@ def test_corrupt_entries_are_recognised(cache, image, masks, harm):
         cache.load(image)
     cache.save(ImageFile(image), masks)
     assert cache.check(image) and len(cache.load(image)) == 6
+
+
+def forged(path, place=None, value=0, provenance=None):
+    """Changes a number of an entry's header, or its provenance, and makes the checksum fit."""
+    data = path.read_bytes()
+    header = list(HEADER.unpack_from(data))
+    end = HEADER.size + header[-1]
+    if place is not None:
+        header[place] = value
+    checked = HEADER.pack(*header)[CHECKED_FROM:] + data[HEADER.size : end]
+    checked += data[end:] if provenance is None else provenance
+    path.write_bytes(MAGIC + struct.pack('<I', zlib.crc32(checked)) + checked)
+
+
+@pytest.mark.parametrize('provenance', [b'{}', b'[1]', b'\xff\xfe{', b'', b'{"image": "one.png"}'])
+def test_an_entry_that_does_not_say_where_it_comes_from_is_made_anew(cache, image, masks, provenance):
+    cache.save(ImageFile(image), masks)
+    forged(Path(cache.entry_path(image)), provenance=provenance)
+    assert not cache.check(image)
+    with pytest.raises(MaskStoreError, match='are corrupt .it does not say what it was made from.'):
+        cache.load(image)
+
+
+@pytest.mark.parametrize('place, value', [(5, 4 * 10**9), (5, 1), (8, 7), (6, 0), (8, 0)])
+def test_a_header_that_says_otherwise_than_the_masks_is_named(cache, image, masks, place, value):
+    cache.save(ImageFile(image), masks)
+    forged(Path(cache.entry_path(image)), place, value)
+    with pytest.raises(CorruptEntry, match='its masks'):
+        cache.load(image).bitmaps
+
+
+def test_a_pipe_in_place_of_masks_keeps_nobody_waiting(cache, image, masks, tmp_path):
+    path = Path(cache.entry_path(image))
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    assert not cache.check(image)
+    cache.save(ImageFile(image), masks)
+    assert len(cache.load(image)) == 6
+    os.mkfifo(tmp_path / 'one.png')
+    with pytest.raises(MaskStoreError, match='one.png is absent'):
+        LabelMaps(tmp_path).load('photographs/one.jpg')
 
 
 def test_other_settings_are_an_error_that_names_them(cache, image, masks, tmp_path):
@@ -218,6 +263,9 @@ def test_bad_label_maps_are_named(tmp_path):
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / 'colour.png')
     with pytest.raises(MaskStoreError, match=r'colour\.png must be a label map with one channel, found 3'):
         LabelMaps(tmp_path).load('colour.jpg')
+    tifffile.imwrite(tmp_path / 'float.png', np.zeros((8, 9), np.float32))
+    with pytest.raises(MaskStoreError, match='float.png must be a label map of whole numbers, found float32'):
+        LabelMaps(tmp_path).load('float.jpg')
 
 
 def test_stores_are_built_from_configs(tmp_path):

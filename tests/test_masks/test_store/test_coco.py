@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from mmsampriors.masks import CocoRLE, ImageFile, ImageMasks, MaskCache, MaskStoreError, build_store, export_coco
-from mmsampriors.masks.store.coco import coco_text
+from mmsampriors.masks.store.coco import coco_text, uncompressed
 
 pycocotools = pytest.importorskip('pycocotools.mask')
 
@@ -57,6 +59,38 @@ def test_no_masks_at_all(tmp_path):
     (tmp_path / 'a.json').write_text('{"annotations": []}')
     found = CocoRLE(tmp_path).load(path)
     assert len(found) == 0 and found.size == (13, 17)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.booleans(), min_size=1, max_size=400), st.integers(1, 20))
+def test_compressed_run_lengths_are_read_as_pycocotools_reads_them(pixels, height):
+    mask = np.array(pixels * height).reshape(height, -1, order='F')
+    runs = pycocotools.encode(np.asfortranarray(mask.astype(np.uint8)))
+    counts = uncompressed(runs['counts'].decode())
+    assert counts.sum() == mask.size and (counts >= 0).all()
+    values = np.arange(len(counts)) % 2 == 1
+    np.testing.assert_array_equal(np.repeat(values, counts), mask.T.ravel())
+
+
+@pytest.mark.parametrize('counts', ['~~~~', '0' * 1000, 'o', '', 'x', 'ÿ', 'oooooooooo0', 3, None, [1, 2], ['1'], '1Q'])
+def test_counts_that_do_not_fill_the_image_are_refused(tmp_path, counts):
+    (tmp_path / 'a.json').write_text(json.dumps([dict(segmentation=dict(size=[13, 17], counts=counts))]))
+    path = image_file(tmp_path / 'a.png')
+    for read in (CocoRLE(tmp_path).load, CocoRLE(tmp_path).size_of):
+        with pytest.raises(MaskStoreError, match='must hold annotations whose segmentation has'):
+            read(path)
+
+
+@pytest.mark.parametrize('name', ['predicted_iou', 'stability_score'])
+@pytest.mark.parametrize('value', ['good', float('nan'), [1]])
+def test_measures_that_are_no_numbers_are_found_by_the_check_too(tmp_path, masks, name, value):
+    path = image_file(tmp_path / 'a.png')
+    content = json.loads(coco_text(masks, 'a.png'))
+    content['annotations'][1][name] = value
+    (tmp_path / 'a.json').write_bytes(b'\xef\xbb\xbf' + json.dumps(content).encode())  # the mark is skipped
+    for read in (CocoRLE(tmp_path).load, CocoRLE(tmp_path).size_of):
+        with pytest.raises(MaskStoreError, match='a.json must hold annotations'):
+            read(path)
 
 
 @pytest.mark.parametrize(
