@@ -6,7 +6,6 @@ what is printed first, how much memory it takes) is asked of a fresh Python, wit
 
 import multiprocessing
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -19,7 +18,13 @@ from typing import Optional
 from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[1]
-PRELOADED = ['mmsampriors.compat', 'mmagic.models', 'mmsampriors.engine', 'tool_processes']
+PRELOADED = [
+    'mmsampriors.compat',
+    'mmagic.models',
+    'mmsampriors.engine',
+    'mmsampriors.experiments.trials',
+    'tool_processes',
+]
 
 
 def run_as_process(command: list, *, cwd: Path, env: Optional[dict] = None, timeout: float = 900):
@@ -43,6 +48,17 @@ def run_as_process(command: list, *, cwd: Path, env: Optional[dict] = None, time
         )
 
 
+def fork_server() -> multiprocessing.context.BaseContext:
+    """The one process from which those of all tests are copied, on the CPU; it is started where it is not there."""
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(PRELOADED)
+    # The server takes these from the process that starts it.
+    path = os.pathsep.join([str(ROOT), str(ROOT / 'tests')])
+    with mock.patch.dict(os.environ, CUDA_VISIBLE_DEVICES='-1', OMP_NUM_THREADS='1', PYTHONPATH=path):
+        forkserver.ensure_running()
+    return context
+
+
 @contextmanager
 def started_process(command: list, *, cwd: Path, env: Optional[dict] = None):
     """Starts a tool, and gives its process and the files of what it prints; in the end all that it started is killed.
@@ -51,12 +67,7 @@ def started_process(command: list, *, cwd: Path, env: Optional[dict] = None):
     """
     args = [str(ROOT / command[0]), *map(str, command[1:])]
     variables = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '-1', **(env or {})}
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(PRELOADED)
-    # The server takes these from the process that starts it.
-    path = os.pathsep.join([str(ROOT), str(ROOT / 'tests')])
-    with mock.patch.dict(os.environ, CUDA_VISIBLE_DEVICES='-1', PYTHONPATH=path):
-        forkserver.ensure_running()
+    context = fork_server()
     with tempfile.TemporaryDirectory() as folder:
         printed = [Path(folder, name) for name in ('stdout', 'stderr')]
         for path in printed:
@@ -75,15 +86,11 @@ def started_process(command: list, *, cwd: Path, env: Optional[dict] = None):
 
 
 def _run(command, cwd, variables, printed):
-    os.setsid()
-    for stream, path in enumerate(printed, 1):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), stream)
-    os.environ.clear()
-    os.environ.update(variables)
+    from mmsampriors.experiments.trials import start_tool  # here, where mmagic is imported already
+
     os.chdir(cwd)
+    os.environ.clear()
     if variables.get('PYTHONWARNINGS') == 'ignore':
         warnings.simplefilter('ignore')
-    sys.argv = command
-    sys.path[0] = str(Path(command[0]).parent)
     sys.path[1:1] = filter(None, variables.get('PYTHONPATH', '').split(os.pathsep))
-    runpy.run_path(command[0], run_name='__main__')
+    start_tool(command, printed, variables)

@@ -1,5 +1,6 @@
-"""Running the trainings of an experiment as processes."""
+"""Running trainings as processes of the tools, for experiments, the quickstart and the evidence."""
 
+import ctypes
 import json
 import multiprocessing
 import os
@@ -12,8 +13,10 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
+from multiprocessing import forkserver
 from pathlib import Path
-from typing import List
+from typing import Dict, List, Optional, Tuple
+from unittest import mock
 
 import torch
 from mmengine.config import Config
@@ -22,6 +25,8 @@ from mmsampriors.files import write_whole
 from mmsampriors.registry import is_a
 
 from .baselines import Trial
+
+PR_SET_PDEATHSIG = 1  # of Linux: the signal that a process gets when the one that it was copied from ends
 
 
 def hardware() -> str:
@@ -34,24 +39,31 @@ def hardware() -> str:
 class Processes:
     """Runs tools, at most ``jobs`` on each device at a time.
 
+    Importing mmagic takes 10 to 30 s of a core: one process does, and the others are copies of it.
+
     Args:
         jobs (int): Processes a device, or on the CPU.
         root (Path): The folder that holds ``tools``.
+        threads (int, optional): Of each process. Defaults to None: they share the cores.
     """
 
-    def __init__(self, jobs: int, root: Path):
+    def __init__(self, jobs: int, root: Path, threads: Optional[int] = None):
         self.root = root
         visible = os.environ.get('CUDA_VISIBLE_DEVICES') or ','.join(map(str, range(torch.cuda.device_count())))
         devices = visible.split(',') if torch.cuda.device_count() else ['']
         self.count = jobs * len(devices)
         self._free, self._running, self._stopped = queue.SimpleQueue(), set(), False
         self._lock = threading.Lock()
-        os.environ['OMP_NUM_THREADS'] = str(max(1, os.cpu_count() // self.count))
-        # Importing mmagic takes 10 to 30 s of a core: one process does, and the others are copies of it.
+        os.environ['OMP_NUM_THREADS'] = str(threads or max(1, os.cpu_count() // self.count))
         self._context = multiprocessing.get_context('forkserver')
         self._context.set_forkserver_preload(['mmsampriors.compat', 'mmagic.models', 'mmsampriors.engine'])
         for device in devices * jobs:
             self._free.put(device)
+
+    def warm_up(self):
+        """Lets the process that the others are copied from begin its imports, without their warnings; does not wait."""
+        with mock.patch.dict(os.environ, PYTHONWARNINGS='ignore'):
+            forkserver.ensure_running()
 
     def run(self, command: list, log: Path):
         """Runs a tool to its end.
@@ -67,7 +79,7 @@ class Processes:
         environment = dict(CUDA_VISIBLE_DEVICES=device) if device else {}
         log.parent.mkdir(parents=True, exist_ok=True)
         try:
-            process = self._start(list(map(str, command)), log, environment)
+            process = self._start([str(self.root / command[0]), *map(str, command[1:])], log, environment)
             process.join()
             self._running.discard(process)
         finally:
@@ -82,7 +94,8 @@ class Processes:
         with self._lock:
             if self._stopped:
                 raise RuntimeError('stopped')
-            process = self._context.Process(target=start_tool, args=(command, str(log), environment, str(self.root)))
+            self.warm_up()
+            process = self._context.Process(target=start_tool, args=(command, (str(log), str(log)), environment))
             process.start()
             self._running.add(process)
         return process
@@ -98,17 +111,24 @@ class Processes:
                 process.kill()
 
 
-def start_tool(command, log, environment, root):
-    """What a process does: the tool as its main program, with a session and an output of its own."""
+def start_tool(command: List[str], outputs: Tuple[str, str], environment: Dict[str, str]):
+    """What a process does: the tool as its main program, with a session and an output of its own.
+
+    It ends with the process that it was copied from, and so with whoever asked for it, however that ends.
+
+    Args:
+        command (list[str]): The tool's file and its arguments.
+        outputs (tuple[str, str]): Files at whose end standard output and error go; they may be the same.
+        environment (dict[str, str]): Variables beside those that are there.
+    """
     os.setsid()
-    with open(log, 'a') as file:
-        for stream in (1, 2):
-            os.dup2(file.fileno(), stream)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    for stream, path in enumerate(outputs, 1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644), stream)
     os.environ.update(environment)
-    tool = Path(root) / command[0]
-    sys.argv = [str(tool), *command[1:]]
-    sys.path[0] = str(tool.parent)
-    runpy.run_path(str(tool), run_name='__main__')
+    sys.argv = command
+    sys.path[0] = str(Path(command[0]).parent)
+    runpy.run_path(command[0], run_name='__main__')
 
 
 def run_trials(trials: List[Trial], processes: Processes, out: Path) -> float:

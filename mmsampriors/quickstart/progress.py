@@ -5,14 +5,16 @@ import os.path as osp
 import sys
 import time
 from dataclasses import dataclass
-from typing import Callable
-
-from mmengine.hooks import Hook
 
 from mmsampriors.progress import progress_bar
 
 #: The trainings, in their order; the last two start from the first and run side by side.
 TRAININGS = ('first', 'plain', 'spd')
+
+
+#: What an iteration costs, in tenths of one of plain training: the refiner's runs the student too, and the student's
+#: under the refiner runs initial student, refiner and feature extractor too. Only the bar depends on it.
+COST = dict(plain=10, refiner=16, student=26)
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,16 @@ class Plan:
         """Iterations of a training."""
         return dict(first=self.first, plain=self.then, spd=self.refiner + self.then)[name]
 
+    def cost(self, name: str, iterations: int) -> int:
+        """What the first iterations of a training cost, in the unit of :data:`COST`.
+
+        The plain training, shorter than the SPD training beside it, costs no time of its own.
+        """
+        if name == 'spd':
+            refiner = min(iterations, self.refiner)
+            return refiner * COST['refiner'] + (iterations - refiner) * COST['student']
+        return iterations * COST['plain'] if name == 'first' else 0
+
     def folder(self, *names: str) -> str:
         """A path below ``out``."""
         return osp.join(self.out, *names)
@@ -44,11 +56,6 @@ class Plan:
     def last_checkpoint(self, name: str) -> str:
         """The checkpoint that a finished training leaves."""
         return self.folder(name, f'iter_{self.steps(name)}.pth')
-
-
-#: What an update costs, in tenths of one of plain training: the refiner's runs the student too, and the student's under
-#: the refiner runs initial student, refiner and feature extractor too. Only the bar depends on it.
-COST = dict(warmup=10, refiner=16, student=26)
 
 
 class Console:
@@ -93,29 +100,6 @@ def training_bar(total: int, console: Console):
     """
     layout = '      {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left{postfix}'
     return progress_bar(total=total, file=console.err, bar_format=layout, smoothing=0.05, dynamic_ncols=True)
-
-
-class ProgressHook(Hook):
-    """Reports the cost of what is done.
-
-    Args:
-        report (callable): Takes the cost of the updates since the last report.
-    """
-
-    def __init__(self, report: Callable[[int], None]):
-        self.report = report
-
-    def before_train(self, runner):
-        self.report(sum(cost_of_training(runner, iteration) for iteration in range(runner.iter)))
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.report(cost_of_training(runner, runner.iter))
-
-
-def cost_of_training(runner, iteration: int) -> int:
-    """The cost of an update of a training, plain or SPD."""
-    schedule = getattr(runner.model, 'schedule', None)
-    return COST[schedule.phase(iteration, runner.max_iters).name] if schedule else COST['warmup']
 
 
 @contextlib.contextmanager

@@ -6,17 +6,17 @@ import shlex
 
 from mmsampriors.files import MadeFiles, locked
 
-from .progress import Console, Plan
+from .progress import TRAININGS, Console, Plan
 from .results import GAIN, PHOTOGRAPHS, make_data, quickstart_table, write_results
-from .trainings import compute_masks, read_quickstart_config, train_all
+from .trainings import compute_masks, make_processes, read_quickstart_config, train_all
 
 TOOL, METRICS = 'quickstart', 'metrics.json'
 #: What a run leaves; the last is the sign that it is complete.
 RESULTS = (
-    *('data', 'first', 'masks', 'photographs', 'plain', 'spd'),
+    *('configs', 'data', 'first', 'masks', 'photographs', 'plain', 'spd'),
     *('student.pth', 'student.py', 'panel.png', 'curves.png', METRICS),
 )
-LOGS = ('quickstart.log', 'quickstart_plain.log')
+LOGS = ('quickstart.log', *(f'quickstart_{name}.log' for name in TRAININGS))
 
 NEXT = """What next
   look           {out}/panel.png, curves.png
@@ -24,7 +24,7 @@ NEXT = """What next
   your pairs     python tools/train.py configs/spd/nafnet_derain-tiny.py --cfg-options \\
                      train_dataloader.dataset.data_root=PAIRS/train val_dataloader.dataset.data_root=PAIRS/val
                  where PAIRS/train and PAIRS/val hold input/NAME.png and target/NAME.png
-  your config    README.md, "Add it to your config\""""
+  your config    README.md, "Distil your network\""""
 
 
 def run(plan: Plan):
@@ -49,6 +49,7 @@ def run(plan: Plan):
 
 
 def _work(plan, console):
+    processes = make_processes(plan)
     rains = len(read_quickstart_config(plan).train_dataloader.dataset.datasets)
     train, test = (len(PHOTOGRAPHS[split]) for split in ('train', 'test'))
     console.begin(f'Rain and heavier rain: {rains} times on {train} photographs to train on, once on {test} to test on')
@@ -57,7 +58,7 @@ def _work(plan, console):
     compute_masks(plan, console)
     console.begin(f'Training: {plan.first} updates; then {plan.then} more, once plainly and once with SPD')
     console.say('      Pairs are of rain. SPD sees heavier rain too, without its ground truth.')
-    train_all(plan, console)
+    train_all(plan, processes, console)
     console.begin(f'Comparing on the {test} photographs that were not trained on')
     metrics = write_results(plan)
     made = MadeFiles(plan.out, TOOL)

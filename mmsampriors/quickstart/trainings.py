@@ -1,24 +1,23 @@
 """Configs and trainings of the quickstart."""
 
 import contextlib
-import multiprocessing
+import os
 import os.path as osp
-import sys
-import traceback
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from pathlib import Path
 
-import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
 
-from mmsampriors.command_line import message_of
-from mmsampriors.compat import apply_to_tools
 from mmsampriors.datasets.stored_masks import fill_masks
 from mmsampriors.engine.export import stock_model
-from mmsampriors.engine.optim import keep_freed_memory
+from mmsampriors.experiments import Processes
 from mmsampriors.registry import DATASETS, MODELS, build_part, is_a
+from mmsampriors.reports import read_scalars
 
-from .progress import COST, Console, Plan, ProgressHook, chatter_to, training_bar
+from .progress import TRAININGS, Console, Plan, training_bar
+
+POLL = 0.5  # seconds between two looks at the logs of the trainings
 
 
 def read_quickstart_config(plan: Plan) -> Config:
@@ -84,93 +83,43 @@ def compute_masks(plan: Plan, console: Console):
         fill_masks(photographs, build_part(MODELS, cfg.model.spd.masks), batch_size=len(photographs))
 
 
-def train_all(plan: Plan, console: Console):
-    """Trains what is not trained yet, behind one bar, each process on one thread."""
-    # The plain training, shorter than the SPD training beside it, costs no time of its own.
-    cost = plan.first * COST['warmup'] + plan.refiner * COST['refiner'] + plan.then * COST['student']
-    with training_bar(cost, console) as bar:
-        bar.set_postfix_str('student')
-        train(plan, 'first', bar.update)
-        with PlainTraining(plan) as beside:
-            bar.set_postfix_str('SPD, plain beside')
-            train(plan, 'spd', lambda cost: (bar.update(cost), beside.check()))
-            beside.wait()
+def make_processes(plan: Plan) -> Processes:
+    """What runs the trainings, on one thread each: their tensors are small, and a second one gains little."""
+    processes = Processes(jobs=2, root=Path(plan.config).resolve().parents[2], threads=1)
+    processes.warm_up()
+    return processes
 
 
-def train(plan: Plan, name: str, report):
-    """One training, from its own latest checkpoint where there is one.
+def train_all(plan: Plan, processes: Processes, console: Console):
+    """Trains what is not trained yet, behind one bar.
 
-    Args:
-        plan (Plan): Of the quickstart.
-        name (str): ``first``, ``plain`` or ``spd``.
-        report (callable): Gets the cost of what was done after each update; see :mod:`mmsampriors.quickstart.progress`.
+    Raises:
+        RuntimeError: A training failed; the one beside it is ended.
     """
-    torch.set_num_threads(1)  # small tensors: a second thread gains little on a free core, and costs on a busy one
-    keep_freed_memory()
-    apply_to_tools()  # in the other process too
-    runner = Runner.from_cfg(training_config(plan, name))
-    runner.register_hook(ProgressHook(report))
-    runner.train()
+    with training_bar(sum(plan.cost(name, plan.steps(name)) for name in TRAININGS), console) as bar:
+        for text, names in (('student', ['first']), ('SPD, plain beside', ['spd', 'plain'])):
+            bar.set_postfix_str(text)
+            with ThreadPoolExecutor(len(names)) as pool:
+                running = [pool.submit(train, plan, name, processes) for name in names]
+                try:
+                    while running:
+                        done, running = wait(running, POLL, FIRST_COMPLETED)
+                        bar.update(sum(plan.cost(name, iterations_of(plan, name)) for name in TRAININGS) - bar.n)
+                        for future in done:
+                            future.result()
+                except BaseException:
+                    processes.stop()
+                    raise
 
 
-class PlainTraining:
-    """The plain training in a process of its own, which ends with this one, however that ends.
-
-    Args:
-        plan (Plan): Of the quickstart.
-    """
-
-    def __init__(self, plan: Plan):
-        context = multiprocessing.get_context('spawn')
-        self.log = plan.folder('quickstart_plain.log')
-        self.reports, reporting = context.Pipe(duplex=False)
-        self.process = context.Process(target=_train_plain, args=(plan, self.log, reporting), daemon=True)
-        self.process.start()
-        reporting.close()  # the child's copy is the only one: its end is seen here
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.process.kill()
-        self.process.join()
-
-    def check(self):
-        """Takes the reports; raises what :meth:`wait` raises where the process has failed."""
-        try:
-            while self.reports.poll():
-                self._take()
-        except EOFError:
-            self.wait()
-
-    def wait(self):
-        """Waits for the end of the training.
-
-        Raises:
-            RuntimeError: It failed.
-        """
-        try:
-            while True:
-                self._take()
-        except EOFError:
-            self.process.join()
-        if self.process.exitcode:
-            raise RuntimeError(f'the plain training ended with status {self.process.exitcode}; its log is {self.log}')
-
-    def _take(self):
-        """Takes a report: what an update cost, or why the training failed."""
-        report = self.reports.recv()
-        if isinstance(report, str):
-            raise RuntimeError(f'the plain training failed: {report}; its log is {self.log}')
+def train(plan: Plan, name: str, processes: Processes):
+    """One training by ``tools/train.py``, from its own latest checkpoint where there is one."""
+    config = plan.folder('configs', f'{name}.py')
+    os.makedirs(osp.dirname(config), exist_ok=True)
+    training_config(plan, name).dump(config)
+    processes.run(['tools/train.py', config], Path(plan.folder(f'quickstart_{name}.log')))
 
 
-def _train_plain(plan, log, reports):
-    """The other process. Where the first one has ended, the next report breaks the pipe, and this one ends too."""
-    with chatter_to(log):
-        try:
-            train(plan, 'plain', reports.send)
-        except Exception as error:
-            with contextlib.suppress(OSError):  # the log may be what found the disk full
-                traceback.print_exc()
-            reports.send(message_of(error))
-            sys.exit(1)
+def iterations_of(plan: Plan, name: str) -> int:
+    """The iterations that a training has logged so far."""
+    return max((step for step, _ in read_scalars(plan.folder(name), 'iter')), default=0)

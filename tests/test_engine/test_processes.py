@@ -4,11 +4,9 @@ The processes are forks of one that has imported mmagic already, so that they st
 """
 
 import json
-import multiprocessing
 import os
 import random
 import signal
-from multiprocessing import forkserver
 from pathlib import Path
 
 import mmengine.config.config
@@ -23,6 +21,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, init_default_scope
 from mmengine.runner import Runner
 from networks import enlarging
+from tool_processes import fork_server
 
 import mmsampriors.engine  # noqa: F401
 from mmsampriors.compat import apply_to_tools
@@ -112,14 +111,7 @@ class MetricsHook(Hook):
 @pytest.fixture(scope='module')
 def processes():
     """Starts processes that have mmagic at hand, on the CPU."""
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['mmsampriors.engine'])
-    before = dict(os.environ)
-    os.environ.update(CUDA_VISIBLE_DEVICES='-1', OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
-    forkserver.ensure_running()
-    os.environ.clear()
-    os.environ.update(before)
-    return context
+    return fork_server()
 
 
 def run(cfgs, rank=0, world_size=1, rendezvous=None):

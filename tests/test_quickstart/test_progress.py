@@ -4,8 +4,7 @@ import io
 import sys
 from types import SimpleNamespace
 
-from mmsampriors.models import TwoStageSchedule
-from mmsampriors.quickstart.progress import COST, Console, ProgressHook, training_bar
+from mmsampriors.quickstart.progress import COST, TRAININGS, Console, Plan, training_bar
 
 
 def test_stages_are_shown_and_chatter_goes_to_the_log(tmp_path, capsys):
@@ -19,20 +18,12 @@ def test_stages_are_shown_and_chatter_goes_to_the_log(tmp_path, capsys):
     assert (tmp_path / 'log').read_text() == 'to stdout\nto stderr\n'
 
 
-def test_bar_ends_at_a_hundred_percent_for_a_resumed_spd_training():
-    schedule, shown = TwoStageSchedule(refiner=0.4), io.StringIO()
-    runner = SimpleNamespace(model=SimpleNamespace(schedule=schedule), max_iters=10, iter=3)
-    total = 4 * COST['refiner'] + 6 * COST['student']
+def test_bar_counts_what_two_trainings_in_turn_cost():
+    plan = Plan('config.py', 'out', first=5, refiner=4, then=6)
+    total = sum(plan.cost(name, plan.steps(name)) for name in TRAININGS)
+    assert total == 5 * COST['plain'] + 4 * COST['refiner'] + 6 * COST['student']
+    assert plan.cost('spd', 3) == 3 * COST['refiner'] and plan.cost('plain', 6) == 0
+    shown = io.StringIO()
     with training_bar(total, SimpleNamespace(err=shown)) as bar:
-        hook = ProgressHook(bar.update)
-        hook.before_train(runner)
-        for runner.iter in range(3, 10):
-            hook.after_train_iter(runner, 0)
-        assert bar.n == total
+        bar.update(total)
     assert shown.getvalue().startswith('100%')
-
-
-def test_an_update_of_plain_training_costs_what_one_of_a_warmup_does():
-    reports = []
-    ProgressHook(reports.append).after_train_iter(SimpleNamespace(model=SimpleNamespace(), max_iters=5, iter=1), 0)
-    assert reports == [COST['warmup']]

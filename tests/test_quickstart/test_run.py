@@ -20,7 +20,7 @@ def quickstart(tmp_path, monkeypatch):
         (tmp_path / 'data').mkdir(exist_ok=True)
         (tmp_path / 'data' / f'{len(list((tmp_path / "data").iterdir()))}.png').write_text('rain')
 
-    for name in ('read_quickstart_config', 'compute_masks', 'train_all', 'quickstart_table'):
+    for name in ('make_processes', 'read_quickstart_config', 'compute_masks', 'train_all', 'quickstart_table'):
         monkeypatch.setattr(MODULE, name, lambda *args: MagicMock())
     monkeypatch.setattr(MODULE, 'make_data', make_data)
     metrics = dict(rain=dict(spd=dict(PSNR=30.0), input=dict(PSNR=20.0)))
