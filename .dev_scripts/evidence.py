@@ -152,12 +152,7 @@ def trainings_of(args):
     }
     base = Training(
         PRESETS[args.preset],
-        '',
-        '',
-        '',
-        0,
-        '',
-        0,
+        *('', '', '', 0, '', 0),  # each training says these itself
         schedule=args.schedule,
         variant=args.variant,
         overrides=tuple(args.set.items()),
