@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import functools
 import importlib
 import os
 import os.path as osp
@@ -12,7 +11,7 @@ import numpy as np
 
 from mmsampriors.files import written_whole
 
-from .patching import after_import, release_of, up_to
+from .patching import after_import, in_place_of, release_of, up_to
 
 BACKEND_MODULE = 'mmengine.fileio.backends.local_backend'
 TEXT_MODULE = 'mmengine.fileio.parse'
@@ -98,14 +97,10 @@ def read_checkpoints_as_plain_data():
 
 
 def _name_files():
-    kind = sys.modules[DATASET_MODULE].Compose
-    upstream_call = kind.__call__
-    if getattr(upstream_call, 'mended', False):
-        return
-
-    def __call__(self, data):
+    @in_place_of(sys.modules[DATASET_MODULE].Compose, '__call__')
+    def name_files(upstream, self, data):
         try:
-            return upstream_call(self, data)
+            return upstream(self, data)
         except Exception as error:
             paths = [value for key, value in data.items() if key.endswith('_path') and isinstance(value, str)]
             if not paths or any(path in str(error) for path in paths):
@@ -114,9 +109,6 @@ def _name_files():
                 f'{" or ".join(paths)} cannot be loaded ({type(error).__name__}: {str(error).strip()}): look whether '
                 'the file is there and whole, and whether it fits the steps of the pipeline'
             ) from error
-
-    __call__.mended = True
-    kind.__call__ = __call__
 
 
 @up_to('mmengine', '0.10.7')
@@ -129,16 +121,9 @@ def name_files_that_cannot_be_loaded():
 
 
 def _read_lists_without_mark():
-    module = sys.modules[TEXT_MODULE]
-    upstream_text = module.get_text
-    if getattr(upstream_text, 'mended', False):
-        return
-
-    def get_text(*args, **kwargs):
-        return upstream_text(*args, **kwargs).removeprefix('\ufeff')
-
-    get_text.mended = True
-    module.get_text = get_text
+    @in_place_of(sys.modules[TEXT_MODULE], 'get_text')
+    def without_mark(upstream, *args, **kwargs):
+        return upstream(*args, **kwargs).removeprefix('\ufeff')
 
 
 @up_to('mmengine', '0.10.7')
@@ -170,20 +155,16 @@ def read_yaml_as_plain_data():
 def _take_no_folder_for_meta_information():
     from mmengine.dataset import base_dataset
 
-    read = base_dataset.list_from_file
-
-    @functools.wraps(read)
-    def list_from_file(path, *args, **kwargs):
+    @in_place_of(base_dataset, 'list_from_file')
+    def refuse_folder(upstream, path, *args, **kwargs):
         if os.path.isdir(path):
             raise FileNotFoundError(errno.ENOENT, 'expected a file, and this is a folder', path)
-        return read(path, *args, **kwargs)
-
-    base_dataset.list_from_file = list_from_file
+        return upstream(path, *args, **kwargs)
 
 
 @up_to('mmengine', '0.10.7')
 def take_no_folder_for_meta_information():
-    """mmengine 0.10.7 reads the file ``gopro`` where a config says dataset_type='gopro', and a folder so named ends
+    """mmengine 0.10.7 reads the file ``gopro`` where a config says dataset_type='gopro', and fails at a folder.
 
     Can go when its BaseDataset takes texts for texts.
     """
@@ -191,16 +172,9 @@ def take_no_folder_for_meta_information():
 
 
 def _list_in_order():
-    LocalBackend = sys.modules[BACKEND_MODULE].LocalBackend
-    upstream_list = LocalBackend.list_dir_or_file
-    if getattr(upstream_list, 'mended', False):
-        return
-
-    def list_dir_or_file(self, *args, **kwargs):
-        return iter(sorted(upstream_list(self, *args, **kwargs)))
-
-    list_dir_or_file.mended = True
-    LocalBackend.list_dir_or_file = list_dir_or_file
+    @in_place_of(sys.modules[BACKEND_MODULE].LocalBackend, 'list_dir_or_file')
+    def in_order(upstream, self, *args, **kwargs):
+        return iter(sorted(upstream(self, *args, **kwargs)))
 
 
 @up_to('mmengine', '0.10.7')
@@ -227,17 +201,10 @@ def _note_last_checkpoint_whole():
 
 
 def _write_files_whole():
-    LocalBackend = sys.modules[BACKEND_MODULE].LocalBackend
-    if getattr(LocalBackend.put, 'mended', False):
-        return
-    upstream_put = LocalBackend.put
-
-    def put(self, obj, filepath):
+    @in_place_of(sys.modules[BACKEND_MODULE].LocalBackend, 'put')
+    def put_whole(upstream, self, obj, filepath):
         with written_whole(osp.realpath(filepath)) as part:
-            upstream_put(self, obj, str(part))
-
-    put.mended = True
-    LocalBackend.put = put
+            upstream(self, obj, str(part))
 
 
 @up_to('mmengine', '0.10.7')

@@ -10,7 +10,7 @@ import types
 
 import numpy as np
 
-from .patching import after_import, around_import, up_to
+from .patching import after_import, around_import, in_place_of, up_to
 
 
 @up_to('mmagic', '1.2.0')
@@ -139,16 +139,9 @@ PREPROCESSOR_MODULE = 'mmagic.models.data_preprocessors.data_preprocessor'
 
 
 def _read_jpeg_color_type():
-    kind = sys.modules[JPEG_MODULE].RandomJPEGCompression
-    upstream_init = kind.__init__
-    if getattr(upstream_init, 'mended', False):
-        return
-
-    def __init__(self, params, keys, color_type=None, bgr2rgb=False):
-        upstream_init(self, params, keys, color_type or params.get('color_type', 'color'), bgr2rgb)
-
-    __init__.mended = True
-    kind.__init__ = __init__
+    @in_place_of(sys.modules[JPEG_MODULE].RandomJPEGCompression, '__init__')
+    def read_color_type(upstream, self, params, keys, color_type=None, bgr2rgb=False):
+        upstream(self, params, keys, color_type or params.get('color_type', 'color'), bgr2rgb)
 
 
 @up_to('mmagic', '1.2.0')
@@ -162,18 +155,11 @@ def read_color_type_of_jpeg_compression():
 
 
 def _know_y_channel():
-    kind = sys.modules[PREPROCESSOR_MODULE].DataPreprocessor
-    upstream_parse = kind._parse_channel_order
-    if getattr(upstream_parse, 'mended', False):
-        return
-
-    def _parse_channel_order(self, key, inputs, data_sample=None):
+    @in_place_of(sys.modules[PREPROCESSOR_MODULE].DataPreprocessor, '_parse_channel_order')
+    def look_at_image(upstream, self, key, inputs, data_sample=None):
         image = inputs['fake_img'] if isinstance(inputs, dict) else inputs
         one = image.shape[self._parse_channel_index(inputs)] == 1
-        return 'single' if one else upstream_parse(self, key, inputs, data_sample)
-
-    _parse_channel_order.mended = True
-    kind._parse_channel_order = _parse_channel_order
+        return 'single' if one else upstream(self, key, inputs, data_sample)
 
 
 @up_to('mmagic', '1.2.0')
@@ -203,19 +189,12 @@ def validate_in_mmagics_loop():
 
 
 def _find_best_by_suffix():
-    kind = sys.modules[CHECKPOINT_MODULE].CheckpointHook
-    upstream_save = kind._save_best_checkpoint
-    if getattr(upstream_save, 'mended', False):
-        return
-
-    def _save_best_checkpoint(self, runner, metrics):
+    @in_place_of(sys.modules[CHECKPOINT_MODULE].CheckpointHook, '_save_best_checkpoint')
+    def with_prefix(upstream, self, runner, metrics):
         for key in set(getattr(self, 'key_indicators', None) or ()) - set(metrics):
             found = [value for name, value in metrics.items() if name.endswith(f'/{key}')]
             metrics = {**metrics, key: found[0]} if found else metrics
-        return upstream_save(self, runner, metrics)
-
-    _save_best_checkpoint.mended = True
-    kind._save_best_checkpoint = _save_best_checkpoint
+        return upstream(self, runner, metrics)
 
 
 @up_to('mmagic', '1.2.0')
@@ -232,20 +211,16 @@ VIS_BACKEND_MODULE = 'mmengine.visualization.vis_backend'
 
 def _follow_mlflow():
     MLflow = sys.modules[VIS_BACKEND_MODULE].MLflowVisBackend
-    if getattr(MLflow.add_image, 'mended', False):
-        return
-    upstream_start, upstream_add = MLflow._init_env, MLflow.add_image
 
-    def _init_env(self):
+    @in_place_of(MLflow, '_init_env')
+    def allow_files(upstream, self):
         if self._tracking_uri is None:  # files in the work folder
             os.environ.setdefault('MLFLOW_ALLOW_FILE_STORE', 'true')
-        upstream_start(self)
+        upstream(self)
 
-    def add_image(self, name, image, step=0, **kwargs):
-        upstream_add(self, f'{name}_{step}.png', image, step, **kwargs)
-
-    add_image.mended = True
-    MLflow._init_env, MLflow.add_image = _init_env, add_image
+    @in_place_of(MLflow, 'add_image')
+    def with_suffix(upstream, self, name, image, step=0, **kwargs):
+        upstream(self, f'{name}_{step}.png', image, step, **kwargs)
 
 
 @up_to('mmengine', '0.10.7')

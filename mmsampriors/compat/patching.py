@@ -77,3 +77,20 @@ def after_import(name, mend):
         mend()
     else:
         around_import(name, mended_after, mend)
+
+
+def in_place_of(owner, name: str):
+    """Puts a function in the place of one of a class or module, once; its first argument is upstream's function."""
+
+    def put(function):
+        upstream = getattr(owner, name)
+
+        @functools.wraps(upstream)
+        def mended(*args, **kwargs):
+            return function(upstream, *args, **kwargs)
+
+        if not getattr(upstream, 'mended', False):
+            mended.mended = True
+            setattr(owner, name, mended)
+
+    return put
