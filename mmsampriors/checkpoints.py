@@ -275,11 +275,11 @@ def _compare_checksums(path):
 
 def _refused(path, size, error) -> str:
     """What to say of a file that torch does not unpickle: bytes that are no pickle, or objects that run code."""
-    wanted = re.findall(r'GLOBAL (\S+)', str(error))
+    wanted = re.findall(r'(?:GLOBAL|asks for) ([\w.]+)', str(error))  # by torch, and before 2.6 by compat.plain_data
     if not wanted:
         return (
             f'the checkpoint {path} ({size} bytes) is no file of torch.save, or is damaged: copy it again, or take '
-            f'another one'
+            'another one'
         )
     return (
         f'the checkpoint {path} holds an object of {wanted[0]}, and loading that could run code, so it is refused. '
