@@ -54,8 +54,10 @@ def check_resume(cfg: Config):
     if not cfg.get('resume') or not is_first_process(cfg.get('launcher', 'none')):
         return
     path = _checkpoint_of(cfg)
-    meta = read_checkpoint(path).get('meta', {})
+    checkpoint = read_checkpoint(path)
+    meta = checkpoint.get('meta') if isinstance(checkpoint.get('meta'), dict) else {}
     _refuse_what_is_no_interrupted_run(cfg, path, meta)
+    _look_for_states(cfg, path, checkpoint, meta)
     if 'cfg' not in meta:
         _warn(f'{path} holds no config, so it is unknown whether this run is the one that it comes from')
         return
@@ -112,6 +114,26 @@ def _refuse_what_is_no_interrupted_run(cfg, path, meta):
         f'there is nothing to resume: no checkpoint in {osp.abspath(cfg.work_dir)}, and load_from={path} holds '
         f'{found}: leave --resume out to begin with its weights'
     )
+
+
+def _look_for_states(cfg, path, checkpoint, meta):
+    """Refuses a checkpoint without what mmengine needs to go on, and warns of one without what it begins anew."""
+    missing = [
+        f'meta.{key}'
+        for key in ('epoch', 'iter')
+        if not (isinstance(meta.get(key), int) and not isinstance(meta[key], bool) and meta[key] >= 0)
+    ]
+    missing += [key for key in ('message_hub',) if not isinstance(checkpoint.get(key), dict)]
+    if missing:
+        raise ValueError(
+            f'there is nothing to resume: {path} holds no usable {", ".join(missing)}, so it is no checkpoint of an '
+            f'interrupted training. To begin with its weights leave --resume out, name another --work-dir, and set '
+            f'--cfg-options load_from={path}'
+        )
+    wanted = ('optimizer', *(['param_schedulers'] if cfg.get('param_scheduler') else []))
+    absent = [key for key in wanted if not checkpoint.get(key)]
+    if absent:
+        _warn(f'{path} holds no {" and no ".join(absent)}: they begin anew, so the run is not the one interrupted')
 
 
 def changed_keys(before: Config, now: Config) -> dict:

@@ -10,6 +10,13 @@ from mmsampriors.checks import training_checks
 from mmsampriors.checks.training_checks import check_resume, prefer_own_checkpoint
 
 
+def checkpoint(path, cfg=None, **others):
+    """Writes what is looked at of a checkpoint of an interrupted training; None leaves a part out."""
+    meta = dict(iter=5, epoch=0, **(dict(cfg=cfg) if cfg is not None else {}))
+    parts = dict(meta=meta, state_dict={}, message_hub={}, optimizer=dict(state={1: 2}), param_schedulers=[{}])
+    torch.save({key: value for key, value in {**parts, **others}.items() if value is not None}, path)
+
+
 @pytest.fixture
 def cfg(tmp_path, model_cfg):
     """A config whose work folder holds a checkpoint of it."""
@@ -26,7 +33,7 @@ def cfg(tmp_path, model_cfg):
     )
     (tmp_path / 'run').mkdir()
     path = tmp_path / 'run' / 'iter_5.pth'
-    torch.save(dict(meta=dict(cfg=cfg.pretty_text, iter=5), state_dict={}), path)
+    checkpoint(path, cfg.pretty_text)
     (tmp_path / 'run' / 'last_checkpoint').write_text(str(path))
     return cfg
 
@@ -51,7 +58,7 @@ def test_the_same_run_is_resumed_without_a_word(cfg, said):
 )
 def test_a_config_that_is_code_is_not_run(cfg, said, text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    torch.save(dict(meta=dict(cfg=text, iter=5), state_dict={}), tmp_path / 'run' / 'iter_5.pth')
+    checkpoint(tmp_path / 'run' / 'iter_5.pth', text)
     check_resume(cfg)
     assert 'holds more than values' in said[0] and 'is not run' in said[0]
     assert not (tmp_path / 'broken_in').exists()
@@ -116,9 +123,32 @@ def test_nothing_to_resume_is_an_error(cfg, tmp_path):
 
 
 def test_a_checkpoint_without_config_is_reported(cfg, said, tmp_path):
-    torch.save(dict(meta=dict(iter=5), state_dict={}), tmp_path / 'run' / 'iter_5.pth')
+    checkpoint(tmp_path / 'run' / 'iter_5.pth')
     check_resume(copy.deepcopy(cfg))
     assert 'holds no config' in said[0]
+
+
+@pytest.mark.parametrize(
+    'others, missing',
+    [
+        (dict(meta=None), 'meta.epoch, meta.iter'),
+        (dict(meta='x'), 'meta.epoch, meta.iter'),
+        (dict(meta=dict(epoch=0, iter='two')), 'meta.iter'),
+        (dict(meta=dict(epoch=0, iter=-3)), 'meta.iter'),
+        (dict(message_hub=None), 'message_hub'),
+    ],
+)
+def test_what_mmengine_cannot_go_on_from_is_refused(cfg, tmp_path, others, missing):
+    checkpoint(tmp_path / 'run' / 'iter_5.pth', **others)
+    with pytest.raises(ValueError, match=f'nothing to resume: .*iter_5.pth holds no usable {missing}, .*load_from='):
+        check_resume(cfg)
+
+
+@pytest.mark.parametrize('part', ['optimizer', 'param_schedulers'])
+def test_what_begins_anew_is_reported(cfg, said, tmp_path, part):
+    checkpoint(tmp_path / 'run' / 'iter_5.pth', cfg.pretty_text, **{part: None})
+    check_resume(cfg)
+    assert len(said) == 1 and f'holds no {part}: they begin anew' in said[0]
 
 
 def test_a_runs_own_checkpoint_comes_before_the_one_that_it_began_with(cfg, said):
