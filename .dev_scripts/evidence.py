@@ -35,7 +35,7 @@ def parse_args():
         '--report',
         metavar='DIR',
         type=Path,
-        help='only rebuild table and plots of a folder, with the rows of --rows merged in',
+        help='only rebuild table and curves of a folder, with the rows of --rows merged in',
     )
     parser.add_argument('--rows', metavar='FILE', nargs='+', default=[], help='results.json of other runs, merged')
     parser.add_argument('--preset', choices=list(PRESETS), default='cpu', help='how large the trainings are')
@@ -223,13 +223,13 @@ def _after(first, carry_out, training):
 
 
 def report(folder, others):
-    """Table and plots of the rows of a folder, to which those of other files are added."""
+    """Table and curves of the rows of a folder, to which those of other files are added."""
     rows = Rows(folder / 'results.json', others)
     if not rows.rows:
         sys.exit(f'error: there are no rows in {rows.path}; name other files with --rows')
     rows.save()
     write_report(folder, rows.rows)
-    print(f'In {folder}: results.json, table.md and the plots')
+    print(f'In {folder}: results.json, table.md and curves.png')
 
 
 def main():
@@ -246,7 +246,7 @@ def main():
     failures = work_off(runs, trainings)
     if rows.rows:
         write_report(args.out, rows.rows)
-    print(f'In {args.out}: results.json, table.md and the plots')
+    print(f'In {args.out}: results.json, table.md and curves.png')
     if failures:
         sys.exit('\n\n'.join(f'error: {failure}' for failure in failures))
 

@@ -1,17 +1,14 @@
-"""Table and plots of the rows."""
+"""Table and curves of the rows."""
 
 from itertools import product
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import List
 
-import numpy as np
-from matplotlib.figure import Figure
-
 from mmsampriors.files import write_whole
-from mmsampriors.reports import draw_curves, markdown_table, save_figure
+from mmsampriors.reports import draw_curves, markdown_table
 
-from .groups import CELL, DEFAULT, Group, baseline_of, by_image, by_seed, groups_of, over_images
+from .groups import CELL, DEFAULT, Group, baseline_of, by_seed, groups_of, over_images
 from .trainings import STUDENTS
 
 #: Students that the others are compared with.
@@ -25,7 +22,7 @@ control of two stages: it starts where their student's stage does, at the same l
 
 
 def write_report(out: Path, rows: List[dict]):
-    """Writes ``table.md``, ``curves.png`` and ``gain_by_image.png``.
+    """Writes ``table.md`` and ``curves.png``.
 
     Args:
         out (Path): Folder.
@@ -44,8 +41,7 @@ def write_report(out: Path, rows: List[dict]):
         _sizes(rows),
     ]
     write_whole(out / 'table.md', '\n\n'.join(filter(None, parts)) + '\n')
-    for name, draw in (('curves', draw_psnr), ('gain_by_image', draw_gain)):
-        draw(groups, str(out / f'{name}.png'))
+    draw_psnr(groups, str(out / 'curves.png'))
 
 
 def students_table(groups: List[Group]) -> str:
@@ -156,30 +152,6 @@ def draw_psnr(groups: List[Group], path: str) -> bool:
     if panels:
         draw_curves(panels, path)
     return bool(panels)
-
-
-def draw_gain(groups: List[Group], path: str) -> bool:
-    """Gain of SPD over plain by image, against its masks and the share that they cover; whether there is any."""
-    clouds = {}
-    for group in groups:
-        baseline = baseline_of(group, groups, 'plain') if group.student == 'spd' else None
-        masks = next((row['image_masks'] for row in group.rows.values() if row.get('image_masks')), {})
-        gains = by_image(group, baseline) if baseline else {}
-        points = [(*masks[image], gain) for image, gain in gains.items() if image in masks]
-        if points:
-            clouds[f'{_place(group)}: {group.title}'] = np.array(points)
-    if not clouds:
-        return False
-    figure = Figure(figsize=(10.4, 4), dpi=120)
-    for column, (axis, label) in enumerate(zip(figure.subplots(1, 2), ('masks', 'share of the pixels covered'))):
-        for title, points in clouds.items():
-            axis.scatter(points[:, column], points[:, 2], s=12, label=title)
-        axis.axhline(0, color='grey', linewidth=0.8)
-        axis.set(xlabel=label, ylabel='PSNR, SPD − plain (dB)')
-        axis.legend(fontsize=7)
-    figure.tight_layout()
-    save_figure(figure, path)
-    return True
 
 
 def _of_cell(group):
