@@ -103,5 +103,5 @@ SUBJECTS = dict(
         start='blur',
     ),
     x4=super_resolution(4, 25000),
-    x2=super_resolution(2, 6000, start='x4'),
+    x2=super_resolution(2, 20000, start='x4'),
 )
