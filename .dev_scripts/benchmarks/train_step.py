@@ -227,7 +227,7 @@ class Bench:
             'spf': self._in_phase(lambda: self._fused().sum().backward()),
             'spf forward': self._forward(self._fused, 'student stage'),
             'masks': Task(lambda: [of_image.bitmaps for of_image in self.fresh], self._enter('joint')),
-            'feature_extractor': self._in_phase(self._analyze),
+            'feature_extractor': self._in_phase(self._extract),
             'feature extractor forward': self._in_phase(lambda: self._features(restored.clone().requires_grad_())),
             'sgr': self._relations(self.samples.masks),
         }
@@ -289,7 +289,7 @@ class Bench:
     def _features(self, images):
         return self.spd.feature_extractor(self.spd.to_rgb(images, self.samples))
 
-    def _analyze(self):
+    def _extract(self):
         prediction = self._features(self.restored.clone().requires_grad_())
         with torch.no_grad():
             target = self._features(self.gt)

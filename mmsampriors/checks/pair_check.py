@@ -393,7 +393,7 @@ def _check_images(dataset, record: CheckedFiles, store, masks_key, scale, measur
     infos = built.load_data_list()
     if not infos:
         raise FileNotFoundError(f'the data set at {dataset.get("data_root")} is empty: no image is in its folders')
-    _say_unused(built, infos)
+    _warn_of_unused(built, infos)
     _warn_of_one_image_twice(dataset, infos)
     samples = list(_samples(dataset, infos, store, masks_key, scale, measured))
     return _problems_of(samples, record, dataset.get('data_root', ''))
@@ -448,7 +448,7 @@ def _loaders(pipeline) -> dict:
     return {step['key']: TRANSFORMS.build({**step, **plain}) for step in local if step['key'] in ('img', 'gt')}
 
 
-def _say_unused(dataset, infos):
+def _warn_of_unused(dataset, infos):
     """Warns of images in the other folders of a data set that no image in the first folder asks for."""
     folders = getattr(dataset, 'data_prefix', {})
     if getattr(dataset, 'use_ann_file', True) or not hasattr(dataset, 'search_key'):

@@ -156,9 +156,9 @@ class Restorer:
         while True:
             if tile < max(pixels.shape[:2]) and self.network.tile_note and not self._tiled:
                 self._tiled = True
-                self._say(self.network.tile_note)
+                self._report(self.network.tile_note)
             if tile < max(pixels.shape[:2]) and self.overlap > tile // 2:
-                self._say(f'tiles of {tile} pixels overlap by half, not by {self.overlap} pixels: memory is short')
+                self._report(f'tiles of {tile} pixels overlap by half, not by {self.overlap} pixels: memory is short')
             done = 0.0
 
             def add(share):
@@ -174,9 +174,9 @@ class Restorer:
                 if not is_out_of_memory(error) or self.tile == 'off':
                     raise
             tile = self._fitting = halved(min(tile, max(pixels.shape[:2])))
-            self._say(f'out of memory: going on with tiles of {tile} pixels')
+            self._report(f'out of memory: going on with tiles of {tile} pixels')
 
-    def _say(self, text):
+    def _report(self, text):
         if self.report is not None:
             self.report(text)
 

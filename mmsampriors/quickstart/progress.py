@@ -79,9 +79,9 @@ class Console:
     def begin(self, text: str):
         """Shows that the next stage begins."""
         self.stage += 1
-        self.say(f'[{self.stage}/{self.stages}] {text}')
+        self.show(f'[{self.stage}/{self.stages}] {text}')
 
-    def say(self, text: str):
+    def show(self, text: str):
         print(text, file=self.out, flush=True)
 
     @property

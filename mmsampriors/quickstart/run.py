@@ -57,7 +57,7 @@ def _work(plan, console):
     console.begin(f'Masks of the {train} photographs, by the small SAM that travels with the package')
     compute_masks(plan, console)
     console.begin(f'Training: {plan.first} updates; then {plan.then} more, once plainly and once with SPD')
-    console.say('      Pairs are of rain. SPD sees heavier rain too, without its ground truth.')
+    console.show('      Pairs are of rain. SPD sees heavier rain too, without its ground truth.')
     train_all(plan, processes, console)
     console.begin(f'Comparing on the {test} photographs that were not trained on')
     metrics = write_results(plan)

@@ -275,7 +275,7 @@ class MaskEngine:
         joined = [_joined(parts) if parts else None for parts in found]
         owners = np.repeat(np.arange(len(found)), [len(one.scores) if one else 0 for one in joined])
         if len(owners) == 0:
-            self._say_nothing_found()
+            self._warn_of_no_mask()
             return [ImageMasks.empty(*size, device=device) for size in sizes]
         boxes, scores = (torch.cat([getattr(one, name) for one in joined if one]) for name in ('boxes', 'scores'))
         # Boxes of different images suppress no other: an image is what torchvision calls a class.
@@ -288,10 +288,10 @@ class MaskEngine:
             for i, (one, size) in enumerate(zip(joined, sizes))
         ]
         if not all(map(len, masks)):
-            self._say_nothing_found()
+            self._warn_of_no_mask()
         return masks
 
-    def _say_nothing_found(self):
+    def _warn_of_no_mask(self):
         """Warns once: a blank image has no masks, and neither has any where the thresholds do not suit the SAM."""
         if not self._said_nothing_found:
             self._said_nothing_found = True
