@@ -1,4 +1,4 @@
-"""Super-resolution as users do it, by processes: small copies of photographs, training, test, export."""
+"""Super-resolution as users do it, by processes: small copies of photographs, training, test, export, restoring."""
 
 import pytest
 import skimage.data
@@ -29,7 +29,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_pairs_training_test_and_export(folder):
+def test_pairs_training_test_export_and_restoring(folder):
     tool(folder, 'train.py', ROOT / CONFIG, '--work-dir', 'run', '--cfg-options', *SHORT)
     assert list((folder / 'run').glob('*/vis_data/vis_image/spd_*.png'))
     metrics = tool(folder, 'test.py', ROOT / CONFIG, 'run/iter_4.pth', '--work-dir', 'tested')
@@ -39,3 +39,7 @@ def test_pairs_training_test_and_export(folder):
     weights = torch.load(folder / 'out' / 'student.pth', weights_only=True)['state_dict']
     stock.load_state_dict(weights, strict=True)
     assert stock(torch.rand(1, 3, 7, 9)).shape == (1, 3, 14, 18)
+    pairs = folder / 'data' / 'tiny' / 'sr_x2' / 'val'
+    paths = (pairs / 'input', '--student', 'out/student.pth', '--out', 'restored', '--gt', pairs / 'target')
+    assert 'without a border of 2 pixels' in tool(folder, 'restore.py', *paths)
+    assert Image.open(folder / 'restored' / 'coffee.png').size == Image.open(pairs / 'target' / 'coffee.png').size
