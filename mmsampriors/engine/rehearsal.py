@@ -89,6 +89,8 @@ def rehearsed(cfg: Config) -> Tuple[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         work_dir, cfg = cfg.work_dir, Config({**cfg.to_dict(), 'work_dir': folder, 'log_level': 'WARNING'})
         runner = Runner.from_cfg(cfg)
+        if cfg.get('load_from') and not cfg.get('resume'):
+            runner.load_or_resume()  # which refuses weights of another network
         loop, model = runner.train_loop, unwrapped(runner.model)
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         stages = stages_of(model, runner.max_iters)

@@ -19,6 +19,7 @@ from mmengine.registry import init_default_scope
 
 import mmsampriors.engine  # noqa: F401
 from mmsampriors.checks.config_check import check_config, check_training
+from mmsampriors.checks.config_parts import check_parts
 from mmsampriors.registry import MODELS, TASK_UTILS, build_part
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,6 +84,7 @@ def try_overrides(base: Config, chosen: dict, misspelt: bool) -> str:
     try:
         cfg.merge_from_dict(copy.deepcopy(chosen))
         check_config(cfg)
+        check_parts(cfg)
         check_training(cfg)
         MODELS.build(cfg.model)
         if cfg.model.spd.feature_extractor:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
@@ -42,6 +43,12 @@ def test_learning_rates_are_those_of_the_training(runner_cfg):
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     expected = [1e-3 * (1 + np.cos(np.pi * step / 4)) / 2 for step in range(4)]
     assert learning_rates(runner) == pytest.approx(expected)
+
+
+def test_weights_of_another_network_are_refused_before_anything_is_timed(runner_cfg, tmp_path):
+    torch.save(dict(state_dict={'generator.other': torch.ones(1)}), tmp_path / 'other.pth')
+    with pytest.raises(ValueError, match='the checkpoint does not fit the model'):
+        rehearse(Config(runner_cfg(load_from=str(tmp_path / 'other.pth'))))
 
 
 @pytest.mark.slow
