@@ -333,8 +333,15 @@ class Sample:
         except (FileNotFoundError, ValueError) as error:
             self.problems[str(error)] = type(error) if isinstance(error, FileNotFoundError) else ValueError
         except Exception as error:  # whatever a decoder raises
-            reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-            self.problems[f'{path} cannot be decoded, it is damaged ({reason[0]}): get it again'] = ValueError
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            with open_image(path) as image:
+                kind = image.format
+            other = kind not in END_OF_FILE
+            self.problems[
+                f'{path} is a {kind}, which mmagic does not decode ({reason}): save it as PNG'
+                if other
+                else f'{path} cannot be decoded, it is damaged ({reason}): get it again'
+            ] = ValueError
         return None
 
     def _compare(self, images):

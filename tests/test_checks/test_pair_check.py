@@ -49,6 +49,13 @@ def test_good_pairs_pass(cfg):
     check_data(cfg)
 
 
+def test_a_format_that_mmagic_does_not_decode_is_named(cfg, tmp_path):
+    with Image.open(tmp_path / 'target' / 'a.png') as image:
+        image.convert('P').save(tmp_path / 'target' / 'a.png', 'GIF')
+    with pytest.raises(ValueError, match='target/a.png is a GIF, which mmagic does not decode .*save it as PNG'):
+        check_data(cfg)
+
+
 def test_one_image_twice_is_warned_of(cfg, monkeypatch):
     said = []
     monkeypatch.setattr(pair_check, 'print_log', lambda message, **kwargs: said.append(message))

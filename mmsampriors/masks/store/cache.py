@@ -42,15 +42,16 @@ class Entry:
 
     Args:
         data (bytes): What :func:`encode` gave.
+        path (str): Where they come from, for errors.
 
     Raises:
         CorruptEntry: The bytes are not a whole, unharmed entry.
     """
 
-    def __init__(self, data: bytes):
+    def __init__(self, data: bytes, path: str = ''):
         if len(data) < HEADER.size or data[:4] != MAGIC:
             raise CorruptEntry(f'{len(data)} bytes that do not start like an entry')
-        self.data = data
+        self.data, self.path = data, path
         _, checksum, self.digest, *self.counts = HEADER.unpack_from(data)
         if zlib.crc32(memoryview(data)[CHECKED_FROM:]) != checksum:
             raise CorruptEntry(f'the checksum of its {len(data)} bytes is wrong')
@@ -88,9 +89,11 @@ class Entry:
         try:
             body = zlib.decompress(memoryview(self.data)[HEADER.size : HEADER.size + size], bufsize=unpacked or 1)
         except (zlib.error, MemoryError, OverflowError) as error:
-            raise CorruptEntry(f'its masks cannot be unpacked ({error})') from None
+            raise CorruptEntry(f'the masks in {self.path} cannot be unpacked ({error}): delete that file') from None
         if len(body) != unpacked:
-            raise CorruptEntry(f'its masks take {len(body)} bytes, and its header says {unpacked}')
+            raise CorruptEntry(
+                f'the masks in {self.path} take {len(body)} bytes, and its header says {unpacked}: delete that file'
+            )
         parts, at = [], 0
         for dtype, length in shapes:
             parts.append(np.frombuffer(body, dtype, length, at))
@@ -182,7 +185,7 @@ class MaskCache(MaskStore):
     def load(self, image_path) -> RunMasks:
         path = self.entry_path(image_path)
         try:
-            entry = Entry(_read(path))
+            entry = Entry(_read(path), path)
             self._refuse_others(image_path, path, entry)
         except FileNotFoundError:
             raise MaskStoreError(
