@@ -175,7 +175,7 @@ def make_data(args, trainings):
     """Photographs, label maps and pairs."""
     source = Photographs(args.photographs, args.segments, args.eval_photographs, args.eval_segments, args.test_on)
     preset = PRESETS[args.preset]
-    prepare(args.out, source, preset.unlabeled)
+    prepare(args.out, source, preset.unlabeled, max(training.scale_factor for training in trainings))
     wanted = [(args.test_on, training.task, name) for training in trainings for name in test_sets(training)]
     wanted += [(part, one.task, one.trained_on) for one in trainings for part in ('train', 'held_out')]
     wanted += [('unlabeled', one.task, one.unlabeled) for one in trainings if one.unlabeled]

@@ -42,11 +42,13 @@ def held_out_of(names) -> set:
     return set(sorted(names, key=_rank)[: max(1, len(names) // HELD_OUT)])
 
 
-def prepare(out: Path, source: Photographs, unlabeled: int = 0) -> None:
+def prepare(out: Path, source: Photographs, unlabeled: int = 0, multiple: int = 1) -> None:
     """Copies photographs to ``out/photographs/{train,held_out,EVAL_NAME}`` and label maps to ``out/segments/human``.
 
     ``out/segments/shuffled`` gets the control: to each photograph the label map of another, at its size. With
     ``unlabeled`` one photograph in so many of those that are not held out goes to ``out/photographs/unlabeled``.
+
+    Label maps are cropped to multiples of ``multiple``, as the ground truth of super-resolution is.
 
     Raises:
         ValueError: A photograph has no label map, or train and eval share a name.
@@ -83,8 +85,8 @@ def prepare(out: Path, source: Photographs, unlabeled: int = 0) -> None:
     if missing:
         raise ValueError(f'{len(missing)} photographs have no label map; the first is {missing[0]}')
     for name, path in labelled.items():
-        _copy(path, out / 'segments' / 'human' / f'{name}.png')
-    _shuffle(labelled, out / 'segments' / 'shuffled')
+        _copy_cropped(path, out / 'segments' / 'human' / f'{name}.png', multiple)
+    _shuffle({name: out / 'segments' / 'human' / f'{name}.png' for name in labelled}, out / 'segments' / 'shuffled')
 
 
 def label_maps_of(out: Path, part: str) -> Optional[Path]:
@@ -132,6 +134,15 @@ def _shuffle(labelled, folder):
         with Image.open(labelled[name]) as own, Image.open(labelled[other]) as labels:
             with written_whole(folder / f'{name}.png') as part:
                 labels.resize(own.size, Image.Resampling.NEAREST).save(part, 'PNG')
+
+
+def _copy_cropped(path, target, multiple):
+    if multiple == 1:
+        _copy(path, target)
+    elif not target.exists():
+        with Image.open(path) as labels, written_whole(target) as part:
+            width, height = (side // multiple * multiple for side in labels.size)
+            labels.crop((0, 0, width, height)).save(part, 'PNG')
 
 
 def _copy(path, target):

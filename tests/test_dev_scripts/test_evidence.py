@@ -386,9 +386,15 @@ def test_photographs_without_ground_truth_are_kept_from_the_pairs_and_ride_along
 
 
 def test_super_resolution_has_its_scale_everywhere(photographs, tmp_path):
+    for path in photographs.rglob('*.png'):  # of sizes that are no multiples of 4
+        image = Image.open(path)
+        image.crop((0, 0, image.width - 1, image.height - 2)).save(path)
     source = Photographs(str(photographs / 'images'), str(photographs / 'segments'))
-    prepare(tmp_path, source)
+    prepare(tmp_path, source, multiple=4)
     pairs = pairs_of(tmp_path, 'train', 'super_resolution', 'bicubic_4')
+    for path in (pairs / 'target').iterdir():
+        for kind in ('human', 'shuffled'):
+            assert Image.open(tmp_path / 'segments' / kind / path.name).size == Image.open(path).size
     small, large = (Image.open(next(folder.iterdir())).size for folder in (pairs / 'input', pairs / 'target'))
     assert large == tuple(4 * side for side in small)
     base = Training(PRESETS['sr'], '', '', '', 0, '', 0, schedule='two_stage')
