@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from mmsampriors.masks import ImageMasks, RunMasks
 from mmsampriors.masks.store.cache import CorruptEntry, Entry, encode
 
-DIGEST, PROVENANCE = bytes(range(16)), dict(image='ä/b.png', settings=dict(scale=1.5))
+DIGEST = bytes(range(16))
+PROVENANCE = dict(image='ä/b.png', sha256='0' * 64, bytes=1, mtime_ns=2, settings=dict(scale=1.5))
 
 
 def random_masks(rng, count, height, width, density=0.1):
