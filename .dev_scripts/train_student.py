@@ -4,13 +4,12 @@
     python .dev_scripts/train_student.py camera --kodak KODAK24
     python .dev_scripts/train_student.py rain --kodak KODAK24
     python .dev_scripts/train_student.py blur --kodak KODAK24
-    python .dev_scripts/train_student.py gentle_blur --kodak KODAK24
     python .dev_scripts/train_student.py x4 --kodak KODAK24
     python .dev_scripts/train_student.py x2 --kodak KODAK24
 
-All but ``rain`` and ``blur`` are trained plainly, on patches of photographs that are Debian's wallpapers and
-scikit-image's (``--photographs``: yours instead). ``rain`` and ``blur`` are trained with SPD, on scikit-image's alone.
-The test photographs are seen in no training. A stopped run goes on when it is started again.
+``rain`` is trained with SPD, on scikit-image's photographs. The others are trained plainly, on patches of Debian's
+wallpapers too (``--photographs``: yours instead). The test photographs are seen in no training. A stopped run goes on
+when it is started again.
 """
 
 import argparse

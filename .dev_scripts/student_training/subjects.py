@@ -90,17 +90,17 @@ SUBJECTS = dict(
         margin=8,
         start='noise',
     ),
-    blur=Subject(add_blur, BLUR, (10000, 800, 1200), dict(blur=BLUR), versions=24),
-    # To take the place of ``blur``, which sharpens soft photographs beyond the original.
-    gentle_blur=Subject(
+    # Soft and undamaged patches too: with blur alone it sharpens what was soft before.
+    blur=Subject(
         add_blur,
         BlurSettings(length=(0.0, 9.0)),
-        (20000,),
+        (10000,),
         {**{f'length {length}': BlurSettings(length=length) for length in (0, 1, 2, 3, 5, 7, 9)}, 'blur': BLUR},
         margin=12,
         soft=1.5,
         undamaged=0.15,
         start='blur',
+        loss='l1',
     ),
     x4=super_resolution(4, 25000),
     x2=super_resolution(2, 20000, start='x4'),

@@ -38,7 +38,7 @@ def test_patches_are_as_files_hold_them(photographs, name):
 
 
 def test_some_patches_are_soft_and_some_undamaged(photographs):
-    patches = Patches(photographs[1:], SUBJECTS['gentle_blur'])
+    patches = Patches(photographs[1:], SUBJECTS['blur'])
     pairs = [tuple(patches.draw(np.random.default_rng(seed))) for seed in range(60)]
     assert 2 < sum(torch.equal(degraded, truth) for degraded, truth in pairs) < 20
     assert 15 < sum(truth.std() < 0.25 for _, truth in pairs) < 45, 'the photograph is of noise'
