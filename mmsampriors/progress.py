@@ -82,12 +82,12 @@ class Lines:
             self.write(': '.join(filter(None, [self.desc, self._text()])))
 
     def _text(self):
-        seconds, scale, unit = self.shown_at - self.began, 1, self.unit
-        if unit == 'B':
+        seconds, scale, unit = self.shown_at - self.began, 1, f'{self.unit}s'
+        if self.unit == 'B':
             scale, unit = 1e6, 'MB'
-        done = f'{self.n / scale:.4g}'
+        done = f'{int(self.n / scale)}'  # photographs are done in tiles, which are parts of one
         if not self.total:
             return f'{done} {unit}, {seconds:.0f} s'
         left = seconds * (self.total - self.n) / max(self.n - self.begun_at, 1e-9)
-        text = f'{self.n / self.total:.0%}, {done} of {self.total / scale:.4g} {unit}, {left:.0f} s left'
+        text = f'{self.n / self.total:.0%}, {done} of {self.total / scale:.0f} {unit}, {left:.0f} s left'
         return f'{text}, {self.postfix}' if self.postfix else text

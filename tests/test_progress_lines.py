@@ -26,7 +26,7 @@ def lines_of(clock, seconds_each, count, **options):
 def test_a_line_each_tenth(clock):
     lines = lines_of(clock, 0.1, 1000)
     assert len(lines) == 10
-    assert lines[0] == 'masks: 10%, 100 of 1000 image, 90 s left' and lines[-1].startswith('masks: 100%')
+    assert lines[0] == 'masks: 10%, 100 of 1000 images, 90 s left' and lines[-1].startswith('masks: 100%')
 
 
 def test_a_line_each_thirty_seconds_where_a_tenth_takes_longer(clock):
