@@ -102,6 +102,6 @@ SUBJECTS = dict(
         start='blur',
         loss='l1',
     ),
-    x4=super_resolution(4, 25000),
+    x4=super_resolution(4, 58000),
     x2=super_resolution(2, 20000, start='x4'),
 )

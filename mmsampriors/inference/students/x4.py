@@ -15,4 +15,4 @@ model = dict(
     ),
 )
 test_pipeline = [dict(type='LoadImageFromFile', key='img', channel_order='rgb'), dict(type='PackInputs')]
-safetensors_sha256 = '015f3c84b6dad6bae3a40d633a79802b116e36af68564cfc61107259a23fbd13'
+safetensors_sha256 = 'c5b94666052f76d13db76daf589ef91759654b431de28c948cc1752a278cc58d'
