@@ -6,6 +6,7 @@ import math
 import os
 import re
 import socket
+import sys
 from pathlib import Path
 from typing import Iterator, Optional
 
@@ -20,7 +21,7 @@ PATHS = re.compile(
     r'|/gradio_api/(heartbeat/[^/]+|queue/(join|data)|upload|upload_progress|cancel|reset)/?'
 )
 #: What is said of inputs that the page's front end does not send.
-FORGED = 'this is no request of this page: reload it'
+FORGED = 'this request does not fit the page: reload it. The terminal says why'
 FORM_BYTES = 2**16  # of a request beside the file that it uploads
 
 
@@ -35,7 +36,7 @@ class Guard:
         host (str): The address that the page listens on.
         most_bytes (int): Of an upload.
         debug (bool): Whether the terminal gets the traceback of a request that fails. Forged requests do, and uploads
-            that are broken off.
+            that are broken off. Without it is one line.
     """
 
     def __init__(self, app, host: str, most_bytes: int, debug: bool = False):
@@ -46,9 +47,10 @@ class Guard:
         refusal = self._refuse(scope) if scope['type'] == 'http' else None
         try:
             await (refusal or self.app)(scope, receive, send)
-        except Exception:  # starlette has answered with status 500
+        except Exception as error:  # starlette has answered with status 500
             if self.debug:
                 raise
+            log_failure(error)
 
     def _refuse(self, scope) -> Optional[PlainTextResponse]:
         headers = Headers(scope=scope)
@@ -95,8 +97,16 @@ class GuardedBlocks(gr.Blocks):
         except Exception as error:
             if self.debug:
                 raise
-            shown = error.message if isinstance(error, gr.Error) else FORGED
-            raise gr.Error(html.escape(shown), print_exception=False) from None
+            if isinstance(error, gr.Error):
+                raise gr.Error(html.escape(error.message), print_exception=False) from None
+            log_failure(error)
+            raise gr.Error(FORGED, print_exception=False) from None
+
+
+def log_failure(error: Exception):
+    """One line in the terminal, of a request that failed for no reason that the page foresees."""
+    text = ' '.join(str(error).split())[:300]
+    print(f'a request failed: {type(error).__name__}: {text} (--debug shows more)', file=sys.stderr, flush=True)
 
 
 def is_upload(path, folder: Path) -> bool:

@@ -18,7 +18,7 @@ from mmsampriors.command_line import message_of
 from mmsampriors.images import PhotographError
 from mmsampriors.inference.restorer import Restorer
 
-from .guard import FORGED, GuardedBlocks
+from .guard import FORGED, GuardedBlocks, log_failure
 from .scene import (
     DAMAGED,
     KINDS,
@@ -62,7 +62,10 @@ def reports_errors(handler):
         except Exception as error:
             if self.debug:
                 traceback.print_exc(file=sys.stderr)
-            text = FORGED if isinstance(error, (AttributeError, TypeError)) else message_of(error)
+            unforeseen = isinstance(error, (AttributeError, TypeError))
+            if unforeseen and not self.debug:
+                log_failure(error)
+            text = FORGED if unforeseen else message_of(error)
             raise gr.Error(html.escape(text), print_exception=False) from None
 
     return reporting

@@ -20,7 +20,7 @@ from mmsampriors.reports import (
 
 from .baselines import BASELINES, Trial
 
-#: What :func:`judge` writes.
+#: What :func:`summarize` writes.
 FILES = ('summary.md', 'summary.png')
 
 

@@ -25,8 +25,8 @@ def test_only_regular_files_of_the_folder_are_uploads(tmp_path):
 
 
 @pytest.mark.parametrize('debug', [False, True])
-def test_a_request_that_fails_prints_nothing(debug):
-    """uvicorn would print a hundred lines for each forged one."""
+def test_a_request_that_fails_prints_one_line(debug, capsys):
+    """uvicorn would print a hundred for each forged one."""
 
     async def fail(scope, receive, send):
         raise KeyError('fn_index')
@@ -35,6 +35,7 @@ def test_a_request_that_fails_prints_nothing(debug):
     guarded = Guard(fail, 'localhost', 1, debug)(scope, None, None)
     with pytest.raises(KeyError) if debug else nullcontext():
         asyncio.run(guarded)
+    assert capsys.readouterr().err.count('\n') == (0 if debug else 1)
 
 
 @pytest.mark.parametrize('debug', [False, True])
@@ -47,7 +48,7 @@ def test_a_request_that_fails_prints_nothing(debug):
         ([dict(path='/etc/passwd')], 'expected a file that was uploaded'),
     ],
 )
-def test_what_the_front_end_does_not_send_is_one_sentence(tmp_path, inputs, message, debug):
+def test_what_the_front_end_does_not_send_is_one_sentence(tmp_path, inputs, message, debug, capsys):
     with GuardedBlocks() as blocks:
         blocks.uploads, blocks.debug = tmp_path, debug
         file = gr.File()
@@ -57,6 +58,7 @@ def test_what_the_front_end_does_not_send_is_one_sentence(tmp_path, inputs, mess
         asyncio.run(blocks.preprocess_data(event, inputs, None))
     quiet = isinstance(error.value, gr.Error) and not error.value.print_exception
     assert quiet is not (debug and message == FORGED)
+    assert ('a request failed: ' in capsys.readouterr().err) is (message == FORGED and not debug)
 
 
 @pytest.mark.parametrize(

@@ -726,7 +726,7 @@ def test_the_placeholder_of_a_ground_truth_is_never_seen(quarter_cfg):
 def test_images_without_ground_truth_are_restored_several_times(quarter_cfg, schedule, phase):
     model = build(quarter_cfg(dict(losses=dict(sgr=None), schedule=dict(type=schedule))))
     if schedule == 'TwoStageSchedule':
-        model.train().enter(REFINER)  # from which it keeps the first student
+        model.train().enter(REFINER)  # from which it keeps the initial student
         first = copy.deepcopy(model.generator)
         move(model.generator)
     model.train().enter(phase)

@@ -112,23 +112,23 @@ class Sam3Images(Sam2Images):
         self.keep_statistics()
 
 
-def _prompt_encoder(theirs: nn.Module) -> nn.Module:
-    side = theirs.input_image_size
-    ours = import_extra('sam2.modeling.sam.prompt_encoder', 'sam2', 'sam3').PromptEncoder(
-        embed_dim=theirs.hidden_size,
-        image_embedding_size=theirs.image_embedding_size,
+def _prompt_encoder(source: nn.Module) -> nn.Module:
+    side = source.input_image_size
+    built = import_extra('sam2.modeling.sam.prompt_encoder', 'sam2', 'sam3').PromptEncoder(
+        embed_dim=source.hidden_size,
+        image_embedding_size=source.image_embedding_size,
         input_image_size=(side, side),
-        mask_in_chans=theirs.mask_embed.conv2.out_channels,
+        mask_in_chans=source.mask_embed.conv2.out_channels,
     )
-    state = _renamed(theirs.state_dict(), PROMPT_RENAMINGS)
+    state = _renamed(source.state_dict(), PROMPT_RENAMINGS)
     for number, row in enumerate(state.pop('point_embed.weight')):
         state[f'point_embeddings.{number}.weight'] = row[None]
-    ours.load_state_dict(state)
-    return ours
+    built.load_state_dict(state)
+    return built
 
 
 def _mask_decoder(model: nn.Module) -> nn.Module:
-    theirs, config = model.mask_decoder, model.config.mask_decoder_config
+    source, config = model.mask_decoder, model.config.mask_decoder_config
     transformer = import_extra('sam2.modeling.sam.transformer', 'sam2', 'sam3').TwoWayTransformer(
         depth=config.num_hidden_layers,
         embedding_dim=config.hidden_size,
@@ -136,7 +136,7 @@ def _mask_decoder(model: nn.Module) -> nn.Module:
         mlp_dim=config.mlp_dim,
         attention_downsample_rate=config.attention_downsample_rate,
     )
-    ours = import_extra('sam2.modeling.sam.mask_decoder', 'sam2', 'sam3').MaskDecoder(
+    built = import_extra('sam2.modeling.sam.mask_decoder', 'sam2', 'sam3').MaskDecoder(
         transformer_dim=config.hidden_size,
         transformer=transformer,
         num_multimask_outputs=config.num_multimask_outputs,
@@ -147,8 +147,8 @@ def _mask_decoder(model: nn.Module) -> nn.Module:
         pred_obj_scores=True,
         pred_obj_scores_mlp=True,
     )
-    ours.load_state_dict(_renamed(theirs.state_dict(), DECODER_RENAMINGS))
-    return ours
+    built.load_state_dict(_renamed(source.state_dict(), DECODER_RENAMINGS))
+    return built
 
 
 def _renamed(state: Dict[str, Tensor], renamings: tuple) -> Dict[str, Tensor]:

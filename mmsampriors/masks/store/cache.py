@@ -29,7 +29,7 @@ CHECKED_FROM = 8
 MAGIC = b'SPM1'
 
 
-#: What is always told of where an entry comes from.
+#: What each entry says of where it comes from.
 PROVENANCE = {'image', 'settings', 'sha256', 'bytes', 'mtime_ns'}
 
 
@@ -66,7 +66,7 @@ class Entry:
         """What the entry was made from.
 
         Raises:
-            CorruptEntry: That is not told, as by another program that writes such entries.
+            CorruptEntry: It does not say that, as an entry of another program may not.
         """
         try:
             provenance = json.loads(self.data[HEADER.size + self.counts[-1] :])
