@@ -89,5 +89,6 @@ class Lines:
         if not self.total:
             return f'{done} {unit}, {seconds:.0f} s'
         left = seconds * (self.total - self.n) / max(self.n - self.begun_at, 1e-9)
-        text = f'{self.n / self.total:.0%}, {done} of {self.total / scale:.0f} {unit}, {left:.0f} s left'
+        count = '' if self.unit == 'it' else f'{done} of {self.total / scale:.0f} {unit}, '  # tqdm's word for no unit
+        text = f'{self.n / self.total:.0%}, {count}{left:.0f} s left'
         return f'{text}, {self.postfix}' if self.postfix else text
