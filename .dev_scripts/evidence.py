@@ -9,7 +9,7 @@ of the photographs is held out and tested on; --test-on NAME tests on others, on
 import argparse
 import signal
 import sys
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -25,7 +25,7 @@ from evidence_parts.rows import Rows  # noqa: E402
 from evidence_parts.runs import Runs  # noqa: E402
 from evidence_parts.trainings import RESTORED, STUDENTS, Training, plan  # noqa: E402
 from mmsampriors.compat.config_options import ConfigOptions  # noqa: E402
-from mmsampriors.experiments.trials import Processes  # noqa: E402
+from mmsampriors.experiments.trials import Processes, failures_of  # noqa: E402
 
 
 def parse_args():
@@ -207,12 +207,7 @@ def carry_out(trainings, runs):
         futures = {}
         for training in trainings:
             futures[training] = pool.submit(_after, futures.get(training.plain()), runs.carry_out, training)
-        try:
-            return [future.exception() for future in as_completed(futures.values()) if future.exception()]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            runs.processes.stop()
-            raise
+        return failures_of(list(futures.values()), pool, runs.processes)
 
 
 def _after(first, carry_out, training):

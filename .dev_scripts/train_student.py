@@ -27,16 +27,14 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from mmagic.evaluation.metrics import psnr  # noqa: E402
 from mmagic.registry import MODELS  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from mmsampriors import Restorer  # noqa: E402
 from mmsampriors.checkpoints import read_weights  # noqa: E402
-from mmsampriors.compat import apply_to_tools  # noqa: E402
 from mmsampriors.data_preparation.pairs import make_pairs  # noqa: E402
 from mmsampriors.engine.export import write_student  # noqa: E402
 from mmsampriors.engine.optim import keep_freed_memory  # noqa: E402
+from mmsampriors.experiments import Processes  # noqa: E402
 from mmsampriors.images import enlarged, images_in  # noqa: E402
 from mmsampriors.inference.students import weights_of_packaged  # noqa: E402
 from student_training.config import config_to_ship, plain_config, spd_config  # noqa: E402
@@ -95,9 +93,9 @@ def train_with_spd(name: str, subject: Subject, updates, out: Path):
         make_pairs(photographs, pairs, subject.degrade, subject.settings, seed=version)
     make_pairs(test_photographs(out), out / 'data' / 'test', subject.degrade, subject.settings)
     cfg = spd_config(name, subject.patch, subject.versions, tuple(updates), out)
-    init_default_scope(cfg.default_scope)
-    apply_to_tools()
-    Runner.from_cfg(cfg).train()
+    cfg.dump(out / 'training.py')
+    processes = Processes(1, ROOT, threads=torch.get_num_threads())
+    processes.run(['tools/train.py', out / 'training.py'], out / 'training.log')
     return read_weights(Path(cfg.work_dir, 'last_checkpoint').read_text().strip()), cfg
 
 

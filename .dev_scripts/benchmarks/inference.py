@@ -69,22 +69,17 @@ def compare(report: Report, name: str, models: tuple, images: torch.Tensor, dtyp
             return model(images, mode='tensor')
 
     spd, exported, stock = models
-    tasks = {key: Task(lambda model=model: restore(model)) for key, model in (('exported', exported), ('stock', stock))}
+    both = dict(exported=exported, stock=stock)
+    tasks = {key: Task(lambda model=model: restore(model)) for key, model in both.items()}
     equal = [float(torch.equal(restore(exported), restore(model))) for model in (stock, spd)]
     report(f'{name}/equal output, exported and stock', equal[:1], 'bool')
     report(f'{name}/equal output, exported and SPD model', equal[1:], 'bool')
     seconds = interleaved(tasks, Clock(args.device), args.rounds)
     report(f'{name}/latency, stock', seconds['stock'], 's')
     report(f'{name}/latency, exported', seconds['exported'], 's', ratio=ratio(seconds['exported'], seconds['stock']))
-    counts = {
-        key: sum(parameter.numel() for parameter in model.parameters())
-        for key, model in (('exported', exported), ('stock', stock))
-    }
+    counts = {key: sum(parameter.numel() for parameter in model.parameters()) for key, model in both.items()}
     report(f'{name}/parameters', [counts['exported']], 'parameters', ratio=counts['exported'] / counts['stock'])
-    memory = {
-        key: bytes_of(model) + peak_bytes(tasks[key], args.device)
-        for key, model in (('exported', exported), ('stock', stock))
-    }
+    memory = {key: bytes_of(model) + peak_bytes(tasks[key], args.device) for key, model in both.items()}
     report(f'{name}/peak memory', [memory['exported'] / 1e6], 'MB', ratio=memory['exported'] / memory['stock'])
 
 

@@ -1,7 +1,7 @@
 """Measures what stored masks cost: loader time, disk, and memory and rate as the cache grows.
 
-Prints one JSON object a line (a table without ``--json``). Without --images, 481 x 321 noise in the spectrum of
-photographs stands for these.
+Prints one JSON object a line (a table without ``--json``). Without --images, photographs that come with scikit-image
+serve, at 481 x 321 pixels.
 """
 
 import argparse
@@ -24,6 +24,7 @@ import mmsampriors  # noqa: F401  (before mmagic, which it mends)
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from mask_engine import get_images  # noqa: E402
 from mmengine.dataset import BaseDataset, Compose  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from report import Report, ratio  # noqa: E402
@@ -70,17 +71,10 @@ def parse_args():
 
 
 def photographs(folder: str, count: int) -> list:
-    """(H, W, 3) uint8 images."""
+    """(H, W, 3), uint8, BGR."""
     if folder:
         return [cv2.imread(str(path)) for path in sorted(Path(folder).iterdir())[:count]]
-    rng = np.random.default_rng(0)
-    frequencies = np.hypot(*np.meshgrid(np.fft.fftfreq(481), np.fft.fftfreq(321), indexing='xy'))
-    frequencies[0, 0] = 1
-    images = []
-    for _ in range(count):
-        noise = np.fft.ifft2(np.fft.fft2(rng.normal(size=(3, 321, 481))) / frequencies).real.transpose(1, 2, 0)
-        images.append(np.clip(128 + 50 * noise / noise.std(), 0, 255).astype(np.uint8))
-    return images
+    return [np.ascontiguousarray(image.permute(1, 2, 0).numpy()[..., ::-1]) for image in get_images(count, [321, 481])]
 
 
 def masks_of(image: np.ndarray) -> ImageMasks:

@@ -24,24 +24,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from segment_anything.modeling import ImageEncoderViT, Sam
 from skimage import data
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from report import Clock, CpuClock, Report  # noqa: E402
+from report import Clock, Report  # noqa: E402
 
 from mmsampriors.masks import MaskEngine, build_sam, pairwise_iou  # noqa: E402  (the checkout, installed or not)
 from mmsampriors.masks.sam.builders import ARCHITECTURES, load_weights  # noqa: E402
 from mmsampriors.masks.sam.encoder import encode_images  # noqa: E402
-from mmsampriors.masks.sam.families import Sam2Images  # noqa: E402
-from mmsampriors.masks.sam.ops import (  # noqa: E402
-    LogitResizer,
-    stability_scores,  # noqa: E402
-    stretches,
-    to_encoder,
-)
+from mmsampriors.masks.sam.families import Sam2Images, sam_over  # noqa: E402
+from mmsampriors.masks.sam.ops import LogitResizer, stability_scores, stretches, to_encoder  # noqa: E402
 
 
 def parse_args():
@@ -83,8 +78,8 @@ def parse_args():
 
 def small_sam() -> Sam:
     """7.7M parameters at 256 pixels: a ViT of width 192 and depth 6, SAM's usual decoder, 16 x 16 image tokens."""
-    return Sam(
-        image_encoder=ImageEncoderViT(
+    return sam_over(
+        ImageEncoderViT(
             depth=6,
             embed_dim=192,
             img_size=256,
@@ -97,17 +92,7 @@ def small_sam() -> Sam:
             global_attn_indexes=(2, 5),
             window_size=7,
             out_chans=256,
-        ),
-        prompt_encoder=PromptEncoder(
-            embed_dim=256, image_embedding_size=(16, 16), input_image_size=(256, 256), mask_in_chans=16
-        ),
-        mask_decoder=MaskDecoder(
-            num_multimask_outputs=3,
-            transformer=TwoWayTransformer(depth=2, embedding_dim=256, mlp_dim=2048, num_heads=8),
-            transformer_dim=256,
-            iou_head_depth=3,
-            iou_head_hidden_dim=256,
-        ),
+        )
     )
 
 
@@ -249,7 +234,7 @@ def run_setting(
     args, report: Report, sam, stock: Stock, images: list, name: str, points: int, thresholds: dict
 ) -> None:
     """All rows of one model, grid and pair of thresholds."""
-    clock = CpuClock() if args.cpu_seconds else Clock(args.device)
+    clock = Clock(args.device, args.cpu_seconds)
     engines = {}
     for dtype in args.dtypes:
         options = dict(dtype=getattr(torch, dtype), **thresholds)

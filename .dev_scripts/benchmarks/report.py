@@ -14,30 +14,22 @@ class Clock:
 
     Args:
         device (str): Where the calls work.
+        cpu (bool): Whether to count CPU seconds of this process, all of its threads, whatever else runs.
     """
 
-    def __init__(self, device: str):
-        self.cuda = torch.device(device).type == 'cuda'
+    def __init__(self, device: str, cpu: bool = False):
+        self.cuda, self.now = torch.device(device).type == 'cuda', time.process_time if cpu else time.perf_counter
 
     def __call__(self, run: Callable) -> float:
         self._wait()
-        start = time.perf_counter()
+        start = self.now()
         run()
         self._wait()
-        return time.perf_counter() - start
+        return self.now() - start
 
     def _wait(self):
         if self.cuda:
             torch.cuda.synchronize()
-
-
-class CpuClock:
-    """CPU seconds of this process, all of its threads: what else runs on the machine does not count."""
-
-    def __call__(self, run: Callable) -> float:
-        start = time.process_time()
-        run()
-        return time.process_time() - start
 
 
 def ratio(values: List[float], baseline: List[float]) -> float:

@@ -107,8 +107,7 @@ class Samples(Dataset):
     def __init__(self, root: Path, count: int, patch: int, scale: int = 1):
         cache = MaskCache(root / 'cache', mask_cache.SETTINGS, data_root=root)
         self.files = []
-        for index, image in enumerate(mask_engine.get_images(count, [321, 481])):
-            image = image.permute(1, 2, 0).numpy()[..., ::-1]
+        for index, image in enumerate(mask_cache.photographs('', count)):
             image = np.ascontiguousarray(image[: len(image) // scale * scale, : image.shape[1] // scale * scale])
             files = {f'{key}_path': str(root / f'{key}{index}.png') for key in ('img', 'gt')}
             small = bicubic_reduced(image.astype(float), scale) if scale > 1 else image
@@ -177,13 +176,14 @@ class Bench:
 
     # ------------------------------------------------------------------------------------------------ whole steps
 
-    def plain_step(self) -> Task:
-        return self._step(self.plain, self.plain_wrapper, lambda: None)
-
     def steps(self) -> dict:
-        """Task of each phase, and of the joint one with activations checkpointed."""
-        tasks = {phase: self.step(phase) for phase in PHASES}
-        return {**tasks, 'joint, checkpointed': self.step('joint', checkpointed=True)}
+        """Task of the plain step, of each phase, and of the joint one with activations checkpointed."""
+        plain, joint = self._step(self.plain, self.plain_wrapper, lambda: None), self.step('joint', checkpointed=True)
+        return {'plain': plain, **{phase: self.step(phase) for phase in PHASES}, 'joint, checkpointed': joint}
+
+    def trained(self, task: str) -> tuple:
+        """Model and optimizer wrapper of a step."""
+        return (self.plain, self.plain_wrapper) if task == 'plain' else (self.spd, self.wrapper)
 
     def step(self, phase: str, source: MaskSource = None, checkpointed: bool = False) -> Task:
         """With the masks of the batch, or those of a source."""
@@ -355,11 +355,11 @@ def measure_steps(report: Report, bench: Bench, name: str, args) -> dict:
     images = [image.to(torch.uint8) for image in bench.batch['inputs']]
     sources = {sam: EngineMasks(engine_of(sam, args.device, bench.dtype, images)) for sam in args.online}
     online = {f'online, {sam}': bench.step('joint', source) for sam, source in sources.items()}
-    tasks = dict(plain=bench.plain_step(), **steps, **online, **bench.parts())
+    tasks = {**steps, **online, **bench.parts()}
     tasks['sgr of 64 masks, forward'] = bench.relations_of_64()
     seconds = interleaved(tasks, Clock(args.device), args.rounds)
     for task, values in seconds.items():
-        kind, more = ('step', {}) if task == 'plain' or task in steps or task in online else ('part', {})
+        kind, more = 'step' if task in steps or task in online else 'part', {}
         if kind == 'step' and task != 'plain':
             more = dict(ratio=ratio(values, seconds['plain']))
         elif task.startswith('sgr of'):
@@ -376,8 +376,8 @@ def measure_steps(report: Report, bench: Bench, name: str, args) -> dict:
 
 def measure_idle(report: Report, bench: Bench, name: str, args, steps: int = 8):
     """Rows of the share of time in which the GPU waits for the host, over steps on batches that are there already."""
-    for task, step in dict(plain=bench.plain_step(), **bench.steps()).items():
-        model, wrapper = (bench.plain, bench.plain_wrapper) if task == 'plain' else (bench.spd, bench.wrapper)
+    for task, step in bench.steps().items():
+        model, wrapper = bench.trained(task)
 
         def run(batches):
             for batch in batches:
@@ -395,17 +395,14 @@ def measure_memory(report: Report, bench: Bench, name: str, args):
     """Rows of memory."""
     tools = bytes_of(bench.spd.feature_extractor.build(bench.device)) if bench.spd.feature_extractor else 0
     plain = None
-    for task, step in dict(plain=bench.plain_step(), **bench.steps()).items():
+    for task, step in bench.steps().items():
         step.before()
         drop_frozen_state(bench.wrapper.optimizer)  # as SPDScheduleHook does when a stage begins
-        model, wrapper = (bench.plain, bench.plain_wrapper) if task == 'plain' else (bench.spd, bench.wrapper)
+        model, wrapper = bench.trained(task)
         added = peak_bytes(step, args.device)
         states = wrapper.optimizer.state.values()
-        held = (
-            bytes_of(model)
-            + sum(tensor.nbytes for state in states for tensor in state.values() if isinstance(tensor, torch.Tensor))
-            + (0 if task == 'plain' else tools)
-        )
+        moments = [tensor for state in states for tensor in state.values() if isinstance(tensor, torch.Tensor)]
+        held = bytes_of(model) + sum(tensor.nbytes for tensor in moments) + (0 if task == 'plain' else tools)
         total = (held + added) / 1e6
         plain = plain or total
         report(f'{name}/peak memory/{task}', [total], 'MB', ratio=total / plain, added_by_step=added / 1e6)

@@ -31,6 +31,11 @@ class Group:
     rows: Dict[int, dict]
 
     @property
+    def named_cell(self) -> dict:
+        """The cell's values by their names."""
+        return dict(zip(CELL, self.cell))
+
+    @property
     def student(self) -> str:
         """``refiner``, or one of ``trainings.STUDENTS``."""
         return self.method[0]

@@ -9,8 +9,6 @@ from mmsampriors.data_preparation.degradations import ROBUSTNESS, LowresSettings
 DEGRADATIONS = {**ROBUSTNESS, 'super_resolution': dict(bicubic_4=(make_lowres, LowresSettings(scale=4)))}
 #: The degradation that each task trains on.
 TRAINED_ON = dict(derain='rain', denoise='noise_50', deblur='blur', super_resolution='bicubic_4')
-#: With two stages the student starts from plain training's checkpoint at this share of the updates.
-START = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +55,7 @@ class Preset:
     workers: int
     jobs: int
     unlike: Optional[int] = None
-    start: float = START
+    start: float = 0.25
     more: float = 0.0
     restart: float = 0.5
     unlabeled: int = 0

@@ -106,7 +106,7 @@ def refiner_table(groups: List[Group]) -> str:
                     _level(group, 'refined_psnr', 2),
                     _difference(group, groups, 'refiner', 'refined_psnr'),
                     _level(group, 'refined_border_psnr', 2),
-                    _interval(by_seed(group, baseline, 'refined_border_psnr') if baseline else None),
+                    str((baseline and by_seed(group, baseline, 'refined_border_psnr')) or '-'),
                 ]
             )
     return f'## Refiner over a frozen student\n\n{markdown_table(header, lines)}' if lines else ''
@@ -155,21 +155,20 @@ def draw_psnr(groups: List[Group], path: str) -> bool:
 
 
 def _of_cell(group):
-    cell = dict(zip(CELL, group.cell))
+    cell = group.named_cell
     count = len(next(iter(group.rows.values())).get('images', ()))
     place = f'{cell["test_set"]} ({cell["test_on"]}, {count} photographs)'
     return [cell['task'], f'{cell["model"]}, {cell["updates"]}', place]
 
 
 def _place(group):
-    cell = dict(zip(CELL, group.cell))
+    cell = group.named_cell
     return f'{cell["trained_on"]}, {cell["model"]}, {cell["updates"]} updates ({cell["preset"]})'
 
 
 def _is_own(group):
     """Whether it was tested on the degradation that it was trained on."""
-    cell = dict(zip(CELL, group.cell))
-    return cell['trained_on'] == cell['test_set']
+    return group.named_cell['trained_on'] == group.named_cell['test_set']
 
 
 def _level(group, name, digits):
@@ -184,16 +183,9 @@ def _difference(group, groups, student, name='psnr'):
     if baseline is None:
         return '-'
     images = over_images(group, baseline, 'refined_images' if name == 'refined_psnr' else 'images')
-    return _interval(by_seed(group, baseline, name)) + (
+    return str(by_seed(group, baseline, name) or '-') + (
         f' {{{images.low:+.2f}, {images.high:+.2f}}}' if images and images.low is not None else ''
     )
-
-
-def _interval(interval):
-    if interval is None:
-        return '-'
-    limits = f' [{interval.low:+.3f}, {interval.high:+.3f}]' if interval.low is not None else ''
-    return f'{interval.mean:+.3f}{limits}'
 
 
 def _sizes(rows):

@@ -205,10 +205,8 @@ class Runs:
             hardware=hardware(),
             patch=training.preset.patch,
             batch=training.preset.batch,
-            images={image['name']: round(image['psnr'], 4) for image in images},
-            refined_images={
-                image['name']: round(image['psnr'], 4) for image in _images(folder / 'images' / f'refined_{name}.json')
-            },
+            images=_psnr_by_name(images),
+            refined_images=_psnr_by_name(_images(folder / 'images' / f'refined_{name}.json')),
             image_masks={
                 image['name']: [image['masks'], round(image['coverage'], 4)] for image in images if 'masks' in image
             },
@@ -225,3 +223,7 @@ class Runs:
 
 def _images(file):
     return json.loads(file.read_text()) if file.is_file() else []
+
+
+def _psnr_by_name(images):
+    return {image['name']: round(image['psnr'], 4) for image in images}

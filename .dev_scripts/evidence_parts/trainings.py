@@ -1,6 +1,7 @@
 """Which trainings there are, and in which order."""
 
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import List, Tuple
 
 from .presets import DEGRADATIONS, Preset
@@ -134,9 +135,9 @@ class Training:
 
 
 def plan(base: Training, *, tasks: dict, models, seeds, students, masks, updates=None) -> List[Training]:
-    """All trainings, what matters most first, and each after the one that it starts from.
+    """All trainings, in the order of ``models`` and ``tasks``, and each after the one that it starts from.
 
-    NAFNet on rain and noise comes first, without plain training at the same cost, which has to wait for a timing.
+    Plain training at the same cost comes last: it has to wait for a timing.
 
     Args:
         base (Training): Preset, schedule, variant and overrides count.
@@ -146,7 +147,7 @@ def plan(base: Training, *, tasks: dict, models, seeds, students, masks, updates
     """
     trainings = []
     for late in (False, True):
-        for model, task in _by_importance(models, tasks):
+        for model, task in product(models, tasks):
             cell = []
             for seed in seeds:
                 plain = replace(
@@ -171,11 +172,6 @@ def plan(base: Training, *, tasks: dict, models, seeds, students, masks, updates
             # What starts from another comes after the others: side by side it would only wait.
             trainings += sorted(cell, key=lambda one: one.first > 0)
     return list(dict.fromkeys(trainings))
-
-
-def _by_importance(models, tasks):
-    cells = [(model, task) for model in models for task in tasks]
-    return sorted(cells, key=lambda cell: cell[0] != 'nafnet' or cell[1] not in ('derain', 'denoise'))
 
 
 def _of_student(plain, student, base, masks):

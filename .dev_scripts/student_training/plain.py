@@ -1,6 +1,5 @@
 """Trains a network on patches that are degraded as they are drawn: no pairs on the disk, no patch seen twice."""
 
-import io
 import math
 import time
 from dataclasses import dataclass
@@ -10,12 +9,13 @@ import cv2
 import numpy as np
 import torch
 from mmagic.models.editors.nafnet.naf_layerNorm2d import LayerNorm2d
+from mmagic.models.losses import PSNRLoss
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from mmsampriors.checkpoints import read_checkpoint
-from mmsampriors.files import write_whole
+from mmsampriors.files import written_whole
 
 PLACES = 4  # of which a patch is the one with most detail: as much as in the photographs of BSDS500, and not a third
 BATCH, RATE, LAST_RATE, WARMUP = 4, 1e-3, 1e-6, 300
@@ -90,12 +90,7 @@ def rate(update: int, updates: int) -> float:
     return min(1.0, (update + 1) / WARMUP) * (LAST_RATE + (RATE - LAST_RATE) * (1 + math.cos(math.pi * fall)) / 2)
 
 
-def psnr_loss(prediction, target):
-    """The mean squared error of each image in dB, averaged, as PSNRLoss of mmagic."""
-    return 10 * ((prediction - target).square().mean((1, 2, 3)) + 1e-8).log10().mean()
-
-
-LOSSES = dict(psnr=psnr_loss, l1=F.l1_loss)
+LOSSES = dict(psnr=PSNRLoss(), l1=F.l1_loss)
 
 
 class _LayerNorm2d(LayerNorm2d):
@@ -188,10 +183,8 @@ def _step(net, optimizer, degraded, truth, loss_function):
 
 
 def _keep(net, optimizer, update, path):
-    file = io.BytesIO()
-    torch.save(dict(net=net.state_dict(), optimizer=optimizer.state_dict(), update=update), file)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, file.getvalue())
+    with written_whole(path) as part:
+        torch.save(dict(net=net.state_dict(), optimizer=optimizer.state_dict(), update=update), part)
 
 
 def _resume(net, optimizer, path):

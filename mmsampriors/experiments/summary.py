@@ -70,7 +70,7 @@ def summarize(trials: List[Trial], out: Path, seconds_of_masks: float = 0.0) -> 
             cell.group,
             str(len(cell.values)),
             show_value(cell.metric, cell.level.mean),
-            _signed(cell.difference) if cell.difference else '',
+            str(cell.difference or ''),
         ]
         for cell in cells
     ]
@@ -97,11 +97,11 @@ def sentence_of(test_set: str, metric: str, gain: Interval, masks: Optional[Inte
     if gain.low is None:
         said = f'SPD is {gain.mean:+.3f}{unit} from plain training on {test_set}, and one seed shows no more than that'
     elif gain.low <= 0 <= gain.high:
-        said = f'SPD neither helps nor harms on {test_set} as far as these seeds show: {_signed(gain)}{unit}'
+        said = f'SPD neither helps nor harms on {test_set} as far as these seeds show: {gain}{unit}'
     else:
         verb, amount = ('gains', gain) if gain.mean > 0 else ('loses', Interval(-gain.mean, -gain.high, -gain.low))
         said = f'SPD {verb} {amount.mean:.3f}{unit} [{amount.low:.3f}, {amount.high:.3f}] on {test_set}'
-    part = f'masks are {_signed(masks)} of it' if masks else 'the config has no masks'
+    part = f'masks are {masks} of it' if masks else 'the config has no masks'
     return f'{said}; {part}; {price}.'
 
 
@@ -134,8 +134,3 @@ def seconds_by_stage(trial: Trial) -> Dict[str, float]:
         counts[stage] = counts.get(stage, 0) + step - before
         before = step
     return {stage: statistics.median(values) * counts[stage] for stage, values in seconds.items()}
-
-
-def _signed(interval: Interval) -> str:
-    limits = '' if interval.low is None else f' [{interval.low:+.3f}, {interval.high:+.3f}]'
-    return f'{interval.mean:+.3f}{limits}'

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from multiprocessing import forkserver
 from pathlib import Path
@@ -147,16 +147,20 @@ def run_trials(trials: List[Trial], processes: Processes, out: Path) -> float:
     """
     seconds = _fill_masks(next(trial for trial in trials if trial.baseline == 'spd'), processes, out)
     with ThreadPoolExecutor(processes.count) as pool:
-        futures = [pool.submit(_carry_out, trial, processes) for trial in trials]
-        try:
-            failures = [future.exception() for future in as_completed(futures) if future.exception()]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            processes.stop()
-            raise
+        failures = failures_of([pool.submit(_carry_out, trial, processes) for trial in trials], pool, processes)
     if failures:
         raise RuntimeError('\n\n'.join(map(str, failures)))
     return seconds
+
+
+def failures_of(futures: List[Future], pool: ThreadPoolExecutor, processes: Processes) -> List[BaseException]:
+    """Waits for the jobs of a pool, and gives the errors of those that failed; an interrupt ends all of them."""
+    try:
+        return [future.exception() for future in as_completed(futures) if future.exception()]
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        processes.stop()
+        raise
 
 
 def _fill_masks(trial, processes, out):

@@ -210,8 +210,8 @@ def _mean(values):
 
 BLOCK = 32  # pixels a side, of the photograph
 #: The move, as a share of white, beyond which a result is garbage. [ours] Right restorations by the package's students
-#: move by at most 0.11; of those with badly damaged weights half to all move further than this bound
-#: (.dev_scripts/benchmarks/block_moves.py; the table is in docs/restoring.md).
+#: move by at most 0.11; of those with badly damaged weights half to all move further than this bound (the table is in
+#: docs/restoring.md).
 MOST_MOVED = 0.15
 #: What restoring may do to a photograph as a whole: to its brightness, as a share of white, and to its contrast. [ours]
 #: Rain twice as heavy as that of the students, taken from Kodak's photographs, moves their brightness by at most 0.25.

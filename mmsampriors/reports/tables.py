@@ -124,6 +124,11 @@ class Interval(NamedTuple):
     low: Optional[float] = None
     high: Optional[float] = None
 
+    def __str__(self) -> str:
+        """'+0.120 [+0.050, +0.190]', or the mean alone."""
+        limits = '' if self.low is None else f' [{self.low:+.3f}, {self.high:+.3f}]'
+        return f'{self.mean:+.3f}{limits}'
+
 
 def paired_t(differences: Sequence[float], confidence: float = 0.95) -> Interval:
     """Student's interval of the mean of differences, one a seed; for a single one only the mean."""

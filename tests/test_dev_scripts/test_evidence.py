@@ -172,11 +172,11 @@ def test_ablations_are_compared_with_the_defaults():
     assert cells[6].startswith('-0.050 [') and cells[7].startswith('+0.450 [')
 
 
-def test_what_matters_most_comes_first():
+def test_a_training_comes_after_the_one_that_it_starts_from():
     base = Training(TINY, '', '', '', 0, '', 0, schedule='two_stage')
     work = plan(
         base,
-        tasks=dict(deblur='blur', derain='rain'),
+        tasks=dict(derain='rain', deblur='blur'),
         models=['nafnet'],
         seeds=[0, 1],
         students=STUDENTS,
@@ -343,7 +343,7 @@ def test_the_configs_say_what_is_trained(tmp_path):
     }
 
 
-def test_photographs_without_ground_truth_are_kept_from_the_pairs_and_ride_along(photographs, tmp_path):
+def test_photographs_without_ground_truth_are_kept_from_the_pairs_and_added_to_batches(photographs, tmp_path):
     preset = replace(TINY, unlabeled=3, start=0.5, bitmaps=True, sets=dict(denoise=['noise_50', 'noise_75']))
     prepare(tmp_path, Photographs(str(photographs / 'images'), str(photographs / 'segments')), preset.unlabeled)
     parts = {path.name: {photograph.stem for photograph in path.iterdir()} for path in tmp_path.glob('photographs/*')}

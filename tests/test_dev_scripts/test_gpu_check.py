@@ -23,7 +23,6 @@ def call(check, tmp_path, monkeypatch, steps, *options):
     """One call; the names of the steps that ran, and how each ended."""
     steps = [check.Step(name, ['-c', code], seconds) for name, code, seconds in steps]
     monkeypatch.setattr(check, 'steps_of', lambda *folders: steps)
-    monkeypatch.setattr(check, 'NEEDED', dict.fromkeys((step.kind for step in steps), ()))
     monkeypatch.setattr('sys.argv', ['gpu_check.py', str(tmp_path / 'out'), *options])
     before = len(rows_of(tmp_path))
     check.main()
@@ -88,12 +87,9 @@ def test_some_steps_alone(check, tmp_path, monkeypatch):
 
 
 def test_what_is_missing_is_named(check, tmp_path, monkeypatch):
-    steps = [check.Step('first', ['-c', ROW], 20)]
-    monkeypatch.setattr(check, 'steps_of', lambda *folders: steps)
-    monkeypatch.setattr(check, 'NEEDED', dict(first=('a_package_that_is_nowhere',)))
-    monkeypatch.setattr('sys.argv', ['gpu_check.py', str(tmp_path / 'out')])
-    check.main()
-    assert "not installed: ['a_package_that_is_nowhere']" in str(rows_of(tmp_path))
+    steps = [('first', 'import a_package_that_is_nowhere', 20)]
+    assert call(check, tmp_path, monkeypatch, steps) == [('first', 'failed')]
+    assert "No module named 'a_package_that_is_nowhere'" in str(rows_of(tmp_path))
 
 
 def test_every_step_starts_a_file_that_exists_with_options_that_it_has(check, tmp_path):
@@ -101,7 +97,6 @@ def test_every_step_starts_a_file_that_exists_with_options_that_it_has(check, tm
     for steps in (make(tmp_path, 'photographs', 'wallpapers') for make in (check.steps_of, check.toy_steps)):
         assert [step.kind for step in steps][0] == 'tests' and steps[-1].kind == 'evidence'
         for step in steps:
-            assert set(check.NEEDED) >= {step.kind}
             script = root / (step.command[-1] if step.command[0] == '-m' else step.command[0])
             assert script.exists()
             text = '' if script.is_dir() else script.read_text()
