@@ -181,7 +181,7 @@ class SAMMasks(MaskSource):
     def caution(self):
         return (
             (
-                "masks are those of sam_tiny, which is no replacement for Meta's SAM: for a real run take "
+                "masks are those of the SAM tiny, which is no replacement for Meta's SAM: for a real run take "
                 "model_type='vit_h'"
             )
             if self.model_type == 'tiny'

@@ -54,7 +54,7 @@ def _work(plan, console):
     train, test = (len(PHOTOGRAPHS[split]) for split in ('train', 'test'))
     console.begin(f'Rain and heavier rain: {rains} times on {train} photographs to train on, once on {test} to test on')
     make_data(plan.out, rains)
-    console.begin(f'Masks of the {train} photographs, by the small SAM that travels with the package')
+    console.begin(f'Masks of the {train} photographs, by the SAM tiny that travels with the package')
     compute_masks(plan, console)
     console.begin(f'Training: {plan.first} updates; then {plan.then} more, once plainly and once with SPD')
     console.show('      Pairs are of rain. SPD sees heavier rain too, without its ground truth.')

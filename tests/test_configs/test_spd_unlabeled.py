@@ -1,4 +1,4 @@
-"""One more base lets photographs without ground truth ride along, whatever is inherited."""
+"""One more base adds photographs without ground truth to the batches, whatever is inherited."""
 
 import re
 from pathlib import Path

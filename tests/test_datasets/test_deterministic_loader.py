@@ -125,7 +125,7 @@ def with_extra(kind, per_pair=0.5, rank=0, world_size=1, batch_size=4, **options
 
 
 @pytest.mark.parametrize('kind', ['default', 'infinite', 'progressive'])
-def test_extra_samples_ride_at_the_end_and_move_nothing(kind):
+def test_extra_samples_come_last_and_move_nothing(kind):
     batches = take(with_extra(kind, wanted=lambda number: number >= 2), 9)
     plain = take(DeterministicBatches(batch_sampler(kind, 8, 4)), 9)
     assert [batch[: len(other)] for batch, other in zip(batches, plain)] == plain

@@ -39,7 +39,7 @@ def test_stages_have_names():
     assert StageFilter().filter(between) and between.msg == 'spd.stage: 1.5000'
 
 
-def test_a_run_tells_the_time_left_from_the_first_iteration_on(runner_cfg, capfd):
+def test_a_run_logs_the_time_left_from_the_first_iteration_on(runner_cfg, capfd):
     cfg = runner_cfg(hooks=[dict(type='mmsampriors.TimeLeftHook')], log_level='INFO')
     cfg['default_hooks'].update(timer=dict(type='IterTimerHook'))
     ConsoleRunner.from_cfg(Config(cfg)).train()

@@ -69,7 +69,7 @@ def test_the_table_names_stages_masks_and_total(runner_cfg, tmp_path):
 
 
 @pytest.mark.slow
-def test_photographs_without_ground_truth_ride_in_the_steps_that_distil(runner_cfg, pairs, monkeypatch):
+def test_photographs_without_ground_truth_are_added_to_the_steps_that_distil(runner_cfg, pairs, monkeypatch):
     cfg = Config(runner_cfg(max_iters=8, schedule=TWO_STAGES))
     cfg.custom_hooks += [
         dict(type='mmsampriors.UnlabeledHook', folders=[str(pairs / 'input')], per_pair=0.6, cascade=2)

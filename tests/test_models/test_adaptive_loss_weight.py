@@ -46,7 +46,7 @@ def test_what_multiplies_both_losses_cancels():
     torch.testing.assert_close(scales[0](), scales[1]())
 
 
-def test_images_without_a_pull_count_for_nothing():
+def test_images_without_a_gradient_count_for_nothing():
     scale = AdaptiveLossWeight()
     scale.update(*norms_of(scale, 0.1, [8.0, 0.0, 0.0]), weight=0.1)
     torch.testing.assert_close(scale(), torch.tensor(1 / 8))
@@ -55,7 +55,7 @@ def test_images_without_a_pull_count_for_nothing():
 @pytest.mark.parametrize(
     'pulls, students', [([0.0, 0.0], [1.0, 1.0]), ([1.0], [0.0]), ([float('inf')], [1.0]), ([1.0], [float('nan')])]
 )
-def test_a_step_that_tells_nothing_leaves_the_factor(pulls, students):
+def test_a_step_without_a_measurement_leaves_the_factor(pulls, students):
     scale = AdaptiveLossWeight()
     for measured in (False, True):
         if measured:

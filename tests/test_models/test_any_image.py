@@ -73,7 +73,7 @@ def test_images_of_any_size_and_of_one_channel(model_cfg, network, channels, inj
     assert 0 < model.mask_coverage <= 1
 
 
-def test_gray_images_reach_sam_and_analyzer(model_cfg):
+def test_gray_images_reach_sam_and_feature_extractor(model_cfg):
     preprocessor = dict(type='DataPreprocessor', mean=[0.0], std=[255.0])
     cfg = model_cfg(dict(masks=TINY_SAM), generator=NETWORKS['nafnet'](1), data_preprocessor=preprocessor)
     model = build_part(MODELS, cfg)

@@ -55,7 +55,7 @@ def test_sizes_that_no_stride_divides_are_taken():
     assert EfficientNetExtractor(stage=2).eval()(torch.rand(2, 3, 49, 70)).shape == (2, 40, 7, 9)
 
 
-def test_gradient_reaches_the_images_of_a_frozen_analyzer():
+def test_gradient_reaches_the_images_of_a_frozen_feature_extractor():
     extractor = build_part(MODELS, dict(type='EfficientNetExtractor', stage=1)).eval().requires_grad_(False)
     images = torch.rand(1, 3, 32, 32, requires_grad=True)
     extractor(images).square().mean().backward()

@@ -84,7 +84,7 @@ def test_a_missing_checkpoint_is_named_before_training(tmp_path):
         source.prepare()
 
 
-def test_encoder_analyzer_shows_the_image_and_not_its_padding(random_sam):
+def test_encoder_extractor_shows_the_image_and_not_its_padding(random_sam):
     extractor = build_part(MODELS, dict(type='SAMEncoderExtractor', model_type='random_sam'))
     features = extractor(torch.rand(1, 3, 32, 64))
     assert features.shape[2:] == (24, 48)

@@ -38,7 +38,7 @@ def pixel_loss(name):
     seed=st.integers(0, 99),
     shape=st.tuples(st.integers(1, 3), st.sampled_from([1, 3]), st.integers(1, 9), st.integers(1, 9)),
 )
-def test_a_difference_pulls_as_hard_as_one_from_the_ground_truth(name, weight, seed, shape):
+def test_a_difference_has_the_gradient_norm_of_one_from_the_ground_truth(name, weight, seed, shape):
     restored, refined, gt = images(*shape, seed=seed)
     student, loss = pixel_loss(name), build_part(MODELS, dict(type='SPDLoss', loss_weight=weight))
     found = gradient(restored, lambda image: distil(loss, image, refined, gt, student))
@@ -49,7 +49,7 @@ def test_a_difference_pulls_as_hard_as_one_from_the_ground_truth(name, weight, s
 
 
 @pytest.mark.parametrize('name', ['MSELoss', 'PSNRLoss'])
-def test_a_squared_loss_and_it_pull_towards_the_mixture(name):
+def test_a_squared_loss_and_it_lead_to_the_mixture(name):
     restored, refined, gt = images(2, 3, 8, 9)
     student, loss = pixel_loss(name), build_part(MODELS, dict(type='SPDLoss', loss_weight=3.0))
     both = gradient(restored, lambda image: student(image, gt) + distil(loss, image, refined, gt, student))
@@ -58,7 +58,7 @@ def test_a_squared_loss_and_it_pull_towards_the_mixture(name):
     torch.testing.assert_close(both, 4 * alone * (restored - mixture) / (restored - gt))
 
 
-def test_an_image_that_is_the_ground_truth_is_not_pulled_at():
+def test_an_image_that_is_the_ground_truth_has_no_gradient():
     restored, refined, gt = images(2, 3, 4, 4)
     gt[0] = restored[0]
     student = pixel_loss('MSELoss')

@@ -168,7 +168,7 @@ def test_ramp_scales_distillation_only(quarter_cfg):
         torch.testing.assert_close(loss, full[name] * (0.25 if name.startswith(('spd.', 'sgr.')) else 1))
 
 
-def test_pulls_are_squared_norms_of_the_gradients_at_each_restored_image(quarter_cfg):
+def test_gradient_norms_are_squared_and_of_each_restored_image(quarter_cfg):
     model, restored = build(quarter_cfg(), JOINT), []
     model.generator.register_forward_hook(lambda module, inputs, output: restored.append(output))
     losses = model(*batch_of(), mode='loss')
@@ -205,7 +205,7 @@ def sgr_share(model, batch):
 @pytest.mark.parametrize(
     'pixel_loss', [dict(type='L1Loss'), dict(type='L1Loss', loss_weight=30.0), dict(type='PSNRLoss')]
 )
-def test_relations_pull_at_the_restored_image_by_their_share_of_the_students_own_loss(quarter_cfg, pixel_loss, ramp):
+def test_relations_have_their_share_of_the_gradient_norm_of_the_students_own_loss(quarter_cfg, pixel_loss, ramp):
     cfg = quarter_cfg(dict(losses=dict(sgr=dict(type='SGRLoss', loss_weight=0.3))), pixel_loss=pixel_loss)
     model, batch = build(cfg, Phase(True, True, ramp)), batch_of()
     assert sgr_share(model, batch) < 0.01  # measured, and not yet known
@@ -288,7 +288,7 @@ def test_the_first_student_is_saved_and_neither_trained_nor_averaged(quarter_cfg
     }
 
 
-def test_without_relations_there_is_neither_analyzer_nor_their_loss(quarter_cfg):
+def test_without_relations_there_is_neither_feature_extractor_nor_their_loss(quarter_cfg):
     model = build(quarter_cfg(dict(losses=dict(sgr=None), feature_extractor=None)), JOINT)
     assert model.feature_extractor is None
     assert model(*batch_of(), mode='loss').keys() == {'student.loss_recon', 'refiner.loss_recon', 'spd.loss_image'}
@@ -418,7 +418,7 @@ def owned_by_parts(names):
     return all(name.removeprefix('module.').startswith(owners) for name in names)
 
 
-def test_segmenter_and_analyzer_are_in_nothing_that_the_model_owns(model_cfg):
+def test_segmenter_and_feature_extractor_are_in_nothing_that_the_model_owns(model_cfg):
     model = build(model_cfg(), JOINT)
     before = set(model.state_dict())
     model(*batch_of(), mode='loss')

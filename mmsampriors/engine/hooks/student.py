@@ -118,7 +118,7 @@ class BlendStudentHook(Hook):
             )
         if model.schedule.phase(0, runner.max_iters).student:
             raise ValueError(
-                'BlendStudentHook draws the student back to the one that the refiner was trained on, which this '
+                'BlendStudentHook averages the student with the one that the refiner was trained on, which this '
                 'schedule has hardly trained: start from a finished student (load_from) with '
                 'model.spd.schedule.warmup=0, or leave the hook out'
             )

@@ -134,7 +134,7 @@ class PoisonHook(Hook):
     after_test_epoch = after_val_epoch
 
 
-def test_a_run_tells_psnr_of_both_and_stops_where_its_loss_is_no_number(runner_cfg, monkeypatch):
+def test_a_run_logs_psnr_of_both_and_stops_where_its_loss_is_no_number(runner_cfg, monkeypatch):
     monkeypatch.setattr(monitoring, 'draw_panel', lambda rows: np.zeros((8, 8, 3), np.uint8))
     ours = [f'mmsampriors.{name}' for name in ('SPDVisualizationHook', 'RefinedPSNRHook', 'FiniteLossHook')]
     cfg = runner_cfg(hooks=[dict(type=kind) for kind in (*ours, 'PoisonHook')])

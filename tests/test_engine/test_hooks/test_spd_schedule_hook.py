@@ -221,7 +221,7 @@ def test_the_scale_of_relations_goes_on_with_a_resumed_run_and_starts_anew_from_
     assert 0.03 < share < 0.3 if resume else 0 < share < 0.01
 
 
-def test_segmenter_and_analyzer_are_in_no_checkpoint_and_no_optimizer(runner_cfg):
+def test_segmenter_and_feature_extractor_are_in_no_checkpoint_and_no_optimizer(runner_cfg):
     runner, _ = train(runner_cfg(hooks=[dict(type='Witness')], max_iters=2))
     checkpoint = torch.load(f'{runner.work_dir}/iter_2.pth', weights_only=True)
     assert {name.split('.')[0] for name in checkpoint['state_dict']} == {'generator', 'spf', 'refiner', 'losses'}

@@ -56,7 +56,7 @@ def labels(batch):
     return [sample.metainfo['labelled'] for sample in batch['data_samples']]
 
 
-def test_photographs_ride_where_something_is_distilled(runner_cfg, photographs):
+def test_photographs_are_added_where_something_is_distilled(runner_cfg, photographs):
     cfg = runner_cfg(max_iters=4, schedule=TWO_STAGE, hooks=hooks(photographs))
     runner, batches = run(cfg)
     assert [labels(batch) for batch in batches] == 2 * [[True, True]] + 2 * [[True, True, False]]
@@ -78,7 +78,7 @@ def test_a_small_share_of_small_batches_adds_up(runner_cfg, photographs):
     assert [labels(batch).count(False) for batch in batches] == 7 * [0] + [1, 0, 1]
 
 
-def test_photographs_ride_in_whole_steps_of_accumulated_iterations(runner_cfg, photographs):
+def test_photographs_are_added_to_whole_steps_of_accumulated_iterations(runner_cfg, photographs):
     """Iteration 3 is the first after the stage of the refiner, and the second of a step that began in it."""
     cfg = runner_cfg(max_iters=6, schedule=TWO_STAGE, hooks=hooks(photographs))
     cfg['optim_wrapper']['accumulative_counts'] = 2

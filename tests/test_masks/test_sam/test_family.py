@@ -108,7 +108,7 @@ def test_the_plain_forward_of_an_encoder_gives_the_embeddings(name):
 @pytest.mark.parametrize(
     'name', ['hq_vit', 'sam2', *(pytest.param(name, marks=pytest.mark.slow) for name in ('hq_tiny', 'mobile'))]
 )
-def test_the_analyzer_sees_what_the_engine_sees(name, monkeypatch):
+def test_the_feature_extractor_sees_what_the_engine_sees(name, monkeypatch):
     """On images of the encoder's own side, which nobody resizes; and on others it shows the image alone."""
     monkeypatch.setattr('mmsampriors.masks.sam.builders.SAM_BUILDERS', dict(SAM_BUILDERS))
     sam = built(name)[0]
