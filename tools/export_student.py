@@ -56,7 +56,7 @@ def export_for_others(args, cfg, files):
     """Writes what needs the network itself, and prints what the comparisons found."""
     from mmsampriors.engine.export import student_config
     from mmsampriors.engine.onnx_export import write_onnx
-    from mmsampriors.inference.other_programs import write_bare, write_card, write_darktable
+    from mmsampriors.inference.publishing import write_bare, write_card, write_darktable
     from mmsampriors.inference.torch_network import TorchNetwork
 
     network = TorchNetwork(student_config(cfg), args.checkpoint, 'cpu')

@@ -16,7 +16,7 @@ from mmsampriors.engine.testing import compare_on_pairs, mean_metrics
 from mmsampriors.images import read_rgb
 from mmsampriors.masks import draw_masks
 from mmsampriors.reports import draw_curves, read_scalars
-from mmsampriors.reports.panels import draw_panel
+from mmsampriors.reports.plots import draw_panel
 
 from .progress import TRAININGS, Plan
 from .trainings import training_config

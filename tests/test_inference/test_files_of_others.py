@@ -146,7 +146,7 @@ def test_a_config_of_mmagic_brings_its_weights(server, tmp_path, photo):  # noqa
 
 def test_one_command_writes_files_for_everybody(tmp_path):
     onnx, runtime = pytest.importorskip('onnx'), pytest.importorskip('onnxruntime')
-    from mmsampriors.inference.other_programs import check_darktable
+    from mmsampriors.inference.publishing import check_darktable
 
     weights, _ = bare_weights('nafnet', tmp_path)
     (tmp_path / 'test_results.json').write_text('{"results": {"student": {"Rain100L": {"PSNR": 30.25}}}}')
@@ -183,7 +183,7 @@ def test_one_command_writes_files_for_everybody(tmp_path):
 def test_spandrel_opens_bare_weights(tmp_path, name):
     spandrel = pytest.importorskip('spandrel')
     pytest.importorskip('spandrel_extra_arches').install(ignore_duplicates=True)
-    from mmsampriors.inference.other_programs import write_bare
+    from mmsampriors.inference.publishing import write_bare
     from mmsampriors.inference.torch_network import TorchNetwork, exported_config
 
     bare_weights(name, tmp_path)
@@ -208,7 +208,7 @@ def test_spandrel_opens_bare_weights(tmp_path, name):
 def test_what_other_programs_cannot_know_is_refused(tmp_path, change, reason):
     from mmagic.models import DataPreprocessor
 
-    from mmsampriors.inference.other_programs import write_bare
+    from mmsampriors.inference.publishing import write_bare
     from mmsampriors.models.networks import Student
     from mmsampriors.registry import MODELS
 
@@ -223,7 +223,7 @@ def test_what_other_programs_cannot_know_is_refused(tmp_path, change, reason):
 def test_nafnet_with_windows_says_that_it_loads_without_them(tmp_path):
     from mmagic.models import DataPreprocessor
 
-    from mmsampriors.inference.other_programs import write_bare
+    from mmsampriors.inference.publishing import write_bare
     from mmsampriors.models.networks import Student
     from mmsampriors.registry import MODELS
 

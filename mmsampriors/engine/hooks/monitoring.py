@@ -13,7 +13,7 @@ from mmsampriors.masks import draw_masks
 from mmsampriors.models.mask_sources import NoMasks
 from mmsampriors.models.networks import unwrapped
 from mmsampriors.registry import HOOKS
-from mmsampriors.reports.panels import as_squares, draw_panel
+from mmsampriors.reports.plots import as_squares, draw_panel
 
 from ..testing import RefinedOutputs
 

@@ -1,4 +1,4 @@
-"""Masks in COCO's run lengths, as SA-1B's files are, and the choice of a mask store."""
+"""Masks in COCO's run lengths, as SA-1B's files are: read and written."""
 
 import json
 import os
@@ -14,7 +14,8 @@ from mmsampriors.images import PhotographError, open_image
 from ..image_masks import ImageMasks
 from ..optional_packages import import_extra
 from ..run_length_masks import RunMasks
-from .cache import LabelMaps, MaskCache, MasksByName, MaskStore, MaskStoreError
+from .cache import MaskStore, MaskStoreError
+from .label_maps import MasksByName
 
 EXPORTER = 'cache_masks'  # the tool in whose records exports are
 
@@ -255,19 +256,3 @@ def folder_of_all(paths: Iterable) -> str:
 
 def _coco():
     return import_extra('pycocotools.mask', 'coco', 'COCO run lengths')
-
-
-STORES = {kind.__name__: kind for kind in (MaskCache, LabelMaps, CocoRLE)}
-
-
-def build_store(store: dict) -> MaskStore:
-    """A store from a config.
-
-    Args:
-        store (dict): ``type``, a key of :data:`STORES`, and the arguments of that class.
-    """
-    arguments = dict(store)
-    kind = arguments.pop('type', None)
-    if kind not in STORES:
-        raise ValueError(f'the type of a mask store is one of {", ".join(STORES)}, found {kind!r}')
-    return STORES[kind](**arguments)

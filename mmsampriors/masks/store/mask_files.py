@@ -14,6 +14,7 @@ from mmsampriors.images import read_rgb, to_eight_bits
 from ..image_masks import ImageMasks, draw_masks
 from .cache import ImageFile
 from .coco import coco_text
+from .label_maps import label_map
 
 TOOL = 'segment'  # in whose records the files are
 PREVIEW_QUALITY = 90
@@ -76,16 +77,6 @@ class MaskFiles:
 
     def _made_of(self, digest: str) -> dict:
         return dict(photograph=digest, settings=self.settings)
-
-
-def label_map(masks: ImageMasks) -> np.ndarray:
-    """(H, W), uint8 or uint16: 0 where no mask is, or else the number from 1 of the smallest mask there."""
-    labels = np.zeros(masks.size, np.uint8 if len(masks) < 2**8 else np.uint16)
-    if len(masks) >= 2**16:
-        raise ValueError(f'a label map has at most {2**16 - 1} masks, found {len(masks)}: write run lengths')
-    for number, mask in enumerate(masks.bitmaps.numpy(), 1):  # the largest first
-        labels[mask] = number
-    return labels
 
 
 def _encoded(pixels: np.ndarray, kind: str, **options) -> bytes:

@@ -1,4 +1,4 @@
-"""Students as other programs take them: bare weights, packages for darktable, and model cards."""
+"""Publishing a student: bare weights and packages that other programs take, and its model card."""
 
 import io
 import json
