@@ -10,5 +10,12 @@ model = dict(
 )
 custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks
 
+# As the field measures: mmagic's config measures on RGB.
+val_evaluator = dict(metrics=[{**one, **_base_.on_y.get(one.type, {})} for one in _base_.val_evaluator.metrics])
+test_evaluator = [
+    {**of_set, 'metrics': [{**one, **_base_.on_y[one.type]} for one in of_set.metrics]}
+    for of_set in _base_.test_evaluator
+]
+
 experiment_name = 'msrresnet_sr_x4'
 work_dir = f'./work_dirs/{experiment_name}'

@@ -10,5 +10,8 @@ model = dict(
 )
 custom_hooks = _base_.get('custom_hooks', []) + _base_.spd_hooks
 
+# As the field measures: mmagic's config validates on RGB.
+val_evaluator = [{**one, **_base_.on_y[one.type]} for one in _base_.val_evaluator]
+
 experiment_name = 'swinir_sr_x2'
 work_dir = f'./work_dirs/{experiment_name}'

@@ -22,6 +22,7 @@ from mmsampriors.checks.pair_check import check_data
 from mmsampriors.data_preparation.degradations import LowresSettings, make_lowres
 from mmsampriors.data_preparation.pairs import make_pairs
 from mmsampriors.registry import MODELS, TRANSFORMS
+from mmsampriors.reports import sets_of
 
 CONFIGS = Path(mmsampriors.__file__).resolve().parents[1] / 'configs'
 NAMES = sorted(path.stem for path in (CONFIGS / 'spd').glob('*.py'))
@@ -100,6 +101,15 @@ def test_is_what_its_name_says(name):
     assert [node.get('convert_to') for node in metrics] == ['Y' if 'rain13k' in name else None]
     tested = cfg.test_dataloader if isinstance(cfg.test_dataloader, list) else [cfg.test_dataloader]
     assert all(loader.dataset.data_root for loader in tested) and (len(tested) == 5 or 'rain13k' not in name)
+
+
+@pytest.mark.parametrize('name', [name for name in NAMES if re.search(r'_sr_x\d$', name)])
+def test_super_resolution_is_measured_on_y_without_a_border_of_the_scale(name):
+    cfg = read(name)
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        metrics = [node for node in nodes(evaluator) if node.get('type') in ('PSNR', 'SSIM')]
+        assert {(one.convert_to, one.crop_border) for one in metrics} == {('Y', int(name[-1]))}
+    assert {one.settings for one in sets_of(cfg)} == {f'PSNR and SSIM on Y, without a border of {name[-1]} pixels'}
 
 
 @pytest.mark.parametrize(
