@@ -72,8 +72,6 @@ def spd_of(training: Training, out: Path, checkpoint=None, start=None) -> dict:
         spd['schedule'] = dict(type='TwoStageSchedule', refiner=training.refiner_iters / training.iters)
     else:
         spd['schedule'] = dict(type='JointSchedule')
-    if start and training.preset.refiner_from_student and 'model.spd.refiner.type' not in dict(training.overrides):
-        spd['refiner_from'] = start
     cfg = Config(dict(model=dict(spd=spd)))
     cfg.merge_from_dict(training.preset.spd)
     # What a variant changes of the masks is nothing to training without them.

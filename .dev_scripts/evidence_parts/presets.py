@@ -38,7 +38,6 @@ class Preset:
         sets (dict[str, list[str]]): Task to its test sets, where these are not all degradations of the task.
         upright (tuple[str]): Tasks whose patches are mirrored left to right only: rain falls, and a small student that
             has to know it from all sides hardly removes any.
-        refiner_from_student (bool): Whether a refiner of the student's architecture starts with its weights.
         bitmaps (bool): Whether pairs to train on are stored as bitmaps too: a PNG takes as long to read as a small
             student takes to learn from it.
         spd (dict): Dotted keys below ``model.spd`` and their values, for the size of the method's parts.
@@ -62,7 +61,6 @@ class Preset:
     validations: int = 8
     sets: dict = field(default_factory=dict)
     upright: tuple = ()
-    refiner_from_student: bool = False
     bitmaps: bool = False
     spd: dict = field(default_factory=dict)
 
@@ -107,7 +105,6 @@ SR = replace(
     patch=96,
     validations=1,
     jobs=2,
-    refiner_from_student=True,
     unlabeled=0,
 )
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mmsampriors.checkpoints import generator_weights, read_generator
 from mmsampriors.datasets.stored_masks import datasets_with_pipeline
-from mmsampriors.models.networks import alike, build_student, first_keys, same_architecture, whole_numbers
+from mmsampriors.models.networks import alike, build_student, first_keys, network_of, same_architecture, whole_numbers
 
 from .export import OWN_PARTS
 
@@ -49,8 +49,10 @@ def fit_to_model(checkpoint: dict, model: nn.Module) -> str:
         copies.remove('refiner')
     for name in copies:
         network = getattr(model, name)
-        if network is not None and same_architecture(network, model.generator):
-            found.update({f'{name}.{key}': found[f'generator.{key}'] for key in network.state_dict()})
+        own = network_of(network)
+        if own is not None and same_architecture(own, model.generator):
+            prefix = name if own is network else f'{name}.network'
+            found.update({f'{prefix}.{key}': found[f'generator.{key}'] for key in own.state_dict()})
     if not absent:
         return ''
     student = sum(name.startswith('generator.') for name in expected)

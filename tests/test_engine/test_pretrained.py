@@ -1,6 +1,7 @@
 import pytest
 import torch
 from mmengine.runner import Runner
+from networks import enlarging
 from safetensors.torch import save_file
 
 import mmsampriors.engine  # noqa: F401
@@ -33,6 +34,19 @@ def test_a_checkpoint_of_mmagic_or_of_the_authors_becomes_the_student(model_cfg,
     model.load_state_dict(checkpoint['state_dict'])
     for network in (model.generator, model.refiner):
         assert torch.equal(network.intro.weight, stock[0].generator.intro.weight)
+
+
+@pytest.mark.parametrize('refiner_from', [None, 'refiner.pth'])
+def test_a_refiner_behind_a_reduction_starts_from_the_student_too(model_cfg, refiner_from):
+    model = MODELS.build(model_cfg(generator=enlarging('edsr', 4)))
+    model.refiner_from, random = refiner_from, model.refiner.network.conv_first.weight.clone()
+    torch.manual_seed(1)  # other weights than those of the refiner, which were drawn first
+    student = MODELS.build(stock_model(model_cfg(generator=enlarging('edsr', 4))))
+    checkpoint = dict(state_dict=student.state_dict())
+    fit_to_model(checkpoint, model)
+    model.load_state_dict(checkpoint['state_dict'])
+    expected = random if refiner_from else student.generator.conv_first.weight
+    assert torch.equal(model.refiner.network.conv_first.weight, expected)
 
 
 def test_bare_weights_of_a_larger_network_are_refused(model_cfg, stock):
