@@ -55,8 +55,13 @@ def build_part(registry: Registry, cfg: dict):
     """
     if not isinstance(cfg, dict):
         raise TypeError(f'a part is a config dict with a type, found {cfg!r}')
+    return registry.build(in_own_scope(cfg))
+
+
+def in_own_scope(cfg: dict) -> dict:
+    """A part's config, in whose scope names are this package's or else mmagic's; another scope is kept."""
     scope = cfg.get('_scope_')
-    return registry.build({**cfg, '_scope_': SCOPE if scope in (None, 'mmagic') else scope})
+    return {**cfg, '_scope_': SCOPE if scope in (None, 'mmagic') else scope}
 
 
 def build_network(cfg: dict):

@@ -31,6 +31,7 @@ from mmsampriors.registry import (
     TRANSFORMS,
     VISBACKENDS,
     VISUALIZERS,
+    in_own_scope,
 )
 
 from .part_arguments import (
@@ -187,7 +188,7 @@ def _problems_of_spd(spd) -> Iterator[str]:
                 yield str(error)
     refiner = spd.get('refiner')
     if isinstance(refiner, dict):
-        yield from _problems_of_part(Part('model.spd.refiner', refiner, (MODELS,), True), False)
+        yield from _problems_of_part(Part('model.spd.refiner', in_own_scope(refiner), (MODELS,), True), False)
 
 
 def _problems_of_scaling(scaling) -> Iterator[str]:

@@ -106,6 +106,12 @@ def test_what_a_part_does_not_take_is_named_with_what_is_meant(cfg, key, value, 
         check_parts(cfg)
 
 
+@pytest.mark.parametrize('prefix', ['', 'mmsampriors.'])
+def test_a_refiner_of_this_package_needs_no_prefix(cfg, prefix):
+    cfg.model.spd.refiner = dict(type=f'{prefix}DnCNN', width=4, depth=3)
+    check_parts(cfg)
+
+
 def test_all_faults_are_reported_at_once(cfg):
     cfg.merge_from_dict({'optim_wrapper.optimizer.betaz': 1, 'train_cfg.max_iters': 'abc'})
     cfg.custom_hooks.append(dict(type='mmsampriors.SPDScheduleHook'))
