@@ -35,30 +35,25 @@ def download(url: str, digest: Optional[str] = None) -> Path:
     return _download(url, _folder() / _name_of(url), digest)
 
 
-def download_checkpoint(url: str, check: bool = False) -> Path:
+def download_checkpoint(url: str, check: bool = False, remedy: str = '') -> Path:
     """As :func:`download`, for any URL: each has a folder of its own, for ``iter_1.pth`` is the name of many files.
 
     Where a hash ends the name, as in model zoos, the file lies where torch.hub puts it.
 
     Args:
         url (str): Of http or https.
-        check (bool): Whether that hash is what the SHA-256 must begin with, as OpenMMLab's names have it.
+        check (bool): Whether that hash is what the SHA-256 must begin with, as OpenMMLab's and torchvision's names have
+            it.
+        remedy (str): What else can be done where it cannot be downloaded; the end of the error.
     """
     name = _name_of(url)
     ending = re.search('-([0-9a-f]{8,})$', Path(name).stem)
     if ending:
-        return _download(url, _folder() / name, ending[1] if check else None)
-    return _download(url, _folder() / hashlib.sha256(url.encode()).hexdigest()[:16] / name)
-
-
-def is_web(name: str) -> bool:
-    """Whether a name is a URL that :func:`download_checkpoint` takes."""
-    return re.match('https?://', name) is not None
+        return _download(url, _folder() / name, ending[1] if check else None, remedy)
+    return _download(url, _folder() / hashlib.sha256(url.encode()).hexdigest()[:16] / name, None, remedy)
 
 
 def _folder():
-    import torch
-
     return Path(torch.hub.get_dir()) / 'checkpoints'
 
 
@@ -66,7 +61,7 @@ def _name_of(url):
     return PurePosixPath(unquote(urlsplit(url).path)).name or 'checkpoint'
 
 
-def _download(url, target, digest=None):
+def _download(url, target, digest=None, remedy=''):
     """One process downloads, the others of this machine wait for it."""
     from filelock import FileLock
 
@@ -80,8 +75,8 @@ def _download(url, target, digest=None):
                     _fetch(url, part, digest)
     except (URLError, OSError, ValueError) as error:
         raise FileNotFoundError(
-            f'{url} cannot be downloaded to {target} ({error}): fetch it elsewhere and either give '
-            f'its path as checkpoint or put it there'
+            f'{url} cannot be downloaded to {target} ({error}): fetch it elsewhere and put it there, or '
+            f'{remedy or "give its path as checkpoint"}'
         ) from error
     return target
 
@@ -233,7 +228,7 @@ def local_file(path):
     name = os.fspath(path)
     if '://' not in name:
         return path
-    if not is_web(name):
+    if not re.match('https?://', name):
         raise ValueError(f'a checkpoint is a file or a URL that begins with http:// or https://, found {name}')
     return download_checkpoint(name)
 

@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 from errno import EACCES, EAGAIN
-from hashlib import sha256
 from pathlib import Path
 from typing import Dict, Iterable, Iterator, Optional, Tuple
 
@@ -255,7 +254,7 @@ class MadeFiles:
         content = content.encode('utf-8', 'surrogateescape') if isinstance(content, str) else content
         self.refuse_others([name])
         before = self._content_of_made(name)
-        holds = [sha256(content).hexdigest(), *([before] if before else [])]
+        holds = [hashlib.sha256(content).hexdigest(), *([before] if before else [])]
         try:
             self._note(name, holds, made_of, notes)
         except OSError as error:
@@ -326,7 +325,12 @@ class MadeFiles:
 
     def _record_of(self, name) -> Path:
         # Of a name of any length.
-        return self.folder / FOLDER / self.tool / f'{sha256(os.fsencode(os.path.normpath(name))).hexdigest()[:32]}.json'
+        return (
+            self.folder
+            / FOLDER
+            / self.tool
+            / f'{hashlib.sha256(os.fsencode(os.path.normpath(name))).hexdigest()[:32]}.json'
+        )
 
     def _note(self, name, holds, made_of=None, notes=None):
         record = dict(name=os.fspath(name), holds=holds)

@@ -17,9 +17,16 @@ BACKEND_MODULE = 'mmengine.fileio.backends.local_backend'
 TEXT_MODULE = 'mmengine.fileio.parse'
 DATASET_MODULE = 'mmengine.dataset.base_dataset'
 CHECKPOINTS_MODULE = 'mmengine.runner.checkpoint'
+CHECKPOINT_HOOK_MODULE = 'mmengine.hooks.checkpoint_hook'
 
 
-def _name_safe_globals():
+@up_to('mmengine', '0.10.7', after=CHECKPOINTS_MODULE)
+def name_safe_globals():
+    """mmengine 0.10.7 stores ``HistoryBuffer`` objects, which torch 2.6 and later refuse to load (``--resume`` fails).
+
+    Names them as safe instead of switching ``weights_only`` off, once torch is imported for loading checkpoints anyway.
+    Can go when mmengine stores plain lists.
+    """
     import torch
     from mmengine.logging import HistoryBuffer
 
@@ -33,16 +40,6 @@ def _name_safe_globals():
     dtypes = {type(np.dtype(name)) for name in ('bool', 'uint8', 'int32', 'int64', 'float16', 'float32', 'float64')}
     numpy_names = [np.ndarray, np.dtype, *dtypes, multiarray._reconstruct, multiarray.scalar]
     torch.serialization.add_safe_globals([HistoryBuffer, statistic_of_history, *numpy_names])
-
-
-@up_to('mmengine', '0.10.7')
-def name_safe_globals():
-    """mmengine 0.10.7 stores ``HistoryBuffer`` objects, which torch 2.6 and later refuse to load (``--resume`` fails).
-
-    Names them as safe instead of switching ``weights_only`` off, once torch is imported for loading checkpoints anyway.
-    Can go when mmengine stores plain lists.
-    """
-    after_import(CHECKPOINTS_MODULE, _name_safe_globals)
 
 
 class _TorchForCheckpoints:
@@ -62,7 +59,14 @@ class _TorchForCheckpoints:
         return self._torch.load(*args, **{'pickle_module': plain_pickle, 'weights_only': False, **kwargs})
 
 
-def _read_checkpoints_as_ours():
+@up_to('mmengine', '0.10.7', after=CHECKPOINTS_MODULE)
+def read_checkpoints_as_plain_data():
+    """mmengine 0.10.7 runs what a checkpoint holds: by URL with any torch, every one before torch 2.6.
+
+    It also runs the old config that a checkpoint may hold under ``meta.config`` when a run is resumed, loads a local
+    file in which bits have flipped, and does not name one that is cut off, empty or refused. Can go when mmengine says
+    ``weights_only=True``, compares checksums and names the file.
+    """
     import torch
 
     from mmsampriors.checkpoints import local_file, read_checkpoint
@@ -85,18 +89,13 @@ def _read_checkpoints_as_ours():
     module.CheckpointLoader.register_scheme(('http://', 'https://'), load_from_http, force=True)
 
 
-@up_to('mmengine', '0.10.7')
-def read_checkpoints_as_plain_data():
-    """mmengine 0.10.7 runs what a checkpoint holds: by URL with any torch, every one before torch 2.6.
+@up_to('mmengine', '0.10.7', after=DATASET_MODULE)
+def name_files_that_cannot_be_loaded():
+    """mmengine 0.10.7 does not say of which sample a pipeline failed, and OpenCV not of which file.
 
-    It also runs the old config that a checkpoint may hold under ``meta.config`` when a run is resumed, loads a local
-    file in which bits have flipped, and does not name one that is cut off, empty or refused. Can go when mmengine says
-    ``weights_only=True``, compares checksums and names the file.
+    Can go when mmengine does.
     """
-    after_import(CHECKPOINTS_MODULE, _read_checkpoints_as_ours)
 
-
-def _name_files():
     @in_place_of(sys.modules[DATASET_MODULE].Compose, '__call__')
     def name_files(upstream, self, data):
         try:
@@ -111,28 +110,16 @@ def _name_files():
             ) from error
 
 
-@up_to('mmengine', '0.10.7')
-def name_files_that_cannot_be_loaded():
-    """mmengine 0.10.7 does not say of which sample a pipeline failed, and OpenCV not of which file.
-
-    Can go when mmengine does.
-    """
-    after_import(DATASET_MODULE, _name_files)
-
-
-def _read_lists_without_mark():
-    @in_place_of(sys.modules[TEXT_MODULE], 'get_text')
-    def without_mark(upstream, *args, **kwargs):
-        return upstream(*args, **kwargs).removeprefix('\ufeff')
-
-
-@up_to('mmengine', '0.10.7')
+@up_to('mmengine', '0.10.7', after=TEXT_MODULE)
 def read_lists_without_byte_order_mark():
     """mmengine 0.10.7 takes a byte order mark, which Windows writes, for a part of the first name in a list.
 
     Can go when mmengine reads lists as ``utf-8-sig``.
     """
-    after_import(TEXT_MODULE, _read_lists_without_mark)
+
+    @in_place_of(sys.modules[TEXT_MODULE], 'get_text')
+    def without_mark(upstream, *args, **kwargs):
+        return upstream(*args, **kwargs).removeprefix('\ufeff')
 
 
 def _read_yaml_as_plain_data():
@@ -152,7 +139,12 @@ def read_yaml_as_plain_data():
     after_import('mmengine.fileio.handlers.yaml_handler', _read_yaml_as_plain_data)
 
 
-def _take_no_folder_for_meta_information():
+@up_to('mmengine', '0.10.7', after=DATASET_MODULE)
+def take_no_folder_for_meta_information():
+    """mmengine 0.10.7 reads the file ``gopro`` where a config says dataset_type='gopro', and fails at a folder.
+
+    Can go when its BaseDataset takes texts for texts.
+    """
     from mmengine.dataset import base_dataset
 
     @in_place_of(base_dataset, 'list_from_file')
@@ -162,32 +154,16 @@ def _take_no_folder_for_meta_information():
         return upstream(path, *args, **kwargs)
 
 
-@up_to('mmengine', '0.10.7')
-def take_no_folder_for_meta_information():
-    """mmengine 0.10.7 reads the file ``gopro`` where a config says dataset_type='gopro', and fails at a folder.
-
-    Can go when its BaseDataset takes texts for texts.
-    """
-    after_import('mmengine.dataset.base_dataset', _take_no_folder_for_meta_information)
-
-
-def _list_in_order():
-    @in_place_of(sys.modules[BACKEND_MODULE].LocalBackend, 'list_dir_or_file')
-    def in_order(upstream, self, *args, **kwargs):
-        return iter(sorted(upstream(self, *args, **kwargs)))
-
-
-@up_to('mmengine', '0.10.7')
+@up_to('mmengine', '0.10.7', after=BACKEND_MODULE)
 def list_files_in_the_order_of_their_names():
     """mmengine 0.10.7 lists a folder in the order of the file system, and mmagic's data sets keep it.
 
     The same seed then gives other batches on another disk. Can go when mmengine sorts.
     """
-    after_import(BACKEND_MODULE, _list_in_order)
 
-
-BACKEND_MODULE = 'mmengine.fileio.backends.local_backend'
-CHECKPOINT_MODULE = 'mmengine.hooks.checkpoint_hook'
+    @in_place_of(sys.modules[BACKEND_MODULE].LocalBackend, 'list_dir_or_file')
+    def in_order(upstream, self, *args, **kwargs):
+        return iter(sorted(upstream(self, *args, **kwargs)))
 
 
 @contextlib.contextmanager
@@ -197,7 +173,7 @@ def _open_whole(path, mode):
 
 
 def _note_last_checkpoint_whole():
-    sys.modules[CHECKPOINT_MODULE].open = _open_whole
+    sys.modules[CHECKPOINT_HOOK_MODULE].open = _open_whole
 
 
 def _write_files_whole():
@@ -216,4 +192,4 @@ def write_files_whole():
     replaced. Can go when mmengine does so.
     """
     after_import(BACKEND_MODULE, _write_files_whole)
-    after_import(CHECKPOINT_MODULE, _note_last_checkpoint_whole)
+    after_import(CHECKPOINT_HOOK_MODULE, _note_last_checkpoint_whole)

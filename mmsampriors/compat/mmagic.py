@@ -10,7 +10,7 @@ import types
 
 import numpy as np
 
-from .patching import after_import, around_import, in_place_of, up_to
+from .patching import around_import, in_place_of, up_to
 
 
 @up_to('mmagic', '1.2.0')
@@ -116,20 +116,16 @@ def _cached_download(*args, **kwargs):
     )
 
 
-def _name_cached_download():
-    hub = sys.modules['huggingface_hub']
-    if not hasattr(hub, 'cached_download'):
-        hub.cached_download = _cached_download
-
-
-@up_to('diffusers', '0.24.0')
+@up_to('diffusers', '0.24.0', after='huggingface_hub')
 def import_diffusers_without_cached_download():
     """diffusers 0.24.0, which mmagic imports, imports a function that huggingface_hub 0.26 removed.
 
     It gets one that raises: community pipelines alone call it. gradio needs huggingface_hub 0.33 or later. Can go when
     mmagic takes a later diffusers.
     """
-    after_import('huggingface_hub', _name_cached_download)
+    hub = sys.modules['huggingface_hub']
+    if not hasattr(hub, 'cached_download'):
+        hub.cached_download = _cached_download
 
 
 JPEG_MODULE = 'mmagic.datasets.transforms.random_degradations'
@@ -138,23 +134,27 @@ CHECKPOINT_MODULE = 'mmengine.hooks.checkpoint_hook'
 PREPROCESSOR_MODULE = 'mmagic.models.data_preprocessors.data_preprocessor'
 
 
-def _read_jpeg_color_type():
-    @in_place_of(sys.modules[JPEG_MODULE].RandomJPEGCompression, '__init__')
-    def read_color_type(upstream, self, params, keys, color_type=None, bgr2rgb=False):
-        upstream(self, params, keys, color_type or params.get('color_type', 'color'), bgr2rgb)
-
-
-@up_to('mmagic', '1.2.0')
+@up_to('mmagic', '1.2.0', after=JPEG_MODULE)
 def read_color_type_of_jpeg_compression():
     """``RandomJPEGCompression`` of mmagic 1.2.0 ignores ``params.color_type``, where its configs write ``'grayscale'``.
 
     A gray image comes back with three channels, and SwinIR's gray configs for JPEG artifacts cannot be trained. Can go
     when mmagic's class or configs change.
     """
-    after_import(JPEG_MODULE, _read_jpeg_color_type)
+
+    @in_place_of(sys.modules[JPEG_MODULE].RandomJPEGCompression, '__init__')
+    def read_color_type(upstream, self, params, keys, color_type=None, bgr2rgb=False):
+        upstream(self, params, keys, color_type or params.get('color_type', 'color'), bgr2rgb)
 
 
-def _know_y_channel():
+@up_to('mmagic', '1.2.0', after=PREPROCESSOR_MODULE)
+def take_y_channel_for_one_channel():
+    """``DataPreprocessor`` of mmagic 1.2.0 takes a Y channel (``to_y_channel``) for the colour image in the file.
+
+    Turning its order of channels fails, and with it every test of mmagic's gray Restormer configs. Can go when mmagic
+    looks at the image.
+    """
+
     @in_place_of(sys.modules[PREPROCESSOR_MODULE].DataPreprocessor, '_parse_channel_order')
     def look_at_image(upstream, self, key, inputs, data_sample=None):
         image = inputs['fake_img'] if isinstance(inputs, dict) else inputs
@@ -162,33 +162,25 @@ def _know_y_channel():
         return 'single' if one else upstream(self, key, inputs, data_sample)
 
 
-@up_to('mmagic', '1.2.0')
-def take_y_channel_for_one_channel():
-    """``DataPreprocessor`` of mmagic 1.2.0 takes a Y channel (``to_y_channel``) for the colour image in the file.
-
-    Turning its order of channels fails, and with it every test of mmagic's gray Restormer configs. Can go when mmagic
-    looks at the image.
-    """
-    after_import(PREPROCESSOR_MODULE, _know_y_channel)
-
-
-def _name_val_loop():
-    from mmagic.registry import LOOPS
-
-    LOOPS.register_module(name='ValLoop', force=True, module=sys.modules[LOOPS_MODULE].MultiValLoop)
-
-
-@up_to('mmagic', '1.2.0')
+@up_to('mmagic', '1.2.0', after=LOOPS_MODULE)
 def validate_in_mmagics_loop():
     """mmagic 1.2.0's metrics, timer and log serve its own MultiValLoop only, and its SwinIR configs say ``ValLoop``.
 
     mmengine's ValLoop fails at the end of the first validation, or at its 100th image. In mmagic's scope the name now
     means mmagic's loop. Can go when mmagic's configs change.
     """
-    after_import(LOOPS_MODULE, _name_val_loop)
+    from mmagic.registry import LOOPS
+
+    LOOPS.register_module(name='ValLoop', force=True, module=sys.modules[LOOPS_MODULE].MultiValLoop)
 
 
-def _find_best_by_suffix():
+@up_to('mmagic', '1.2.0', after=CHECKPOINT_MODULE)
+def find_best_metric_with_prefix():
+    """``save_best='PSNR'`` of mmagic 1.2.0's default runtime meets ``McMaster/PSNR`` in its SwinIR configs: a KeyError.
+
+    The first metric of that name counts then. Can go when mmagic's configs agree.
+    """
+
     @in_place_of(sys.modules[CHECKPOINT_MODULE].CheckpointHook, '_save_best_checkpoint')
     def with_prefix(upstream, self, runner, metrics):
         for key in set(getattr(self, 'key_indicators', None) or ()) - set(metrics):
@@ -197,19 +189,17 @@ def _find_best_by_suffix():
         return upstream(self, runner, metrics)
 
 
-@up_to('mmagic', '1.2.0')
-def find_best_metric_with_prefix():
-    """``save_best='PSNR'`` of mmagic 1.2.0's default runtime meets ``McMaster/PSNR`` in its SwinIR configs: a KeyError.
-
-    The first metric of that name counts then. Can go when mmagic's configs agree.
-    """
-    after_import(CHECKPOINT_MODULE, _find_best_by_suffix)
-
-
 VIS_BACKEND_MODULE = 'mmengine.visualization.vis_backend'
 
 
-def _follow_mlflow():
+@up_to('mmengine', '0.10.7', after=VIS_BACKEND_MODULE)
+def follow_mlflow():
+    """mmengine 0.10.7 gives MLflow images whose names have no suffix, and MLflow fails at them.
+
+    Here they are named as on disk, with the step. And mmengine keeps MLflow's files in the work folder, which MLflow
+    3.13 and later refuse unless a variable allows it: it is set where no server is named. Can go when mmengine follows
+    (its issues 1681 and 1687).
+    """
     MLflow = sys.modules[VIS_BACKEND_MODULE].MLflowVisBackend
 
     @in_place_of(MLflow, '_init_env')
@@ -223,24 +213,6 @@ def _follow_mlflow():
         upstream(self, f'{name}_{step}.png', image, step, **kwargs)
 
 
-@up_to('mmengine', '0.10.7')
-def follow_mlflow():
-    """mmengine 0.10.7 gives MLflow images whose names have no suffix, and MLflow fails at them.
-
-    Here they are named as on disk, with the step. And mmengine keeps MLflow's files in the work folder, which MLflow
-    3.13 and later refuse unless a variable allows it: it is set where no server is named. Can go when mmengine follows
-    (its issues 1681 and 1687).
-    """
-    after_import(VIS_BACKEND_MODULE, _follow_mlflow)
-
-
-def _name_pictures_in_utf8():
-    for kind in vars(sys.modules[VIS_BACKEND_MODULE]).values():
-        upstream_add = vars(kind).get('add_image') if isinstance(kind, type) else None
-        if upstream_add and not hasattr(upstream_add, 'names_utf8'):
-            kind.add_image = _with_name_in_utf8(upstream_add)
-
-
 def _with_name_in_utf8(upstream_add):
     @functools.wraps(upstream_add)
     def add_image(self, name, *args, **kwargs):
@@ -250,13 +222,16 @@ def _with_name_in_utf8(upstream_add):
     return add_image
 
 
-@up_to('mmengine', '0.10.7')
+@up_to('mmengine', '0.10.7', after=VIS_BACKEND_MODULE)
 def name_pictures_in_utf8():
     """mmengine 0.10.7 names a picture like its file, and OpenCV crashes (a segmentation fault) where that is no UTF-8.
 
     Other trackers refuse such names. Bytes that are no UTF-8 are written as ``\\udce9``. Can go when mmengine does so.
     """
-    after_import(VIS_BACKEND_MODULE, _name_pictures_in_utf8)
+    for kind in vars(sys.modules[VIS_BACKEND_MODULE]).values():
+        upstream_add = vars(kind).get('add_image') if isinstance(kind, type) else None
+        if upstream_add and not hasattr(upstream_add, 'names_utf8'):
+            kind.add_image = _with_name_in_utf8(upstream_add)
 
 
 def keep_onnxruntime_silent():

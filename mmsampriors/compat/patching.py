@@ -9,11 +9,17 @@ import importlib.abc
 import importlib.metadata
 import re
 import sys
-from typing import Tuple
+from typing import Optional, Tuple
 
 
-def up_to(package: str, version: str):
-    """Lets a repair run only where a package is installed, and as old as the last version that has the fault."""
+def up_to(package: str, version: str, after: Optional[str] = None):
+    """Lets a repair run only where a package is installed, and as old as the last version that has the fault.
+
+    Args:
+        package (str): Its name.
+        version (str): The last with the fault.
+        after (str, optional): A module: the repair waits until that is imported.
+    """
 
     def gate(repair):
         @functools.wraps(repair)
@@ -23,7 +29,7 @@ def up_to(package: str, version: str):
             except importlib.metadata.PackageNotFoundError:
                 return
             if release_of(installed) <= release_of(version):
-                repair()
+                after_import(after, repair) if after else repair()
 
         return gated
 

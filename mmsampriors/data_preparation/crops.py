@@ -10,7 +10,7 @@ import numpy as np
 from mmsampriors.files import PART, refuse_unwritable, write_whole
 from mmsampriors.images import PhotographError, open_image, read_rgb, to_eight_bits
 
-from .pairs import PairError, refuse_other_settings, work_off
+from .pairs import refuse_other_settings, work_off
 
 RECORD = 'crops.json'
 
@@ -55,13 +55,7 @@ def cut_crops(
         for target, crop in crops.items():
             write_whole(target, cv2.imencode('.png', crop)[1].tobytes())
 
-    unusable = work_off(images, cut, workers, done=0, unit='image')
-    if unusable:
-        raise PairError(
-            f'{len(unusable)} of {len(images)} images could not be used (the others are done):\n  '
-            + '\n  '.join(sorted(unusable))
-            + '\nGet them again or remove them, and run again.'
-        )
+    work_off(images, cut, workers, done=0, unit='image')
     return len(images)
 
 

@@ -302,9 +302,7 @@ def make_lowres(image: np.ndarray, rng: np.random.Generator, **settings) -> np.n
         image = add_noise(image, rng, sigma=drawn['noise'])
     if drawn['jpeg'] is None:
         return image
-    bgr = np.ascontiguousarray((image[..., ::-1] * 255).round().astype(np.uint8))
-    saved = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, round(drawn['jpeg'])])[1]
-    return cv2.imdecode(saved, cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32) / 255
+    return _as_jpeg(image, round(drawn['jpeg']))
 
 
 def bicubic_reduced(image: np.ndarray, scale: int) -> np.ndarray:
@@ -456,7 +454,7 @@ def demosaiced(seen: np.ndarray, mosaic: np.ndarray) -> np.ndarray:
     return np.stack(channels, axis=2)
 
 
-def _as_jpeg(image, quality, sampling):
+def _as_jpeg(image, quality, sampling=SAMPLINGS[0]):  # OpenCV's own
     pixels = (np.clip(image[..., ::-1], 0, 1) * 255).round().astype(np.uint8)
     options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
     encoded = cv2.imencode('.jpg', pixels, options)[1]

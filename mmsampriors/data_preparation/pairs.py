@@ -67,12 +67,7 @@ def make_pairs(source, out, degrade, settings, *, seed: int = 0, workers: int = 
         _write_image(target_file, image)
         _write_image(input_file, degraded)
 
-    unusable = work_off(todo, make_pair, workers, done=len(photographs) - len(todo))
-    if unusable:
-        raise PairError(
-            f'{len(unusable)} of {len(photographs)} photographs could not be used (the other pairs are '
-            f'done):\n  ' + '\n  '.join(sorted(unusable)) + '\nRepair or remove them and run again.'
-        )
+    work_off(todo, make_pair, workers, done=len(photographs) - len(todo))
     return len(photographs)
 
 
@@ -153,7 +148,11 @@ def refuse_other_settings(record: Path, made_with: dict):
 
 
 def work_off(todo, make_pair, workers, done, unit='pair'):
-    """Runs ``make_pair`` on every name, with a progress bar, and returns what it complained about."""
+    """Runs ``make_pair`` on every name, with a progress bar.
+
+    Raises:
+        PairError: It complained, when all others are done.
+    """
     complaints = []
     # Threads: OpenCV, Pillow and NumPy let go of the interpreter lock, and a killed run leaves no orphans.
     pool = ThreadPoolExecutor(workers)
@@ -165,7 +164,12 @@ def work_off(todo, make_pair, workers, done, unit='pair'):
                 complaints.append(complaint)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-    return complaints
+    if complaints:
+        raise PairError(
+            f'{len(complaints)} of {done + len(todo)} photographs could not be used (the others are done):\n  '
+            + '\n  '.join(sorted(complaints))
+            + '\nRepair or remove them and run again.'
+        )
 
 
 def _write_image(path, image):

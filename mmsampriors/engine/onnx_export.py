@@ -183,6 +183,7 @@ def _any_batch():
 
 def _interface(student, kind, half, size):
     colours = 'RGB' if student.channels == 3 else 'gray'
+    shape = 'the same shape' if student.scale == 1 else f'{student.scale} times as high and wide'
     sizes = f'one image of {size[0]} by {size[1]} pixels' if size else 'any height and width of at least 16 pixels'
     return dict(
         network=kind,
@@ -190,13 +191,9 @@ def _interface(student, kind, half, size):
         scale=student.scale,
         precision='float16' if half else 'float32',
         input=f'{INPUT}: (N, {student.channels}, H, W), float32, {colours} in [0, 1]; {sizes}',
-        output=f'{OUTPUT}: {_shape_of(student.scale)}, the same order and range; cut off to [0, 1]',
+        output=f'{OUTPUT}: {shape}, the same order and range; cut off to [0, 1]',
         inside='order of channels, range, normalization and padding of the network',
     )
-
-
-def _shape_of(scale):
-    return 'the same shape' if scale == 1 else f'{scale} times as high and wide'
 
 
 def _fix_output(model, student, size):

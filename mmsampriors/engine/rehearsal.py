@@ -1,6 +1,5 @@
 """What a training will do, found out without training: every refusal at once, the time and memory of a few steps."""
 
-import io
 import itertools
 import math
 import resource
@@ -28,7 +27,7 @@ from mmsampriors.masks.store.cache import ImageFile
 from mmsampriors.masks.store.fill import read_image
 from mmsampriors.models import Phase
 from mmsampriors.models.networks import unwrapped
-from mmsampriors.reports import text_table
+from mmsampriors.reports import png_of, text_table
 
 from .hooks import UnlabeledHook
 from .launch import check_work_dir
@@ -233,10 +232,7 @@ def _draw(stages: List[Stage], rates: List[float], work_dir: str):
     axis.set(xlabel='iteration', ylabel='learning rate', xlim=(0, len(rates)))
     handles = dict(zip(*reversed(axis.get_legend_handles_labels())))
     axis.legend(handles.values(), handles.keys())
-    figure.tight_layout()
-    with io.BytesIO() as content:
-        figure.savefig(content, format='png')
-        MadeFiles(work_dir, 'train').write(PICTURE, content.getvalue())
+    MadeFiles(work_dir, 'train').write(PICTURE, png_of(figure))
 
 
 def _peak_memory() -> str:

@@ -12,6 +12,7 @@ from mmagic.evaluation.metrics.base_sample_wise_metric import BaseSampleWiseMetr
 from mmagic.evaluation.metrics.metrics_utils import obtain_data
 from torch import Tensor
 
+from mmsampriors.checkpoints import download_checkpoint, read_checkpoint
 from mmsampriors.files import write_whole
 from mmsampriors.images import COLLAPSE, enlarged
 from mmsampriors.masks.sam.ops import torch_device
@@ -103,7 +104,7 @@ URL = 'https://download.pytorch.org/models/'
 def backbone_weights(metric: str) -> Path:
     """The file of the weights that a metric needs, which is downloaded where it is missing.
 
-    It is read once with ``weights_only=True``: torchvision would run what it holds.
+    It is read once as plain data: torchvision would run what it holds.
 
     Args:
         metric (str): 'LPIPS' or 'DISTS'.
@@ -113,20 +114,10 @@ def backbone_weights(metric: str) -> Path:
         ValueError: It cannot be read as weights.
     """
     network, name = BACKBONES[metric]
-    path = Path(torch.hub.get_dir()) / 'checkpoints' / name
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            digest = name.rsplit('-', 1)[1].removesuffix('.pth')
-            torch.hub.download_url_to_file(URL + name, str(path), hash_prefix=digest, progress=False)
-        except (OSError, RuntimeError) as error:
-            raise FileNotFoundError(
-                f'{metric} needs the weights of {network}, {name}, which could not be downloaded ({error}). Download '
-                f'{URL}{name} elsewhere and put it into {path.parent}'
-            ) from None
+    path = download_checkpoint(URL + name, check=True, remedy=f'leave {metric} out, which needs these weights')
     try:
-        torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:
+        read_checkpoint(path)
+    except ValueError as error:
         raise ValueError(
             f'{path} cannot be read as weights of {network} ({error}): remove it and get it again'
         ) from None

@@ -73,15 +73,6 @@ class ImageMasks:
         """(H, W) of the image in pixels."""
         return tuple(self.bitmaps.shape[-2:])
 
-    def select(self, keep: Tensor) -> 'ImageMasks':
-        """Some of the masks, in the order that they have.
-
-        Args:
-            keep (Tensor): (K,), bool.
-        """
-        keep = keep.to(self.bitmaps.device)
-        return ImageMasks(*(getattr(self, f.name)[keep] for f in fields(self)))
-
     def to(self, *args, **kwargs) -> 'ImageMasks':
         """A copy on another device; the arguments are those of :meth:`torch.Tensor.to`."""
         return ImageMasks(*(getattr(self, f.name).to(*args, **kwargs) for f in fields(self)))

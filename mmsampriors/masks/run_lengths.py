@@ -75,15 +75,10 @@ def crop_runs(columns: np.ndarray, cells: np.ndarray, height: int, window: tuple
     return start - np.uint16(left), cells.take(inside), stop.take(inside) - start + np.uint16(1)
 
 
-def mask_areas(cells: np.ndarray, lengths: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """Pixels of each mask, (8 B,), int64."""
-    pixels = np.bincount(cells, weights=lengths, minlength=len(members))
-    return (pixels @ np.unpackbits(members, axis=1).astype(np.float64)).astype(np.int64)
-
-
 def by_area(cells: np.ndarray, lengths: np.ndarray, members: np.ndarray) -> tuple:
     """Which masks have pixels, largest area first, and their areas: two arrays of (K,), int64."""
-    areas = mask_areas(cells, lengths, members)
+    pixels = np.bincount(cells, weights=lengths, minlength=len(members))
+    areas = (pixels @ np.unpackbits(members, axis=1).astype(np.float64)).astype(np.int64)
     order = np.argsort(-areas, kind='stable')[: np.count_nonzero(areas)]
     return order, areas[order]
 

@@ -2,7 +2,7 @@
 
 import math
 import os.path as osp
-from typing import Callable, Dict, Optional
+from typing import Dict, Optional
 
 import timm
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.models import VGG19_Weights
 from torchvision.models.vgg import cfgs, make_layers
 
-from mmsampriors.checkpoints import read_weights
+from mmsampriors.checkpoints import download_checkpoint, read_weights
 from mmsampriors.masks import shared_sam
 from mmsampriors.masks.sam.ops import shown_shape, stretches
 from mmsampriors.masks.sam.tiny import fold_norms, imagenet_weights
@@ -94,18 +94,6 @@ def warn_random(name: str):
     )
 
 
-def fetch_weights(fetch: Callable[[], Dict[str, Tensor]], name: str, key: str) -> Dict[str, Tensor]:
-    """Calls ``fetch`` and turns a failed download into an error that names the way out."""
-    try:
-        return fetch()
-    except (OSError, RuntimeError) as error:
-        raise RuntimeError(
-            f'the weights of {name} could not be downloaded ({error}). Download them elsewhere and name '
-            f'the file in {key}, or use a feature extractor that needs no download: '
-            "model.spd.feature_extractor.type='EfficientNetExtractor'"
-        ) from error
-
-
 @MODELS.register_module()
 class EfficientNetExtractor(nn.Module):
     """Features of timm's ``tf_efficientnet_lite0``, its batch normalizations folded into the convolutions.
@@ -157,6 +145,12 @@ RELU = {
 }
 
 
+VGG_REMEDY = (
+    'name the file in model.spd.feature_extractor.weights, or use a feature extractor that needs no download: '
+    "model.spd.feature_extractor.type='EfficientNetExtractor'"
+)
+
+
 @MODELS.register_module()
 class VGGExtractor(nn.Module):
     """Features of torchvision's VGG-19.
@@ -167,8 +161,7 @@ class VGGExtractor(nn.Module):
             torchvision's ``vgg19``, or ``'random'`` (tests only).
 
     Raises:
-        RuntimeError: The weights cannot be downloaded.
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: There is no such file, or the weights cannot be downloaded.
         ValueError: The file is cut off or holds other weights, or there is no such layer.
     """
 
@@ -179,12 +172,9 @@ class VGGExtractor(nn.Module):
         features = make_layers(cfgs['E'])
         if weights == RANDOM:
             warn_random('VGGExtractor')
-        elif weights == 'imagenet':
-            fetch = VGG19_Weights.IMAGENET1K_V1.get_state_dict
-            _load_features(
-                features, fetch_weights(fetch, 'VGG-19', 'model.spd.feature_extractor.weights'), 'the file downloaded'
-            )
         else:
+            if weights == 'imagenet':
+                weights = str(download_checkpoint(VGG19_Weights.IMAGENET1K_V1.url, check=True, remedy=VGG_REMEDY))
             _load_features(features, load_weights_file(weights, 'model.spd.feature_extractor.weights'), weights)
         self.normalize = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
         # In-place activations would change features that a loss still needs.

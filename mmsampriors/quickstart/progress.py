@@ -1,9 +1,9 @@
 """What the quickstart does, and its progress."""
 
-import contextlib
 import os.path as osp
 import sys
 import time
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 
 from mmsampriors.progress import progress_bar
@@ -70,10 +70,10 @@ class Console:
         self.log, self.stages, self.stage, self.begun = log, stages, 0, time.monotonic()
         self.out, self.err = sys.stdout, sys.stderr
 
-    @contextlib.contextmanager
+    @contextmanager
     def kept_clear(self):
         """While it lasts, what is printed goes to the log."""
-        with chatter_to(self.log):
+        with open(self.log, 'a', buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
             yield
 
     def begin(self, text: str):
@@ -100,10 +100,3 @@ def training_bar(total: int, console: Console):
     """
     layout = '      {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left{postfix}'
     return progress_bar(total=total, file=console.err, bar_format=layout, smoothing=0.05, dynamic_ncols=True)
-
-
-@contextlib.contextmanager
-def chatter_to(path: str):
-    """Sends what is printed, on both streams, to the end of a file."""
-    with open(path, 'a', buffering=1) as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-        yield

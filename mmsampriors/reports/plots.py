@@ -8,7 +8,7 @@ from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mmsampriors.files import written_whole
+from mmsampriors.files import write_whole
 
 from .run_comparison import Cell, Level
 from .tables import Measure
@@ -94,14 +94,15 @@ def draw_curves(panels: Dict[str, Dict[str, List[Tuple[int, float]]]], path: str
         axis.set_xlabel('step')
         axis.grid(alpha=0.3)
         axis.legend(loc='upper center', bbox_to_anchor=(0.5, -0.16), frameon=False, fontsize=9)
+    write_whole(path, png_of(figure))
+
+
+def png_of(figure: Figure) -> bytes:
+    """A figure as the content of a PNG file."""
     figure.tight_layout()
-    save_figure(figure, path)
-
-
-def save_figure(figure: Figure, path: str):
-    """Writes a figure as PNG, whole or not at all."""
-    with written_whole(path) as part:
-        figure.savefig(part, format='png')
+    content = io.BytesIO()
+    figure.savefig(content, format='png')
+    return content.getvalue()
 
 
 def as_squares(image: np.ndarray, scale: int) -> np.ndarray:
@@ -159,7 +160,4 @@ def _panels(names, titles):
 def _png(figure, axes) -> bytes:
     for axis in axes:
         axis.legend()
-    figure.tight_layout()
-    content = io.BytesIO()
-    figure.savefig(content, format='png')
-    return content.getvalue()
+    return png_of(figure)

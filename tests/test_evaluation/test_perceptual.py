@@ -16,7 +16,7 @@ def hub(tmp_path, monkeypatch):
     def refused(*args, **options):
         raise OSError('no network')
 
-    monkeypatch.setattr(torch.hub, 'download_url_to_file', refused)
+    monkeypatch.setattr('urllib.request.urlopen', refused)
     return tmp_path / 'checkpoints'
 
 
@@ -25,7 +25,8 @@ def test_missing_weights_are_one_error_that_names_the_file_and_its_place(hub, me
     with pytest.raises(FileNotFoundError) as error:
         METRICS.build(dict(type=f'mmsampriors.{metric}'))
     said = str(error.value)
-    assert name in said and f'put it into {hub}' in said and 'https://download.pytorch.org/models/' in said
+    assert f'https://download.pytorch.org/models/{name} cannot be downloaded to {hub / name}' in said
+    assert 'put it there' in said and metric in said
     assert '\n' not in said
 
 

@@ -50,20 +50,25 @@ class MaskCacheHook(Hook):
         dataset = runner.train_loop.dataloader.dataset
         carry_masks(dataset, source, self.neutral)  # first: what is refused is refused before hours of work
         end_workers_with_parent(runner.train_loop.dataloader)  # masks fill the pipe in which a worker would be stuck
-        with wait_for_all_ranks('computing masks'):
-            filled = fill_masks(
-                dataset,
-                source,
-                restorer_of(runner.cfg, source, dataset),
-                validation=looked_at_in_validation(runner, source),
-                by_manifest=True,
-                worker=get_dist_info(),
-                batch_size=self.batch_size,
-                device=next(runner.model.parameters()).device,
-            )
-        print_log(f'stored masks: {filled.ready} images had them, {filled.computed} got them now', 'current')
+        _fill(runner, dataset, source, 'stored masks', self.batch_size, looked_at_in_validation(runner, source))
         if not any(isinstance(hook, ExactResumeHook) for hook in runner.hooks):  # which makes a loader of its own
             restart_workers(runner.train_loop)
+
+
+def _fill(runner, dataset, source, what, batch_size, validation=(None, 0)):
+    """Computes the masks that are missing, all ranks together, and logs how many there were."""
+    with wait_for_all_ranks(f'computing {what}'):
+        filled = fill_masks(
+            dataset,
+            source,
+            restorer_of(runner.cfg, source, dataset),
+            validation=validation,
+            by_manifest=True,
+            worker=get_dist_info(),
+            batch_size=batch_size,
+            device=next(runner.model.parameters()).device,
+        )
+    print_log(f'{what}: {filled.ready} images had them, {filled.computed} got them now', 'current')
 
 
 def looked_at_in_validation(runner, source) -> tuple:
@@ -198,18 +203,7 @@ class UnlabeledHook(Hook):
                 "UnlabeledHook.masks has source='gt', and these photographs have no ground truth: take "
                 "source='restored' with restorer=CHECKPOINT, the student that the refiner is trained on, or source='lq'"
             )
-        restore = restorer_of(runner.cfg, source, photographs)
-        with wait_for_all_ranks('computing masks of photographs without ground truth'):
-            filled = fill_masks(
-                photographs,
-                source,
-                restore,
-                by_manifest=True,
-                worker=get_dist_info(),
-                batch_size=self.batch_size,
-                device=next(runner.model.parameters()).device,
-            )
-        print_log(f'masks of photographs without ground truth: {filled.ready} had them, {filled.computed} got them now')
+        _fill(runner, photographs, source, 'masks of photographs without ground truth', self.batch_size)
 
 
 def _refuse_what_cannot_work(model, loop, exact):

@@ -79,6 +79,15 @@ def _names(data_batch):
     return [str(meta.get('img_path') or meta.get('gt_path', '(unknown)')) for meta in samples]
 
 
+def _mean_reading(hook, runner, name, value):
+    """Logs a value where the hook is due for one; gives the mean of its last ``readings`` once there are so many."""
+    if value is None or not hook.every_n_train_iters(runner, hook.interval):
+        return None
+    runner.message_hub.update_scalar(name, value)
+    history = runner.message_hub.get_scalar(name)
+    return history.mean(hook.readings) if len(history.data[0]) >= hook.readings else None
+
+
 @HOOKS.register_module()
 class MaskCoverageHook(Hook):
     """Logs the share of pixels that masks cover (``spd.mask_coverage``), and warns once where it is small on average.
@@ -94,16 +103,10 @@ class MaskCoverageHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         model = unwrapped(runner.model)
-        if (
-            model.mask_coverage is None
-            or isinstance(model.mask_source, NoMasks)
-            or not self.every_n_train_iters(runner, self.interval)
-        ):
+        if isinstance(model.mask_source, NoMasks):
             return
-        runner.message_hub.update_scalar('train/spd.mask_coverage', model.mask_coverage)
-        history = runner.message_hub.get_scalar('train/spd.mask_coverage')
-        share = history.mean(self.readings)
-        if self.warned or len(history.data[0]) < self.readings or share >= self.minimum:
+        share = _mean_reading(self, runner, 'train/spd.mask_coverage', model.mask_coverage)
+        if self.warned or share is None or share >= self.minimum:
             return
         self.warned = True
         runner.logger.warning(
@@ -137,14 +140,10 @@ class PSNRGainHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         model = unwrapped(runner.model)
-        if model.psnr_gain is None or not self.every_n_train_iters(runner, self.interval):
-            return
-        runner.message_hub.update_scalar('train/spd.psnr_gain', model.psnr_gain)
-        history = runner.message_hub.get_scalar('train/spd.psnr_gain')
-        if self.judged or not model.phase.ramp or len(history.data[0]) < self.readings:
+        gain = _mean_reading(self, runner, 'train/spd.psnr_gain', model.psnr_gain)
+        if self.judged or not model.phase.ramp or gain is None:
             return
         self.judged = True
-        gain = history.mean(self.readings)
         if gain <= 0:
             runner.logger.warning(
                 f'The student learns from the refiner now, and the refiner is not better than the student: {gain:+.3f} '

@@ -35,7 +35,7 @@ class CocoRLE(MasksByName):
 
     def __init__(self, folder):
         super().__init__(folder, '.json')
-        self.coco = _coco()
+        self.coco = import_extra('pycocotools.mask', 'coco', 'COCO run lengths')
 
     def load(self, image_path) -> RunMasks:
         path, annotations = self.path_of(image_path), self._annotations(image_path)
@@ -252,7 +252,3 @@ def coco_names(image_paths: Iterable, root=None) -> Dict[str, Path]:
 def folder_of_all(paths: Iterable) -> str:
     """The innermost folder that holds all of the files."""
     return os.path.commonpath({os.path.dirname(os.path.abspath(path)) for path in paths})
-
-
-def _coco():
-    return import_extra('pycocotools.mask', 'coco', 'COCO run lengths')

@@ -105,7 +105,9 @@ def test_no_state_dict(small, tmp_path):
 def test_offline(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
     url = (tmp_path / 'nowhere' / 'sam_x_0123.pth').as_uri()
-    with pytest.raises(FileNotFoundError, match='cannot be downloaded to .*either give its path as checkpoint'):
+    with pytest.raises(
+        FileNotFoundError, match='cannot be downloaded to .*put it there, or give its path as checkpoint'
+    ):
         download(url)
     assert {path.suffix for path in (tmp_path / 'checkpoints').iterdir()} <= {'.lock'}
 
