@@ -92,7 +92,7 @@ class _Notes:
 
 def _wait(notes: _Notes, others: List[int], what: str, poll: float, lost: timedelta):
     seen = {other: ('', time.monotonic()) for other in others}
-    said = 0
+    reported = 0
     while others:
         for other in others:
             failure = notes.read('failed', other)
@@ -107,8 +107,8 @@ def _wait(notes: _Notes, others: List[int], what: str, poll: float, lost: timede
                     'start the same command again'
                 )
         others = [other for other in others if not notes.read('through', other)]
-        if others and len(others) != said:
+        if others and len(others) != reported:
             print_log(f'{what}: waiting for {len(others)} other processes', 'current')
-            said = len(others)
+            reported = len(others)
         if others:
             time.sleep(poll)

@@ -144,9 +144,9 @@ def compare_on_pairs(model_cfg: dict, states: Dict[str, dict], refiner: str, dat
             restored = model.generator(lq)
             images[name] = _array(restored)
             if name == refiner:
-                seen = model.refiner_input(lq, restored)
-                masks = model.masks_of(seen, sample)
-                images['refined'] = _array(model.refine(seen, Regions(masks, seen)))
+                refiner_input = model.refiner_input(lq, restored)
+                masks = model.masks_of(refiner_input, sample)
+                images['refined'] = _array(model.refine(refiner_input, Regions(masks, refiner_input)))
         border = model.scale if model.scale > 1 else 0
         metrics = {name: measure(image, images['target'], border) for name, image in images.items() if name != 'target'}
         comparisons.append(Comparison(osp.splitext(file)[0], images, masks[0], metrics))
@@ -214,9 +214,9 @@ class RefinedOutputs:
         if 'refined_img' in outputs[0]:
             return
         samples = DataSample.stack(outputs)
-        seen = self.model.refiner_input(self.inputs, self.restored)
-        masks = self._stored_masks(outputs, seen) or self.model.masks_of(seen, samples)
-        refined = self.model.refine(seen, Regions(masks, seen))
+        refiner_input = self.model.refiner_input(self.inputs, self.restored)
+        masks = self._stored_masks(outputs, refiner_input) or self.model.masks_of(refiner_input, samples)
+        refined = self.model.refine(refiner_input, Regions(masks, refiner_input))
         refined = self.model.data_preprocessor.destruct(refined, samples).cpu()
         height, width = refined.shape[-2:]
         for output, image, of_image in zip(outputs, refined, masks):
@@ -224,21 +224,21 @@ class RefinedOutputs:
             inside = ImageMasks.from_masks(of_image.bitmaps[:, :height, :width].cpu())
             output.set_data(dict(refined_img=image, refined_masks=inside))
 
-    def _stored_masks(self, outputs: List[DataSample], seen: Tensor) -> List[ImageMasks]:
-        """Masks that were stored before training, on the pixels of ``seen``; none where those of an image are not."""
+    def _stored_masks(self, outputs: List[DataSample], refiner_input: Tensor) -> List[ImageMasks]:
+        """Masks that were stored before training, on the refiner's input; none where those of an image are not."""
         source = self.model.mask_source
         kept = source.kept_for_validation if source.stored else {}
         paths = [output.get(source.image_key) for output in outputs] if kept else []
         if not paths or any(path not in kept for path in paths):
             return []
         found = [kept[path].load(path) for path in paths]
-        height, width = seen.shape[-2:]
+        height, width = refiner_input.shape[-2:]
         if any(masks.size[0] > height or masks.size[1] > width for masks in found):
             return []  # of another scale than what the refiner takes
         # The preprocessor may have padded the image; masks end in their last row and column.
         return [
             masks.take(
                 np.minimum(np.arange(height), masks.size[0] - 1), np.minimum(np.arange(width), masks.size[1] - 1)
-            ).to(seen.device)
+            ).to(refiner_input.device)
             for masks in found
         ]

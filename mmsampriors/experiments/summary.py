@@ -95,14 +95,14 @@ def sentence_of(test_set: str, metric: str, gain: Interval, masks: Optional[Inte
     unit = ' dB' if 'PSNR' in metric else f' of {metric}'
     price = f'it costs {cost:.1f} times plain training'
     if gain.low is None:
-        said = f'SPD is {gain.mean:+.3f}{unit} from plain training on {test_set}, and one seed shows no more than that'
+        text = f'SPD is {gain.mean:+.3f}{unit} from plain training on {test_set}, and one seed shows no more than that'
     elif gain.low <= 0 <= gain.high:
-        said = f'SPD neither helps nor harms on {test_set} as far as these seeds show: {gain}{unit}'
+        text = f'SPD neither helps nor harms on {test_set} as far as these seeds show: {gain}{unit}'
     else:
         verb, amount = ('gains', gain) if gain.mean > 0 else ('loses', Interval(-gain.mean, -gain.high, -gain.low))
-        said = f'SPD {verb} {amount.mean:.3f}{unit} [{amount.low:.3f}, {amount.high:.3f}] on {test_set}'
+        text = f'SPD {verb} {amount.mean:.3f}{unit} [{amount.low:.3f}, {amount.high:.3f}] on {test_set}'
     part = f'masks are {masks} of it' if masks else 'the config has no masks'
-    return f'{said}; {part}; {price}.'
+    return f'{text}; {part}; {price}.'
 
 
 def cost_of(trials: List[Trial], seconds_of_masks: float = 0.0) -> float:

@@ -83,22 +83,22 @@ class Job:
         outcome = Outcome()
         layout = '{percentage:3.0f}% {bar:20} {n:.1f} of {total}, {rate_fmt}, {remaining} left{postfix}'
         with progress_bar(total=len(photographs), unit='photo', bar_format=layout, mininterval=0.2) as bar:
-            say = partial(bar.write, file=sys.stderr)
-            self.restorer.report = say
+            report = partial(bar.write, file=sys.stderr)
+            self.restorer.report = report
             for index, one in enumerate(photographs):
                 bar.set_postfix_str(one.path.name, refresh=False)
                 bar.update(index - bar.n)
                 try:
-                    self._restore(one, outcome, lambda share: bar.update(min(share, index + 1 - bar.n)), say)
+                    self._restore(one, outcome, lambda share: bar.update(min(share, index + 1 - bar.n)), report)
                 except Exception as error:
                     if isinstance(error, OSError) and error.errno in FULL:
                         raise
                     outcome.failed.append(f'{one.path}: {_reason(error)}')
-                    say(f'not restored: {outcome.failed[-1]}')
+                    report(f'not restored: {outcome.failed[-1]}')
             bar.update(len(photographs) - bar.n)
         return outcome
 
-    def _restore(self, one, outcome, progress, say):
+    def _restore(self, one, outcome, progress, report):
         results = results_of(one, self.kinds)
         made_of = dict(photograph=sha256_of(one.path) if one.path.is_file() else None, made_by=self.made_by)
         made_of = {kind: dict(made_of, **self._refiner(kind)) for kind in results}
@@ -107,13 +107,13 @@ class Job:
         if not done:
             photograph = read_photograph(one.path)
             self.made.refuse_changed(results.values())
-            images = self._make(one, photograph, results, made_of, progress, say)
+            images = self._make(one, photograph, results, made_of, progress, report)
         outcome.restored += not done
         outcome.ready += done
         garbage = [line for kind in results if kind != COMPARED for line in self._garbage(one, results[kind])]
         outcome.garbage += garbage
         for line in garbage:
-            say(line)
+            report(line)
         if self.measure is None:
             return
         if done:
@@ -143,7 +143,7 @@ class Job:
         """What a kind of result is made of beside the student; panels are made anew with the refined images."""
         return dict(refiner=getattr(self.refine, 'identity', None)) if kind == REFINED else {}
 
-    def _make(self, one, photograph, results, made_of, progress, say):
+    def _make(self, one, photograph, results, made_of, progress, report):
         """Restores a photograph and writes all that is made of it."""
         images = {RESTORED: self.restorer.restore_photograph(photograph, progress)}
         if self.refine is not None:
@@ -166,7 +166,7 @@ class Job:
                 panel['ground truth'] = self.truth(one.name)
             self.made.write(results[COMPARED], encode_panel(panel), **made_of[COMPARED])
         for note in notes:
-            say(f'{one.path}: {note}')
+            report(f'{one.path}: {note}')
         return images
 
 

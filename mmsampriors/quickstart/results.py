@@ -129,13 +129,13 @@ def quickstart_table(metrics: Dict[str, Dict[str, Dict[str, float]]]) -> str:
     for name, title in TABLE.items():
         lines.append(f'{title:22}' + ''.join(f'{metrics[where][name]["PSNR"]:14.2f}' for where in SETS))
     gains = {where: metrics[where]['spd']['PSNR'] - metrics[where]['plain']['PSNR'] for where in SETS}
-    said = ' and '.join(
+    comparison = ' and '.join(
         f'{abs(gains[where]):.2f} dB {"above" if gains[where] >= 0 else "BELOW"} plain training in {title}'
         for where, (_, title) in SETS.items()
     )
     lines += [
         '',
-        f'SPD is {said},',
+        f'SPD is {comparison},',
         'at equal updates of the student. It saw heavier rain too, without ground truth, which plain training cannot.',
         'One seed and two photographs are no evidence: docs/unlabeled.md has it.',
     ]
