@@ -68,16 +68,6 @@ def in_order(node, order: str):
     return {**copy, 'channel_order': order} if _loads_colour(node) and order_of(node) != order else copy
 
 
-def datasets_of(loaders) -> Iterator[dict]:
-    """The configs of the data sets of one loader or of several, below wrappers such as RepeatDataset."""
-    for loader in loaders if isinstance(loaders, (list, tuple)) else [loaders]:
-        dataset = (loader or {}).get('dataset')
-        while dataset and 'pipeline' not in dataset and isinstance(dataset.get('dataset'), dict):
-            dataset = dataset['dataset']
-        if dataset:
-            yield dataset
-
-
 def loading_steps(node, key: str) -> Iterator[Tuple[str, dict]]:
     """The steps below a part of a config that load colour images, each with its dotted key."""
     if isinstance(node, (list, tuple)):

@@ -1,10 +1,10 @@
-"""Reading a config file: where it cannot be read, which file and which line is at fault."""
+"""Reading a config file, and where it cannot be read, which file and line is at fault; the data sets in it."""
 
 import codecs
 import os
 import os.path as osp
 import traceback
-from typing import Optional, Tuple
+from typing import Iterator, Optional, Tuple
 
 from mmengine.config import Config
 
@@ -102,3 +102,18 @@ def _line_of(path: str, error: Exception) -> str:
     # mmengine 0.10.7 puts another SyntaxError over Python's.
     lines += [one.lineno for one in (error, error.__context__) if isinstance(one, SyntaxError) and one.lineno]
     return f', line {lines[-1]},' if lines else ''
+
+
+def datasets_of(loaders) -> Iterator[dict]:
+    """The configs of the data sets of one loader, of several or of none, inside wrappers such as RepeatDataset."""
+    for loader in loaders if isinstance(loaders, (list, tuple)) else [loaders]:
+        if loader and loader.get('dataset'):
+            yield from _unwrapped(loader['dataset'])
+
+
+def _unwrapped(dataset: dict) -> Iterator[dict]:
+    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else None)
+    if inner is None:
+        yield dataset
+    for one in inner or ():
+        yield from _unwrapped(one)

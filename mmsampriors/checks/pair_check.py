@@ -27,6 +27,7 @@ from mmsampriors.models.networks import probe_network
 from mmsampriors.progress import progress_bar
 from mmsampriors.registry import DATASETS, MODELS, TRANSFORMS, build_network, build_part, is_a
 
+from .config_reading import datasets_of
 from .same_scene import mismatch
 
 
@@ -147,7 +148,7 @@ def scale_of(cfg: Config) -> int:
                 return probe_network(build_network(deepcopy(generator))).scale
             except Exception:  # whatever a network of others raises; check_training says what SPD cannot distil
                 pass
-    datasets = _data_sets(cfg.get('train_dataloader'))
+    datasets = datasets_of(cfg.get('train_dataloader'))
     return next((scale for dataset in datasets for scale in scales_in(dataset.get('pipeline', []))), 1)
 
 
@@ -155,12 +156,6 @@ def scales_in(pipeline: list) -> list:
     """The scales that a pipeline's SetValues says."""
     values = [step.get('dictionary', {}) for step in pipeline if step.get('type') == 'SetValues']
     return [value['scale'] for value in values if 'scale' in value]
-
-
-def _data_sets(loaders) -> Iterator[dict]:
-    """The innermost data sets of one loader, of several, or of none."""
-    for loader in loaders if isinstance(loaders, list) else [loaders] if loaders else []:
-        yield from _innermost(loader['dataset'])
 
 
 def _measured_sets(cfg, name) -> Iterator[Tuple[dict, int]]:
@@ -175,7 +170,7 @@ def _measured_sets(cfg, name) -> Iterator[Tuple[dict, int]]:
         borders = [(metric, metric.get('crop_border', 0)) for metric in metrics]
         sides = [2 * one + (WINDOW if is_a(metric, 'SSIM') else 1) for metric, one in borders if isinstance(one, int)]
         side = max(sides, default=0)
-        yield from ((dataset, side) for dataset in _data_sets(loader))
+        yield from ((dataset, side) for dataset in datasets_of(loader))
 
 
 def _mask_files(cfg, name) -> Optional[MaskStore]:
@@ -204,16 +199,6 @@ def _refuse(problems: dict):
 def is_first_process(launcher: str) -> bool:
     """Whether this process has rank 0. It is asked before the process group is there: mmengine sets RANK later."""
     return int(os.environ.get(RANKS.get(launcher, 'RANK'), 0)) == 0
-
-
-def _innermost(dataset: dict) -> Iterator[dict]:
-    """The data sets inside wrappers such as RepeatDataset and ConcatDataset."""
-    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else None)
-    if inner is None:
-        yield dataset
-        return
-    for one in inner:
-        yield from _innermost(one)
 
 
 def _check_folders(dataset, data_help):

@@ -12,7 +12,8 @@ from mmengine.config import Config
 from safetensors.torch import save
 from torch import Tensor
 
-from mmsampriors.checks.config_check import datasets_of, in_order, trained_order
+from mmsampriors.checks.config_check import in_order, trained_order
+from mmsampriors.checks.config_reading import datasets_of
 from mmsampriors.files import HASH_KEY, MadeFiles
 from mmsampriors.registry import SCOPE, is_a
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from mmsampriors.checks.config_check import datasets_of
+from mmsampriors.checks.config_reading import datasets_of
 from mmsampriors.engine.onnx_export import onnx_of
 from mmsampriors.files import MadeFiles
 from mmsampriors.reports import load_results
@@ -242,9 +242,11 @@ def write_card(network: TorchNetwork, cfg: Dict, path: str, files: List[str], co
 
 
 def _data_of(cfg) -> str:
-    sets = [one for one in datasets_of(cfg.get('train_dataloader') or {}) if one]
-    lines = [f'- {one.get("type", "dataset")}, `{one.get("data_root") or one.get("ann_file") or "?"}`' for one in sets]
-    return '\n'.join(lines) or 'The config names none.'
+    lines = [
+        f'- {one.get("type", "dataset")}, `{one.get("data_root") or one.get("ann_file") or "?"}`'
+        for one in datasets_of(cfg.get('train_dataloader'))
+    ]
+    return '\n'.join(dict.fromkeys(lines)) or 'The config names none.'
 
 
 def _metrics_of(folder) -> str:

@@ -20,7 +20,7 @@ import mmsampriors  # noqa: F401  (before mmagic, which it mends)
 from mmagic.structures import DataSample
 
 from mmsampriors.checkpoints import GENERATOR, download_checkpoint, local_file, read_generator, read_weights
-from mmsampriors.checks.config_check import datasets_of
+from mmsampriors.checks.config_reading import datasets_of
 from mmsampriors.files import HASH_KEY, sha256_of
 from mmsampriors.images import Photograph, to_type, to_unit
 from mmsampriors.masks.sam.ops import torch_device
