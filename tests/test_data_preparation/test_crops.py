@@ -76,7 +76,7 @@ def test_bad_images_are_named_when_all_others_are_done(pair, tmp_path):
     torn = tmp_path / 'raw/torn.png'
     torn.write_bytes(small.read_bytes()[:50])
     images = dict(torn={'lq/{}.png': torn}, b={'lq/{}.png': files['lq/{}.png'], 'gt/{}.png': small}, c=files)
-    message = r'2 of 3 images(.|\n)*b: its images have different sizes: .*70x50, .*9x9(.|\n)*torn: '
+    message = r'2 of 3 photographs(.|\n)*b: its images have different sizes: .*70x50, .*9x9(.|\n)*torn: '
     with pytest.raises(PairError, match=message):
         cut_crops(images, tmp_path / 'out', size=40, overlap=10)
     assert len(list((tmp_path / 'out').rglob('*.png'))) == 8
