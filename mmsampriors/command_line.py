@@ -179,6 +179,7 @@ def _log_traceback() -> str:
     files = [
         handler for handler in MMLogger.get_current_instance().handlers if isinstance(handler, logging.FileHandler)
     ]
+    files = [handler for handler in files if os.path.isfile(handler.baseFilename)]  # that of a rehearsal is gone
     for handler in files:
         handler.handle(logging.LogRecord('mmengine', logging.ERROR, __file__, 0, 'error', (), sys.exc_info()))
     return ''.join(f'{os.path.relpath(handler.baseFilename)} or ' for handler in files)

@@ -219,7 +219,7 @@ class MadeFiles:
             FileExistsError: So it is; the message names the first.
             OSError: No file can be written there.
         """
-        refuse_unwritable(self.folder)
+        refuse_unwritable(self.folder / FOLDER)
         for name in names:
             if os.path.lexists(self.folder / name) and not self._record_of(name).exists():
                 raise FileExistsError(

@@ -45,6 +45,13 @@ def test_a_process_that_dies_between_record_and_file_is_no_obstacle(made, tmp_pa
     assert (tmp_path / 'a').read_text() == 'three' and made.is_done('a')
 
 
+def test_a_file_in_the_place_of_the_records_is_named(made, tmp_path):
+    (tmp_path / '.mmsampriors').write_text('x')
+    with pytest.raises(NotADirectoryError) as error:
+        made.refuse_others(['a'])
+    assert error.value.filename == str(tmp_path / '.mmsampriors')
+
+
 def test_what_a_file_was_made_of(made, tmp_path):
     made.write('a', 'x', of=(1, 2))
     assert made.is_done('a', of=(1, 2)) and not made.is_done('a', of=(1, 3)) and not made.is_done('b', of=(1, 2))

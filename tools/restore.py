@@ -68,6 +68,8 @@ def parse_args():
 
 
 def tile_of(text):
+    if text not in ('auto', 'off') and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a number of pixels, 'auto' or 'off', found {text!r}")
     return text if text in ('auto', 'off') else int(text)
 
 

@@ -73,7 +73,7 @@ def rehearse_training(cfg, images):
     problems = problems_of(cfg, images)
     if problems:
         sys.exit('\n\n'.join(f'{number}. {text}' for number, text in enumerate(problems, 1)))
-    print('nothing that training would refuse; ten steps of each stage now', flush=True)
+    print('the checks found nothing that training would refuse; ten steps of each stage now', flush=True)
     print(f'\n{rehearse(cfg)}')
 
 

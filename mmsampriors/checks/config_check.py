@@ -9,6 +9,7 @@ from typing import Iterator, Optional, Tuple
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.optim import DefaultOptimWrapperConstructor, build_optim_wrapper
 from mmengine.registry import MODEL_WRAPPERS
 from torch.nn.parallel import DistributedDataParallel
 
@@ -17,11 +18,12 @@ from mmsampriors.models import SPDModel
 from mmsampriors.models.losses import DistillationLoss
 from mmsampriors.models.networks import probe_network
 from mmsampriors.models.spd_config import check_spd
-from mmsampriors.registry import MODELS, TASK_UTILS, build_network, build_part, is_a
+from mmsampriors.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS, TASK_UTILS, build_network, build_part, is_a
 
 from .config_keys import ConfigFile, check_keys
 from .length_check import check_length
 from .pair_check import scales_in
+from .part_arguments import unknown_type
 
 #: Loaders whose images measure a network, the first of which counts.
 MEASURED = ('val_dataloader', 'test_dataloader')
@@ -153,7 +155,8 @@ def check_training(cfg: Config):
         return
     with torch.random.fork_rng(devices=[]):
         _check_parts(cfg.model.spd)
-        probe = probe_network(_network_of(cfg.model.generator))
+        network = _network_of(cfg.model.generator)
+        probe = probe_network(network)
     missing = [key for key in TRAINING_KEYS if not cfg.get(key)]
     if missing:
         raise ValueError(
@@ -162,6 +165,7 @@ def check_training(cfg: Config):
             'restormer_deblur.py, restormer_denoise.py, restormer_denoise_gaussian.py). Real-world SwinIR needs '
             'train_dataloader, train_cfg and optim_wrapper of your own'
         )
+    _check_optim_wrapper(cfg.optim_wrapper, network)
     check_length(cfg)
     check_channel_order(cfg)
     pipeline = cfg.train_dataloader.dataset.get('pipeline', [])
@@ -179,6 +183,33 @@ def _network_of(generator):
         return build_network(deepcopy(generator))
     except BUILDING_ERRORS as error:
         raise ValueError(f'model.generator = {_short(generator)} cannot be built: {message_of(error)}') from error
+
+
+def _check_optim_wrapper(wrapper, network):
+    """Builds the optimizer of the student: what a group of parameters gets is read only with the parameters."""
+    constructor = wrapper.get('constructor')
+    if constructor and OPTIM_WRAPPER_CONSTRUCTORS.get(constructor) is None:
+        raise ValueError(unknown_type('optim_wrapper.constructor', constructor, [OPTIM_WRAPPER_CONSTRUCTORS]))
+    if constructor not in (None, DefaultOptimWrapperConstructor.__name__) or 'optimizer' not in wrapper:
+        return
+    model = torch.nn.ModuleDict(dict(generator=network))
+    try:
+        build_optim_wrapper(model, deepcopy(wrapper))
+    except Exception as error:  # of any optimizer
+        raise ValueError(f'optim_wrapper cannot be built: {message_of(error)}') from error
+    names = [f'{part}.{name}' for part in ('generator', 'refiner', 'spf') for name, _ in network.named_parameters()]
+    unused = [
+        key
+        for key in (wrapper.get('paramwise_cfg') or {}).get('custom_keys') or {}
+        if not any(key in name for name in names)
+    ]
+    if unused:
+        print_log(
+            f'optim_wrapper.paramwise_cfg.custom_keys has {", ".join(unused)}, which is in no name of a weight '
+            f'of the student, such as {names[0]}',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def _check_parts(spd):

@@ -8,7 +8,7 @@ from mmagic.datasets import BasicImageDataset
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
-from mmengine.registry import Registry, init_default_scope
+from mmengine.registry import FUNCTIONS, Registry, init_default_scope
 from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
@@ -73,6 +73,7 @@ BELOW = {
     'transforms': (TRANSFORMS,),
     'sampler': (DATA_SAMPLERS,),
     'batch_sampler': (DATA_SAMPLERS,),
+    'collate_fn': (FUNCTIONS,),
     'optimizer': (OPTIMIZERS,),
     'metrics': (METRICS,),
     'vis_backends': (VISBACKENDS,),

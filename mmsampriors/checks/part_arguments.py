@@ -99,7 +99,9 @@ def kind_problem(parameter: inspect.Parameter, value) -> Optional[str]:
         value (object): What a config gives.
     """
     kinds = [kind for kind in _kinds_of(parameter.annotation) if kind is not type(None)]
-    if not kinds or set(kinds) - {bool, int, float} or value is None or isinstance(value, (bool, int, float)):
+    if not kinds or set(kinds) - {bool, int, float} or isinstance(value, (bool, int, float)):
+        return None
+    if value is None and parameter.default is not parameter.empty:
         return None
     return f'must be {_words(kinds)}, found {value!r}'
 
@@ -120,21 +122,23 @@ HANDED_ON = {CheckpointHook: Runner.save_checkpoint}
 #: Settings that must be above 0 where a class of OpenMMLab or PyTorch takes them.
 ABOVE_ZERO = {
     *('T_max', 'accumulative_counts', 'batch_size', 'clip_value', 'gt_patch_size', 'lr', 'max_epochs', 'max_iters'),
-    *('max_norm', 'pad_size_divisor', 'std', 'step_size', 'total_steps', 'val_interval'),
+    *('max_norm', 'pad_size_divisor', 'std', 'step_size', 'total_steps', 'val_interval', 'window_size'),
 }
 #: Those that must be at least 0.
-AT_LEAST_ZERO = {'crop_border', 'eps', 'num_workers', 'weight_decay'}
+AT_LEAST_ZERO = {'crop_border', 'eps', 'eta_min', 'loss_weight', 'num_workers', 'weight_decay'}
 #: Those that count. Upstream takes 2.5 and compares an iteration with it.
 WHOLE = {
-    *('accumulative_counts', 'batch_size', 'crop_border', 'gt_patch_size', 'max_epochs', 'max_iters', 'num_workers'),
-    'val_interval',
+    *('T_max', 'accumulative_counts', 'batch_size', 'crop_border', 'gt_patch_size', 'interval', 'max_epochs'),
+    *('max_iters', 'num_workers', 'val_interval', 'window_size'),
 }
 #: Those with few values. Upstream takes any other for one of them, or ends at the first validation.
 CHOICES = dict(
     color_type=('color', 'grayscale', 'unchanged', 'color_ignore_orientation', 'grayscale_ignore_orientation'),
     channel_order=('bgr', 'rgb'),
     convert_to=(None, 'y'),
+    imdecode_backend=(None, 'cv2', 'pillow', 'tifffile', 'turbojpeg'),
     input_order=('HWC', 'CHW'),
+    mp_start_method=('fork', 'forkserver', 'spawn'),
     rule=(None, 'greater', 'less'),
 )
 #: Those of one kind that upstream does not annotate so: the kind, and the words for it.
@@ -173,7 +177,8 @@ def accepted(kind: Callable) -> Tuple[Dict[str, inspect.Parameter], bool]:
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """The one of ``names`` that may be meant, as the end of a clause; nothing where none is like it."""
-    found = difflib.get_close_matches(str(name), sorted(names), 1, NEAR)
+    small = {known.lower(): known for known in sorted(names)}
+    found = [small[one] for one in difflib.get_close_matches(str(name).lower(), small, 1, NEAR)]
     return f' (is {found[0]} meant?)' if found else ''
 
 
@@ -201,6 +206,10 @@ def _must(name, value) -> Optional[str]:
         return 'a whole number'
     if name in ABOVE_ZERO and not all(0 < one < math.inf for one in numbers):
         return 'greater than 0'
+    if name == 'interval' and value == 0:
+        return 'greater than 0, or -1 for never'
+    if name == 'seed' and not all(0 <= one < 2**32 for one in numbers):
+        return 'from 0 to 4294967295'
     if name in AT_LEAST_ZERO and not all(0 <= one < math.inf for one in numbers):
         return 'at least 0'
     choices = [*CHOICES.get(name, ()), *(str(one).upper() for one in CHOICES.get(name, ()))]

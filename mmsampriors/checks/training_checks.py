@@ -5,6 +5,7 @@ import os.path as osp
 from pathlib import Path
 from typing import Iterator, Optional, Tuple
 
+import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import find_latest_checkpoint
@@ -37,6 +38,8 @@ FREE = (
     *(f'train_dataloader.{key}' for key in ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor')),
 )
 ABSENT = '(absent)'
+#: What optimizers keep for each weight, of its shape.
+AVERAGES = {'exp_avg', 'exp_avg_sq', 'max_exp_avg_sq', 'momentum_buffer', 'square_avg'}
 
 
 def check_resume(cfg: Config):
@@ -58,6 +61,7 @@ def check_resume(cfg: Config):
     meta = checkpoint.get('meta') if isinstance(checkpoint.get('meta'), dict) else {}
     _refuse_what_is_no_interrupted_run(cfg, path, meta)
     _look_for_states(cfg, path, checkpoint, meta)
+    _refuse_foreign_optimizer(path, checkpoint)
     if 'cfg' not in meta:
         _warn(f'{path} holds no config, so it is unknown whether this run is the one that it comes from')
         return
@@ -124,6 +128,8 @@ def _look_for_states(cfg, path, checkpoint, meta):
         if not (isinstance(meta.get(key), int) and not isinstance(meta[key], bool) and meta[key] >= 0)
     ]
     missing += [key for key in ('message_hub',) if not isinstance(checkpoint.get(key), dict)]
+    kinds = dict(optimizer=dict, param_schedulers=(dict, list))
+    missing += [key for key in kinds if checkpoint.get(key) and not isinstance(checkpoint[key], kinds[key])]
     if missing:
         raise ValueError(
             f'there is nothing to resume: {path} holds no usable {", ".join(missing)}, so it is no checkpoint of an '
@@ -134,6 +140,21 @@ def _look_for_states(cfg, path, checkpoint, meta):
     absent = [key for key in wanted if not checkpoint.get(key)]
     if absent:
         _warn(f'{path} holds no {" and no ".join(absent)}: they begin anew, so the run is not the one interrupted')
+
+
+def _refuse_foreign_optimizer(path, checkpoint):
+    """mmengine loads the state of any optimizer, and the first step fails, or a state that is not finite spoils it."""
+    weights = checkpoint.get('state_dict') or {}
+    shapes = {value.shape for value in weights.values() if isinstance(value, torch.Tensor)}
+    for key, value in values_by_key(checkpoint.get('optimizer')):
+        is_average = key.split('.')[-1] in AVERAGES and isinstance(value, torch.Tensor)
+        if is_average and not (value.shape in shapes and value.isfinite().all()):
+            fault = 'values that are not finite' if value.shape in shapes else 'a shape that no weight has'
+            raise ValueError(
+                f'--resume goes on from {path}, and its optimizer.{key}, {tuple(value.shape)}, has {fault}: the state '
+                'is damaged or of another network. Take an earlier checkpoint, or start a new run from the weights '
+                f'(without --resume, in another --work-dir, with --cfg-options load_from={path})'
+            )
 
 
 def changed_keys(before: Config, now: Config) -> dict:

@@ -45,9 +45,19 @@ class Guard:
 
     async def __call__(self, scope, receive, send):
         refusal = self._refuse(scope) if scope['type'] == 'http' else None
+        failed = False
+
+        async def send_unless_failed(message):
+            nonlocal failed
+            failed |= message.get('status') == 500
+            if not failed:
+                await send(message)
+
         try:
-            await (refusal or self.app)(scope, receive, send)
-        except Exception as error:  # starlette has answered with status 500
+            await (refusal or self.app)(scope, receive, send_unless_failed)
+        except Exception as error:  # starlette has answered with status 500, and without a reason
+            if failed:
+                await PlainTextResponse(FORGED, 400)(scope, receive, send)
             if self.debug:
                 raise
             log_failure(error)
@@ -95,12 +105,21 @@ class GuardedBlocks(gr.Blocks):
         try:
             return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
         except Exception as error:
-            if self.debug:
-                raise
-            if isinstance(error, gr.Error):
+            if isinstance(error, gr.Error) and not self.debug:
                 raise gr.Error(html.escape(error.message), print_exception=False) from None
-            log_failure(error)
-            raise gr.Error(FORGED, print_exception=False) from None
+            self._report(error)
+
+    async def call_function(self, *args, **kwargs):
+        try:  # here gradio reads where a click was
+            return await super().call_function(*args, **kwargs)
+        except Exception as error:
+            self._report(error)
+
+    def _report(self, error):
+        if self.debug or isinstance(error, gr.Error):
+            raise error
+        log_failure(error)
+        raise gr.Error(FORGED, print_exception=False) from None
 
 
 def log_failure(error: Exception):

@@ -62,7 +62,7 @@ def reports_errors(handler):
         except Exception as error:
             if self.debug:
                 traceback.print_exc(file=sys.stderr)
-            unforeseen = isinstance(error, (AttributeError, TypeError))
+            unforeseen = isinstance(error, (AttributeError, IndexError, TypeError))
             if unforeseen and not self.debug:
                 log_failure(error)
             text = FORGED if unforeseen else message_of(error)

@@ -8,7 +8,7 @@ import os
 import os.path as osp
 import re
 from pathlib import Path
-from typing import Iterator, Optional
+from typing import Callable, Iterator, Optional
 
 import torch
 import torch.distributed as dist
@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from mmsampriors.checks import config_reading
 from mmsampriors.checks.config_keys import check_overrides
 from mmsampriors.checks.pair_check import is_first_process
+from mmsampriors.command_line import message_of
 from mmsampriors.datasets.deterministic_loader import end_workers_with_parent
 from mmsampriors.files import MadeFiles, locked, refuse_remote
 from mmsampriors.models.schedules import STAGES
@@ -230,10 +231,38 @@ class StageFilter(logging.Filter):
         return True
 
 
+#: Methods of mmengine 0.10.7's Runner, and the keys of the config that they build.
+BUILDERS = dict(
+    setup_env='env_cfg',
+    set_randomness='randomness',
+    build_visualizer='visualizer',
+    build_model='model',
+    register_default_hooks='default_hooks',
+    register_custom_hooks='custom_hooks',
+    build_log_processor='log_processor',
+    build_train_loop='train_cfg with train_dataloader',
+    build_val_loop='val_cfg with val_dataloader and val_evaluator',
+    build_optim_wrapper='optim_wrapper',
+    build_param_scheduler='param_scheduler',
+)
+
+
+def _naming(keys: str, build: Callable, done: str = 'built') -> Callable:
+    """A method whose errors begin with the keys of the config that it builds."""
+
+    def building(*args, **kwargs):
+        try:
+            return build(*args, **kwargs)
+        except Exception as error:  # of any part
+            raise ValueError(f'{keys} cannot be {done}: {message_of(error)}') from error
+
+    return building
+
+
 class ConsoleRunner(Runner):
     """mmengine's Runner with a console for people; the log file stays as it is.
 
-    It replaces no config of others, and leaves no worker of a loader behind.
+    It replaces no config of others, leaves no worker of a loader behind, and names what it could not build.
     """
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
@@ -241,6 +270,9 @@ class ConsoleRunner(Runner):
         logger.addFilter(StageFilter())
         calm(logger)
         return logger
+
+    def resume(self, filename, *args, **kwargs):
+        _naming(f'the run of {filename}', super().resume, 'resumed')(filename, *args, **kwargs)
 
     @staticmethod
     def build_dataloader(*args, **kwargs) -> DataLoader:
@@ -251,6 +283,10 @@ class ConsoleRunner(Runner):
         """Writes the whole config to the work folder."""
         made, name = MadeFiles(self.work_dir, 'train'), config_name(self.cfg) or f'{self.timestamp}.py'
         made.write(name, self.cfg.dump())
+
+
+for _name, _keys in BUILDERS.items():
+    setattr(ConsoleRunner, _name, _naming(_keys, getattr(Runner, _name)))
 
 
 def config_name(cfg: Config) -> Optional[str]:

@@ -30,7 +30,7 @@ from mmsampriors.models.networks import unwrapped
 from mmsampriors.reports import png_of, text_table
 
 from .hooks import UnlabeledHook
-from .launch import check_work_dir
+from .launch import ConsoleRunner, check_work_dir
 
 STEPS = 10  # that are timed, of each stage
 MASKS = 64  # an image, in these steps
@@ -87,7 +87,7 @@ def rehearsed(cfg: Config) -> Tuple[str, float]:
     MadeFiles(cfg.work_dir, 'train').refuse_changed([PICTURE])
     with tempfile.TemporaryDirectory() as folder:
         work_dir, cfg = cfg.work_dir, Config({**cfg.to_dict(), 'work_dir': folder, 'log_level': 'WARNING'})
-        runner = Runner.from_cfg(cfg)
+        runner = ConsoleRunner.from_cfg(cfg)
         if cfg.get('load_from') and not cfg.get('resume'):
             runner.load_or_resume()  # which refuses weights of another network
         loop, model = runner.train_loop, unwrapped(runner.model)

@@ -29,7 +29,7 @@ def read_plain_config(path) -> Dict[str, Any]:
             'and by training. Put it there, or name another config with --config'
         )
     try:
-        values = plain_values(path.read_text(encoding='utf-8'))
+        values = plain_values(path.read_text(encoding='utf-8-sig'))
     except (PlainConfigError, UnicodeDecodeError) as error:
         raise PlainConfigError(
             f"{path} is not a student's config as it is exported ({error}), and is not run. {TRUSTED}"

@@ -87,8 +87,11 @@ class Restorer:
         if isinstance(images, (list, tuple)):
             return [self.restore(image) for image in images]
         if isinstance(images, np.ndarray) and images.ndim == 4:
+            if not len(images):
+                return images.repeat(self.network.scale, axis=1).repeat(self.network.scale, axis=2)
             return np.stack([self.restore(image) for image in images])
         if isinstance(images, np.ndarray):
+            images = images.astype(images.dtype.newbyteorder('='), copy=False)
             _check_array(images)
             alpha = images[..., 3:] if images.shape[2:] == (4,) else None
             restored = self.restore_pixels(images if alpha is None else images[..., :3])
@@ -224,7 +227,9 @@ def _network(student, config, checkpoint, device, amp, allow_imports) -> Network
 
     if of_mmagic:
         return TorchNetwork(*mmagic_student(student), device, amp)
-    if student is not None and Path(student).is_file() and not Path(student).with_suffix('.py').is_file():
+    if student is not None and not Path(student).is_file():
+        raise FileNotFoundError(f'there is no student {student} (looked in {Path.cwd()})')
+    if student is not None and not Path(student).with_suffix('.py').is_file():
         return SpandrelNetwork(student, device, amp)
     if student is not None:
         return TorchNetwork(exported_config(student, allow_imports), student, device, amp)

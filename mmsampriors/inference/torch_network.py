@@ -20,7 +20,7 @@ import mmsampriors  # noqa: F401  (before mmagic, which it mends)
 from mmagic.structures import DataSample
 
 from mmsampriors.checkpoints import GENERATOR, download_checkpoint, local_file, read_generator, read_weights
-from mmsampriors.checks.config_reading import datasets_of
+from mmsampriors.checks.config_reading import datasets_of, parse_config
 from mmsampriors.files import HASH_KEY, sha256_of
 from mmsampriors.images import Photograph, to_type, to_unit
 from mmsampriors.masks.sam.ops import torch_device
@@ -29,7 +29,7 @@ from mmsampriors.registry import MODELS
 
 from .networks import Network, finite
 from .plain_config import buildable_model, import_modules, read_plain_config
-from .tiles import MOST_ON_CPU, free_on_cpu
+from .tiles import MOST_ON_CPU, free_on_cpu, is_out_of_memory
 
 IMAGE_KEYS = ('img', 'lq')  # of the degraded image in pipelines
 
@@ -58,7 +58,12 @@ class TorchNetwork(Network):
         weights, form = read_generator(checkpoint, cfg.get(HASH_KEY))
         if form:
             self.notes.append(f'{checkpoint}: {form}')
-        student = build_student(cfg['model'], weights, order, str(checkpoint))
+        try:
+            student = build_student(cfg['model'], weights, order, str(checkpoint))
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ValueError(f'memory does not hold the network that the config of {checkpoint} describes') from error
         built_of = {key: cfg['model'].get(key) for key in ('generator', 'data_preprocessor')}
         self._take(student, checkpoint, f'{built_of} {order}')
 
@@ -223,7 +228,7 @@ def exported_config(weights, allow_imports: bool = False) -> dict:
 
 def config_of(path) -> Config:
     """A config file, or a config of a package such as ``mmagic::edsr/...py``; it is code, and is run."""
-    cfg = get_config(path) if '::' in str(path) else Config.fromfile(path)
+    cfg = get_config(path) if '::' in str(path) else parse_config(str(path))
     cfg.pop(HASH_KEY, None)  # of an export: here the weights are named apart, and may be others
     return cfg
 

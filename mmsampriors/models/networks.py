@@ -302,7 +302,7 @@ def _run(network, reached):
         for module, training in modes.items():
             module.training = training
     raise ValueError(
-        f'{type(network).__name__} does not take one image and give one, so it cannot be distilled. '
+        f'model.generator, {type(network).__name__}, does not take one image and give one, so it cannot be distilled. '
         f'Tried: {"; ".join(failures)}'
     )
 

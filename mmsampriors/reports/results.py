@@ -1,6 +1,7 @@
 """Results of tests: written, read, and shown as tables."""
 
 import json
+import math
 import os.path as osp
 from typing import Dict, List, NamedTuple
 
@@ -178,8 +179,13 @@ def load_results(work_dir: str) -> Results:
         )
     try:
         with open(path) as file:
-            return json.load(file)['results']
-    except (ValueError, KeyError, TypeError) as error:
+            results = json.load(file)['results']
+        for values in (values for sets in results.values() for values in sets.values()):
+            for metric, value in values.items():
+                if not isinstance(value, (int, float)) or math.isnan(value):
+                    raise ValueError(f'{metric} is {value!r}, expected a number')
+        return results
+    except (AttributeError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f'{path} is damaged or not from tools/test.py ({error!r}): test the run again') from None
 
 

@@ -203,3 +203,26 @@ def test_a_network_that_takes_no_image_is_refused_before_training(read):
 def test_values_by_key_are_dotted_keys_without_scopes():
     tree = dict(a=dict(b=1, _scope_='mmagic', c=dict()), d=[dict(e=2)], _scope_='mmagic')
     assert dict(values_by_key(tree)) == {'a.b': 1, 'a.c': {}, 'd': [dict(e=2)]}
+
+
+@pytest.mark.parametrize(
+    'option, message',
+    [
+        ({'optim_wrapper.paramwise_cfg': dict(custom_keys=dict(intro=dict(lr_mult='fast')))}, 'TypeError'),
+        ({'optim_wrapper.type': 'AmpOptimWrapper'}, 'only available training on gpu'),
+        ({'optim_wrapper.constructor': 'NoConstructor'}, "'NoConstructor' is not registered"),
+    ],
+)
+def test_an_optimizer_that_cannot_be_built_is_refused_with_its_key(read, option, message):
+    small = {'model.generator.enc_blk_nums': [1], 'model.generator.dec_blk_nums': [1]}
+    with pytest.raises(ValueError, match=f'optim_wrapper.*{message}'):
+        check_training(read(BASES + MODEL + HOOKS, **small, **option))
+
+
+def test_settings_of_weights_that_there_are_not_are_named(read, monkeypatch):
+    said = []
+    monkeypatch.setattr(config_check, 'print_log', lambda message, **kwargs: said.append(message))
+    small = {'model.generator.enc_blk_nums': [1], 'model.generator.dec_blk_nums': [1]}
+    keys = dict(generatr=dict(lr_mult=0.1), refiner=dict(lr_mult=0.1))
+    check_training(read(BASES + MODEL + HOOKS, **small, **{'optim_wrapper.paramwise_cfg': dict(custom_keys=keys)}))
+    assert sum('custom_keys has generatr, which' in message for message in said) == 1

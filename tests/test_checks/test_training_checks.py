@@ -136,11 +136,25 @@ def test_a_checkpoint_without_config_is_reported(cfg, said, tmp_path):
         (dict(meta=dict(epoch=0, iter='two')), 'meta.iter'),
         (dict(meta=dict(epoch=0, iter=-3)), 'meta.iter'),
         (dict(message_hub=None), 'message_hub'),
+        (dict(optimizer='adam'), 'optimizer'),
+        (dict(param_schedulers='cosine'), 'param_schedulers'),
     ],
 )
 def test_what_mmengine_cannot_go_on_from_is_refused(cfg, tmp_path, others, missing):
     checkpoint(tmp_path / 'run' / 'iter_5.pth', **others)
     with pytest.raises(ValueError, match=f'nothing to resume: .*iter_5.pth holds no usable {missing}, .*load_from='):
+        check_resume(cfg)
+
+
+@pytest.mark.parametrize(
+    'average, fault', [(torch.zeros(3, 7), 'a shape that no weight has'), (torch.full((2,), torch.nan), 'not finite')]
+)
+@pytest.mark.parametrize('several', [False, True])
+def test_the_optimizer_of_another_network_is_refused_with_its_key(cfg, tmp_path, several, average, fault):
+    state = dict(state={0: dict(step=1, exp_avg=torch.zeros(2)), 4: dict(exp_avg=average)}, param_groups=[])
+    optimizer, key = (dict(generator=state), 'optimizer.generator') if several else (state, 'optimizer')
+    checkpoint(tmp_path / 'run' / 'iter_5.pth', state_dict=dict(w=torch.zeros(2)), optimizer=optimizer)
+    with pytest.raises(ValueError, match=rf'iter_5.pth, and its {key}\.state\.4\.exp_avg, .*{fault}.*load_from='):
         check_resume(cfg)
 
 

@@ -8,6 +8,9 @@ import pytest
 
 gr = pytest.importorskip('gradio')
 
+from starlette.applications import Starlette
+from starlette.routing import Route
+
 from mmsampriors.demo.guard import FORGED, Guard, GuardedBlocks, is_upload
 
 
@@ -28,14 +31,34 @@ def test_only_regular_files_of_the_folder_are_uploads(tmp_path):
 def test_a_request_that_fails_prints_one_line(debug, capsys):
     """uvicorn would print a hundred for each forged one."""
 
-    async def fail(scope, receive, send):
+    async def fail(request):
         raise KeyError('fn_index')
 
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
     scope = dict(type='http', method='GET', path='/', headers=[(b'host', b'localhost')])
-    guarded = Guard(fail, 'localhost', 1, debug)(scope, None, None)
+    guarded = Guard(Starlette(routes=[Route('/', fail)]), 'localhost', 1, debug)(scope, None, send)
     with pytest.raises(KeyError) if debug else nullcontext():
         asyncio.run(guarded)
     assert capsys.readouterr().err.count('\n') == (0 if debug else 1)
+    assert [message.get('status') for message in sent] == [400, None] and sent[1]['body'] == FORGED.encode()
+
+
+@pytest.mark.parametrize('event_data', ['abc', {}])
+def test_a_click_that_is_none_is_one_sentence(event_data, capsys):
+    async def clicked(picked: gr.SelectData):
+        return None
+
+    with GuardedBlocks() as blocks:
+        picture = gr.Image()
+        picture.select(clicked, None, picture)
+    event = next(iter(blocks.fns.values()))
+    with pytest.raises(gr.Error, match=FORGED):
+        asyncio.run(blocks.process_api(event, [], event_data=gr.EventData(None, event_data)))
+    assert capsys.readouterr().err.count('\n') == 1
 
 
 @pytest.mark.parametrize('debug', [False, True])

@@ -2,10 +2,11 @@
 
 import pytest
 
-pytest.importorskip('gradio')
+gr = pytest.importorskip('gradio')
 
 from types import SimpleNamespace
 
+from mmsampriors.demo.guard import FORGED
 from mmsampriors.demo.page import Page
 
 
@@ -20,3 +21,9 @@ def test_a_student_that_enlarges_may_be_given_a_shrunk_photograph(tmp_path, scal
     shown = Page(students, None, 10**6, tmp_path).build().get_config_file()['components']
     kinds = next(one['props']['choices'] for one in shown if one['props'].get('elem_id') == 'kind')
     assert ('small' in [value for _, value in kinds]) == (scale > 1)
+
+
+def test_a_sample_that_there_is_not_is_one_sentence(tmp_path, capsys):
+    with pytest.raises(gr.Error, match=FORGED):
+        Page({}, None, 10**6, tmp_path).picked(SimpleNamespace(index=999), 'noise', 5, 'mine')
+    assert 'IndexError' in capsys.readouterr().err

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from mmengine.config import Config
 
 from mmsampriors.command_line import add_common_options
-from mmsampriors.engine.launch import enable_amp, load_config, process_group
+from mmsampriors.engine.launch import ConsoleRunner, enable_amp, load_config, process_group
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -80,6 +80,10 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
         ('[a b, 2]', ['a b', 2]),
         ('[(1, 2), (3,), x y]', [(1, 2), (3,), 'x y']),
         ('(0.9, 0.999)', (0.9, 0.999)),
+        ("{'type': 'SGD', 'lr': 1}", dict(type='SGD', lr=1)),
+        ('[{"type": "A", "x": [1, 2]}, 3]', [dict(type='A', x=[1, 2]), 3]),
+        ('{}', '{}'),
+        ('{}_x{}', '{}_x{}'),
     ],
 )
 def test_white_space_in_a_value_stays(text, value):
@@ -96,6 +100,21 @@ def test_options_torn_apart_by_white_space_are_refused(options, capsys):
     with pytest.raises(SystemExit):
         parser.parse_args(['--cfg-options', *options])
     assert 'takes KEY=VALUE, found' in capsys.readouterr().err
+
+
+def test_what_a_run_cannot_build_is_named(runner_cfg):
+    hook = dict(type='mmsampriors.SPDScheduleHook', priority='URGENT')
+    with pytest.raises(ValueError, match='^custom_hooks cannot be built: URGENT'):
+        ConsoleRunner.from_cfg(runner_cfg(custom_hooks=[hook]))
+
+
+@pytest.mark.parametrize('value', ["{'type': 'SGD'", '{type: SGD}', "{'a': open('x')}"])
+def test_a_dict_that_cannot_be_read_is_refused_with_its_key(value, capsys):
+    parser = argparse.ArgumentParser()
+    add_common_options(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(['--cfg-options', f'optim_wrapper.optimizer={value}'])
+    assert 'optim_wrapper.optimizer=' in capsys.readouterr().err.splitlines()[-1]
 
 
 LEAVES = """

@@ -67,6 +67,8 @@ def test_globs_and_files(folder):
     assert names('in/**/*.png') == ['a.png', 'sub/a.png']
     assert names('in/*/*.png') == ['sub/a.png']
     assert names('in/a.png', 'in/a.png') == ['a.png']
+    (folder / 'in' / 'link.png').symlink_to('a.png')
+    assert names('in/*.png') == ['a.png', 'link.png']
     with pytest.raises(FileNotFoundError, match='no file matches'):
         names('in/*.tif')
     (folder / 'empty').mkdir()

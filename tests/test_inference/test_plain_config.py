@@ -20,6 +20,8 @@ def test_values_are_read(tmp_path):
     assert read_plain_config(tmp_path / 'a.py') == dict(
         a=dict(b=[1, (2.5, -3)], c=dict(d=None)), e='text', f=[np.inf, -np.inf]
     )
+    (tmp_path / 'a.py').write_text('\ufeffa = 1\n')  # as editors of Windows save it
+    assert read_plain_config(tmp_path / 'a.py') == dict(a=1)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import ExifTags, Image
 from test_images import EXIF_DIRECTORY, EXPOSURE, SRGB, exif_of
 
@@ -26,7 +27,7 @@ def restorer(halving, monkeypatch):
 def test_each_kind_of_image_comes_back_as_its_kind(restorer, tmp_path):
     restorer, pixels = restorer(), np.full((20, 30, 3), 100, np.uint8)
     for dtype, full in ((np.uint8, 100), (np.uint16, 25700), (np.float32, 100 / 255)):
-        for shape in ((20, 30), (20, 30, 3), (2, 20, 30, 3)):
+        for shape in ((20, 30), (20, 30, 3), (2, 20, 30, 3), (0, 20, 30, 3)):
             restored = restorer.restore(np.full(shape, full, dtype))
             assert restored.dtype == dtype and restored.shape == shape
             np.testing.assert_allclose(restored, full / 2, rtol=1e-5)
@@ -35,6 +36,10 @@ def test_each_kind_of_image_comes_back_as_its_kind(restorer, tmp_path):
         assert np.array_equal(restorer.restore(path), pixels // 2)
     several = restorer.restore([Image.fromarray(pixels), pixels, tmp_path / 'a.png'])
     assert isinstance(several[0], Image.Image) and all(np.array_equal(one, pixels // 2) for one in several)
+
+
+def test_bytes_in_the_other_order(restorer):
+    assert (restorer().restore(np.full((20, 30), 1000, '>u2')) == 500).all()
 
 
 def test_alpha_is_kept(restorer, tmp_path):
@@ -98,6 +103,19 @@ def test_what_is_no_image_and_what_is_no_path(restorer, given):
 def test_what_is_no_path_of_a_student():
     with pytest.raises(ValueError, match='student must be the path of a file, found int'):
         Restorer(3)
+    with pytest.raises(FileNotFoundError, match='there is no student none.pth'):
+        Restorer('none.pth')
+    with pytest.raises(FileNotFoundError, match='there is no config none.py'):
+        Restorer(config='none.py', checkpoint='none.pth')
+
+
+def test_a_network_that_memory_does_not_hold_is_named(tmp_path):
+    (tmp_path / 'wide.py').write_text(
+        "model = dict(type='BaseEditModel', generator=dict(type='NAFNet', mid_channels=400000))"
+    )
+    torch.save({'generator.intro.weight': torch.zeros(1)}, tmp_path / 'wide.pth')
+    with pytest.raises(ValueError, match='memory does not hold the network .*wide.pth'):
+        Restorer(tmp_path / 'wide.pth')
 
 
 @pytest.mark.parametrize('size', [(1, 1), (5, 7), (3, 200)])

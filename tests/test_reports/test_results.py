@@ -94,7 +94,8 @@ def test_metrics_without_reference_have_a_table_of_their_own():
 def test_runs_without_or_with_damaged_results_say_what_to_do(tmp_path):
     with pytest.raises(FileNotFoundError, match='holds no test_results.json: test the run with python tools/test.py'):
         load_results(str(tmp_path))
-    for damaged in ('{"results": {"stu', '[]', '{}'):
+    values = ['{"results": {"student": {"Rain": {"PSNR": %s}}}}' % value for value in ('"x"', 'NaN', 'null')]
+    for damaged in ('{"results": {"stu', '[]', '{}', '{"results": [1]}', *values):
         (tmp_path / 'test_results.json').write_text(damaged)
         with pytest.raises(ValueError, match='damaged or not from tools/test.py'):
             load_results(str(tmp_path))

@@ -229,7 +229,8 @@ def test_what_cannot_be_done_is_said_before_anything_is(trained, pairs, tmp_path
     assert 'no file matches' in run(pairs / '*.jpg', *student, code=2).stderr
     assert 'expected I/N' in run(pairs / 'lq', *student, '--shard', '3/2', code=2).stderr
     missing = run(pairs / 'lq', '--student', tmp_path / 'student.pth', '--out', tmp_path / 'out', code=2).stderr
-    assert f'there is no {tmp_path}/student.py' in missing
+    assert f'there is no student {tmp_path}/student.pth' in missing
+    assert "a number of pixels, 'auto' or 'off'" in run(pairs / 'lq', *student, '--tile', 'big', code=2).stderr
     assert not (tmp_path / 'out').exists()
     (tmp_path / 'out').mkdir()
     (tmp_path / 'out' / 'a.png').write_text('mine')

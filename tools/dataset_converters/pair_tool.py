@@ -24,6 +24,8 @@ def main(degrade, settings_type, note=None):
     let_names_print()
     parser = build_parser(degrade, settings_type, note)
     args = vars(parser.parse_args())
+    if not args['out']:
+        parser.error('OUT must name a folder, found nothing')
     source, out, seed, workers = (args.pop(name) for name in ('source', 'out', 'seed', 'workers'))
     try:
         settings = settings_type(**{name: _as_setting(name, value) for name, value in args.items()})
@@ -31,7 +33,7 @@ def main(degrade, settings_type, note=None):
         parser.error(str(error))
     try:
         count = make_pairs(source, out, degrade, settings, seed=seed, workers=workers)
-    except (PairError, OSError) as error:
+    except (PairError, OSError, ValueError) as error:
         sys.exit(f'error: {error}')
     except KeyboardInterrupt:
         sys.exit('interrupted: the same command goes on from here')

@@ -70,6 +70,8 @@ def register_sam(name: str, builder: Callable, automatic: Optional[dict] = None)
         >>> register_sam('mine', lambda checkpoint: my_sam(checkpoint).eval())
         >>> engine = MaskEngine(build_sam('mine', 'mine.pth'))
     """
+    if not isinstance(name, str) or not callable(builder):
+        raise TypeError(f'expected a name and a function that builds the SAM, found {name!r} and {builder!r}')
     if SAM_BUILDERS.get(name, builder) is not builder:
         raise ValueError(f'a SAM named {name!r} is registered already; choose another name')
     unknown = sorted(set(automatic or {}) - set(META_AUTOMATIC))
@@ -102,6 +104,8 @@ def build_sam(model_type: str, checkpoint: str = None) -> nn.Module:
             f'model_type must be one of {sorted(SAM_BUILDERS)}, found {model_type!r}; register_sam adds others'
         )
     sam = SAM_BUILDERS[model_type](checkpoint)
+    if not isinstance(sam, nn.Module):
+        raise TypeError(f'the builder of the SAM {model_type!r} must return a network, found {type(sam).__name__}')
     sam.automatic = dict(SAM_AUTOMATIC.get(model_type, META_AUTOMATIC))
     return sam
 

@@ -104,12 +104,12 @@ class MaskEngine:
         )
         given = {name: value for name, value in given.items() if value is not None}
         settings = {**META_AUTOMATIC, **getattr(sam, 'automatic', {}), **given}
-        _check_settings(dtype=dtype, **{**settings, 'resolution': resolution or 1})
-        if settings['points_per_side'] < 1 or images_per_batch < 1:
-            raise ValueError(
-                'points_per_side and images_per_batch must be at least 1, found '
-                f'{settings["points_per_side"]} and {images_per_batch}'
-            )
+        _check_settings(dtype, **settings, stability_score_offset=stability_score_offset)
+        _check_counts(
+            points_per_side=settings['points_per_side'],
+            images_per_batch=images_per_batch,
+            resolution=1 if resolution is None else resolution,
+        )
         self.sam = sam
         self.grid = point_grid(settings['points_per_side'])
         self.pred_iou_thresh = settings['pred_iou_thresh']
@@ -372,9 +372,15 @@ def _check_sam(sam):
         )
 
 
-def _check_settings(dtype, **numbers):
-    for name, value in numbers.items():
-        if not isinstance(value, (int, float)) or value < 0:
+def _check_counts(**counts):
+    for name, value in counts.items():
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f'{name} must be a whole number of at least 1, found {value!r}')
+
+
+def _check_settings(dtype, **thresholds):
+    for name, value in thresholds.items():
+        if not isinstance(value, (int, float)) or not 0 <= value < float('inf'):
             raise ValueError(f'{name} must be a number of at least 0, found {value!r}')
     if dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise ValueError(f'dtype must be torch.float32, torch.bfloat16 or torch.float16, found {dtype!r}')

@@ -147,9 +147,10 @@ def _ends(marked: Tensor) -> tuple:
 
 
 def resized_shape(size: tuple, side: int) -> tuple:
-    """(h, w) of an image of ``size`` (H, W) when its long side becomes ``side``, rounded as segment_anything rounds."""
+    """(h, w) of an image of ``size`` (H, W) when its long side becomes ``side``, rounded as segment_anything rounds,
+    and at least 1."""
     factor = side / max(size)
-    return tuple(int(length * factor + 0.5) for length in size)
+    return tuple(max(int(length * factor + 0.5), 1) for length in size)
 
 
 def stretches(sam: nn.Module) -> bool:

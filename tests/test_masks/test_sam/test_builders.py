@@ -40,6 +40,15 @@ def test_unknown_settings_of_a_sam_are_refused():
     assert 'shy' not in SAM_BUILDERS
 
 
+def test_what_builds_no_sam_is_refused(monkeypatch):
+    for name, builder in ((5, small_sam), ('mine', 'vit_b')):
+        with pytest.raises(TypeError, match='expected a name and a function that builds the SAM'):
+            register_sam(name, builder)
+    monkeypatch.setitem(SAM_BUILDERS, 'none', lambda checkpoint: None)
+    with pytest.raises(TypeError, match="the builder of the SAM 'none' must return a network, found NoneType"):
+        build_sam('none')
+
+
 def test_meta_sizes_are_known():
     assert {'vit_h', 'vit_l', 'vit_b'} <= set(SAM_BUILDERS)
 

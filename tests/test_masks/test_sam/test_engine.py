@@ -370,6 +370,10 @@ def test_wrong_images(sam, images, message):
         MaskEngine(sam).generate(images)
 
 
+def test_the_short_side_of_a_long_image_is_a_pixel():
+    assert resized_shape((1, 5000), SIDE) == (1, SIDE)
+
+
 def test_what_is_no_sam():
     with pytest.raises(TypeError, match='expected a SAM, .*found Linear without image_encoder'):
         MaskEngine(torch.nn.Linear(1, 1))
@@ -380,12 +384,16 @@ def test_what_is_no_sam():
 def test_wrong_settings(sam):
     for settings, message in (
         (dict(pred_iou_thresh='high'), "pred_iou_thresh must be a number of at least 0, found 'high'"),
-        (dict(resolution=-64), 'resolution must be a number of at least 0, found -64'),
+        (dict(resolution=-64), 'resolution must be a whole number of at least 1, found -64'),
+        (dict(resolution=0), 'resolution must be a whole number of at least 1, found 0'),
+        (dict(points_per_side=4.5), 'points_per_side must be a whole number of at least 1, found 4.5'),
+        (dict(pred_iou_thresh=float('nan')), 'pred_iou_thresh must be a number of at least 0, found nan'),
+        (dict(stability_score_offset=-3), 'stability_score_offset must be a number of at least 0, found -3'),
         (dict(dtype='half'), "dtype must be torch.float32, .*found 'half'"),
     ):
         with pytest.raises(ValueError, match=message):
             MaskEngine(sam, **settings)
-    with pytest.raises(ValueError, match='must be at least 1, found 0 and 8'):
+    with pytest.raises(ValueError, match='points_per_side must be a whole number of at least 1, found 0'):
         MaskEngine(sam, points_per_side=0)
 
 
