@@ -526,3 +526,12 @@ def test_psnr_is_that_of_scikit_image(dtype, peak):
     one, other = one.astype(dtype), other.astype(dtype)
     assert psnr(one, other, peak) == pytest.approx(peak_signal_noise_ratio(one, other, data_range=peak))
     assert psnr(one, one) == float('inf')
+
+
+def test_a_tiff_that_pillow_does_not_read_says_what_it_holds(tmp_path):
+    tifffile.imwrite(tmp_path / 'a.tif', np.zeros((9, 9, 3), np.float32), photometric='rgb')
+    with pytest.raises(PhotographError, match='floating point colours, .*expected unsigned integers of 8 or 16 bits'):
+        read_photograph(tmp_path / 'a.tif')
+    Image.new('YCbCr', (9, 9)).save(tmp_path / 'b.tif')
+    with pytest.raises(PhotographError, match='YCbCr without compression'):
+        read_photograph(tmp_path / 'b.tif')

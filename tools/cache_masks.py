@@ -56,6 +56,7 @@ def main(args):
     import torch
     from mmengine.registry import init_default_scope
 
+    from mmsampriors.checks.config_parts import check_parts
     from mmsampriors.checks.pair_check import check_data
     from mmsampriors.datasets.stored_masks import carry_masks, check_export, export_masks, fill_masks, stored_source_of
     from mmsampriors.engine.launch import override, read_config
@@ -68,6 +69,7 @@ def main(args):
     cfg = read_config(args.config)
     override(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmagic'))
+    check_parts(cfg)
     source = stored_source_of(cfg)
     check_data(cfg, images=not args.no_check)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)

@@ -43,6 +43,9 @@ EXTRA_SAMPLES = 338  # of a TIFF: what its channels beside the colours are
 #: What a TIFF has where it does not say: channels, bits of each, kinds of numbers, arrangement, extra channels.
 TIFF_DEFAULTS = {277: 1, 258: (1,), 339: (1,), 284: 1, EXTRA_SAMPLES: ()}
 SAMPLE_KINDS = {1: 'unsigned integers', 2: 'signed integers', 3: 'floating point numbers'}
+#: What Pillow says of floating point colours and the like, and what is said in its place.
+UNKNOWN_MODE = 'unknown pixel mode'
+NO_MODE = 'pixels such as floating point colours, which are not read; expected unsigned integers of 8 or 16 bits'
 DEEP_COLOUR = ('PNG', 'TIFF', 'PPM')  # formats whose colours of 16 bits OpenCV reads rightly
 SUB_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 #: What points to other places of the old file and would be wrong in a new one.
@@ -167,7 +170,7 @@ def _parsed(file):
                 image.load_prepare = partial(_prepare_tiff, image)
             return image
         except (SyntaxError, IndexError, TypeError, struct.error) as error:  # as in Image.open
-            reasons.append(f'{name}: {error}')
+            reasons.append(f'{name}: {error}'.replace(UNKNOWN_MODE, NO_MODE))
     raise Image.UnidentifiedImageError(
         f'is no image that Pillow can read ({"; ".join(reasons)})'
         if reasons
@@ -272,6 +275,8 @@ def check_storage(image: Image.Image) -> List[str]:
     if set(kinds) != {1} or not set(bits) <= {1, 2, 4, 8, 16}:
         kind = SAMPLE_KINDS.get(kinds[0], 'other numbers')
         raise PhotographError(f'has {kind} of {max(bits)} bits; expected unsigned integers of 8 or 16 bits')
+    if (image.tag_v2.get(262), image.tag_v2.get(259)) == (6, 1):
+        raise PhotographError('has YCbCr without compression, which Pillow 12.3 misreads: save it as RGB')
     if count > 4:
         raise PhotographError(f'has {count} channels; expected gray or colour, with or without alpha')
     if planes == 2 and count > 1 and (count == 2 or max(bits) > 8):

@@ -144,6 +144,7 @@ def test_from_the_command_line(folder):
         (['config.py', '--shard', '2/2'], '2'),
         (['config.py', '--batch-size', '-4'], '2'),
         (['config.py', '--batch-size', '0'], '2'),
+        (['config.py', '--cfg-options', 'train_dataloader.dataset.img_sufix=.png'], 'is img_suffix meant'),
     ],
 )
 def test_what_cannot_be_stored_is_refused(folder, run, arguments, message):

@@ -41,7 +41,8 @@ def torch_device(name: Optional[str] = None) -> torch.device:
         ValueError: There is no such device on this machine.
     """
     try:
-        device = torch.device(name or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        default = 'cuda' if torch.cuda.is_available() else 'cpu'
+        device = torch.device(default if name is None else name)  # 0 is a name
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, TypeError, ImportError, NotImplementedError):
         known = ['cpu', *(f'cuda:{index}' for index in range(torch.cuda.device_count()))]

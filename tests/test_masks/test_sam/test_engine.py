@@ -15,7 +15,7 @@ from mmsampriors.masks import MaskEngine, build_sam
 from mmsampriors.masks.image_masks import boxes_of
 from mmsampriors.masks.sam import engine as engine_module
 from mmsampriors.masks.sam import ops
-from mmsampriors.masks.sam.ops import resized_shape, to_encoder
+from mmsampriors.masks.sam.ops import resized_shape, to_encoder, torch_device
 from mmsampriors.masks.sam.tiny import TINY_CHECKPOINT, tiny_architecture
 
 SIZES = [(90, 131), (64, 64), (150, 70), (33, 47), (48, 64)]
@@ -411,3 +411,11 @@ def test_nothing_found_is_said_once():
         engine.generate(photograph)
         engine.generate(photograph)
     assert len([one for one in said if 'no mask was found' in str(one.message)]) == 1
+
+
+def test_a_device_by_its_number_is_a_gpu():
+    if torch.cuda.is_available():
+        assert torch_device(0) == torch.device('cuda:0')
+        return
+    with pytest.raises(ValueError, match=r"expected a device of this machine, one of \['cpu'\], found 0"):
+        torch_device(0)
