@@ -43,6 +43,8 @@ def parse_args():
             parser.error(f'--{name} must end in {suffix}, found {path}')
     if args.keys == 'bare' and not (args.out or '').endswith('.safetensors'):
         parser.error('--keys bare goes with OUT, a file *.safetensors')
+    if not 11 <= args.opset <= 20:  # what padding needs, and what torch 2.14 knows
+        parser.error(f'--opset must be from 11 to 20, found {args.opset}')
     if args.size and not args.onnx:
         parser.error('--size goes with --onnx')
     if args.size and min(args.size) < 16:

@@ -220,6 +220,12 @@ def test_what_other_programs_cannot_know_is_refused(tmp_path, change, reason):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize('opset', ['5', '999'])
+def test_operators_that_cannot_be_written_are_one_line(tmp_path, opset):
+    done = run('tools/export_student.py', 'a.py', 'a.pth', '--onnx', 'a.onnx', '--opset', opset, cwd=tmp_path, code=2)
+    assert f'--opset must be from 11 to 20, found {opset}' in done.stderr and not done.stdout
+
+
 def test_nafnet_with_windows_says_that_it_loads_without_them(tmp_path):
     from mmagic.models import DataPreprocessor
 
