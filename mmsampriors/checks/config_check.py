@@ -21,6 +21,7 @@ from mmsampriors.models.spd_config import check_spd
 from mmsampriors.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS, TASK_UTILS, build_network, build_part, is_a
 
 from .config_keys import ConfigFile, check_keys
+from .config_reading import nodes_of
 from .length_check import check_length
 from .pair_check import scales_in
 from .part_arguments import unknown_type
@@ -72,14 +73,7 @@ def in_order(node, order: str):
 
 def loading_steps(node, key: str) -> Iterator[Tuple[str, dict]]:
     """The steps below a part of a config that load colour images, each with its dotted key."""
-    if isinstance(node, (list, tuple)):
-        node = dict(enumerate(node))
-    if not isinstance(node, dict):
-        return
-    if _loads_colour(node):
-        yield key, node
-    for name, value in node.items():
-        yield from loading_steps(value, f'{key}.{name}')
+    return ((path, one) for path, one in nodes_of(node, key) if isinstance(one, dict) and _loads_colour(one))
 
 
 def order_of(step: dict) -> str:

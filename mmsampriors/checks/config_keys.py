@@ -4,12 +4,14 @@ import ast
 import difflib
 import inspect
 import re
-from typing import Iterator, NamedTuple, Optional, Set
+from typing import NamedTuple, Optional, Set
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmsampriors.compat.upstream import base_files
+
+from .config_reading import nodes_of
 
 #: Top-level keys that are read from a config when it is used. Others are names that config files themselves use.
 USED_KEYS = {
@@ -166,11 +168,5 @@ def _place_of(cfg, name, rest) -> Optional[str]:
 def _places(cfg, value) -> list:
     """Dotted keys of the used part of a config that have a value."""
     return [
-        path for name in USED_KEYS & set(cfg.keys()) for path, node in _nodes(plain(cfg[name]), name) if node == value
+        path for name in USED_KEYS & set(cfg.keys()) for path, node in nodes_of(plain(cfg[name]), name) if node == value
     ]
-
-
-def _nodes(node, path) -> Iterator[tuple]:
-    yield path, node
-    for key, value in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
-        yield from _nodes(value, f'{path}.{key}')

@@ -117,3 +117,11 @@ def _unwrapped(dataset: dict) -> Iterator[dict]:
         yield dataset
     for one in inner or ():
         yield from _unwrapped(one)
+
+
+def nodes_of(node, path: str) -> Iterator[Tuple[str, object]]:
+    """A part of a config and all that is below it, each with its dotted key; the outer before the inner."""
+    yield path, node
+    below = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, (list, tuple)) else ()
+    for key, value in below:
+        yield from nodes_of(value, f'{path}.{key}')

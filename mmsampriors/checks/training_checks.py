@@ -16,6 +16,7 @@ from mmsampriors.compat.plain_data import PlainConfigError, plain_values
 from .config_check import check_config, check_training, values_by_key
 from .config_keys import plain
 from .config_parts import check_parts
+from .config_reading import nodes_of
 from .pair_check import is_first_process
 
 #: What the checkpoint's weights and optimizer are made for, or what it brings: a change is lost or breaks the run.
@@ -237,16 +238,11 @@ def check_initial_weights(cfg: Config):
 
 def _weights_named(node, key: str) -> Iterator[Tuple[str, object]]:
     """Dotted keys and files of the weights that parts of a model begin with."""
-    if isinstance(node, (list, tuple)):
-        node = dict(enumerate(node))
-    if not isinstance(node, dict):
-        return
-    if str(node.get('type')).split('.')[-1] in ('Pretrained', 'PretrainedInit'):
-        yield f'{key}.checkpoint', node.get('checkpoint')
-    for name, value in node.items():
-        if name == 'refiner_from':
-            yield f'{key}.{name}', value
-        yield from _weights_named(value, f'{key}.{name}')
+    for path, one in nodes_of(node, key):
+        if path.endswith('.refiner_from'):
+            yield path, one
+        if isinstance(one, dict) and str(one.get('type')).split('.')[-1] in ('Pretrained', 'PretrainedInit'):
+            yield f'{path}.checkpoint', one.get('checkpoint')
 
 
 #: In their order; each takes a config and raises what a training would refuse. Work folder and data come after them.

@@ -169,13 +169,7 @@ def add_noise(image: np.ndarray, rng: np.random.Generator, **settings) -> np.nda
     Fitting for Single-Image Raw-Data", TIP 2008. As in colour denoising benchmarks (sigma 15, 25, 50, or blind 0 to
     50) the noise is added to the intensities of the file. The result is clipped to [0, 1], as a saved file must be.
 
-    Args:
-        image (np.ndarray): (H, W, 3) float in [0, 1].
-        rng (np.random.Generator): Source of all randomness.
-        **settings: Those of :class:`NoiseSettings`; each a number or a pair (lowest, highest).
-
-    Returns:
-        np.ndarray: (H, W, 3) float32 in [0, 1].
+    Takes and gives what :func:`add_rain` does, with the settings of :class:`NoiseSettings`.
     """
     drawn = NoiseSettings(**settings).draw(rng)
     image = image.astype(np.float32)
@@ -208,13 +202,7 @@ def add_blur(image: np.ndarray, rng: np.random.Generator, **settings) -> np.ndar
     averaged in linear intensities, by the gamma 2.2 with which the GoPro set (Nah et al., CVPR 2017) was made. The
     kernel's centre of mass is its centre, so blurred and sharp images stay aligned.
 
-    Args:
-        image (np.ndarray): (H, W, 3) float in [0, 1].
-        rng (np.random.Generator): Source of all randomness.
-        **settings: Those of :class:`BlurSettings`; each a number or a pair (lowest, highest).
-
-    Returns:
-        np.ndarray: (H, W, 3) float32 in [0, 1].
+    Takes and gives what :func:`add_rain` does, with the settings of :class:`BlurSettings`.
 
     Raises:
         ValueError: The image is smaller than the kernel.
@@ -390,13 +378,7 @@ def add_camera_noise(image: np.ndarray, rng: np.random.Generator, **settings) ->
     is demosaiced: the truth of a real pair, the mean of many shots, holds the traces of demosaicing too. The random
     colour matrix is [ours].
 
-    Args:
-        image (np.ndarray): (H, W, 3) float in [0, 1].
-        rng (np.random.Generator): Source of all randomness.
-        **settings: Those of :class:`CameraSettings`; each a number or a pair (lowest, highest).
-
-    Returns:
-        np.ndarray: (H, W, 3) float32 in [0, 1].
+    Takes and gives what :func:`add_rain` does, with the settings of :class:`CameraSettings`.
     """
     drawn = CameraSettings(**settings).draw(rng)
     gains = np.array([rng.uniform(*RED_GAINS), 1, rng.uniform(*BLUE_GAINS)], np.float32)
