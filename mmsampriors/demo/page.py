@@ -293,15 +293,10 @@ def message_of_click(drawn: Drawn) -> str:
     """The line over the pictures after a click."""
     before, after = (drawn.numbers[name] for name in (DAMAGED, RESTORED))
     if before['iou'] is None:
-        cells = [
-            _cell('damaged', f'{100 * before["area"]:.1f} %'),
-            _cell('restored', f'{100 * after["area"]:.1f} %'),
-        ]
+        cells = _cells(f'{100 * before["area"]:.1f} %', f'{100 * after["area"]:.1f} %')
         return _line(*cells, "How much of the picture SAM's mask under your click covers.")
-    cells = [
-        _cell('damaged', f'{100 * before["iou"]:.0f} %'),
-        _cell('restored', f'{100 * after["iou"]:.0f} %', _better(before, after, 'iou')),
-    ]
+    better = after['iou'] > before['iou']
+    cells = _cells(f'{100 * before["iou"]:.0f} %', f'{100 * after["iou"]:.0f} %', better)
     return _line(*cells, "How well SAM's mask under your click agrees with its mask on the clean photograph (IoU).")
 
 
@@ -309,12 +304,10 @@ def message_of_masks(drawn: Drawn) -> str:
     """The line over the pictures with all masks."""
     before, after = (drawn.numbers[name] for name in (DAMAGED, RESTORED))
     if before['found'] is None:
-        cells = [_cell('damaged', f'{before["masks"]} masks'), _cell('restored', f'{after["masks"]} masks')]
+        cells = _cells(f'{before["masks"]} masks', f'{after["masks"]} masks')
         return _line(*cells, 'A mask that is in both pictures has one colour. White: in the damaged one only.')
-    cells = [
-        _cell('damaged', f'{before["found"]} of {before["wanted"]}'),
-        _cell('restored', f'{after["found"]} of {after["wanted"]}', _better(before, after, 'found')),
-    ]
+    better = after['found'] > before['found']
+    cells = _cells(f'{before["found"]} of {before["wanted"]}', f'{after["found"]} of {after["wanted"]}', better)
     return _line(*cells, "How many of the clean photograph's masks SAM finds again. White: masks that it has not.")
 
 
@@ -323,8 +316,9 @@ def hint() -> str:
     return _line(HINT)
 
 
-def _better(before, after, key) -> Optional[str]:
-    return 'good' if after[key] > before[key] else None
+def _cells(before: str, after: str, better: bool = False) -> list:
+    """The cells of the damaged and of the restored picture."""
+    return [_cell('damaged', before), _cell('restored', after, 'good' if better else None)]
 
 
 def _decibel(value):

@@ -121,14 +121,7 @@ class EfficientNetExtractor(nn.Module):
         self.blocks = fold_norms(network.blocks[: stage + 1])
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features of the images.
-
-        Args:
-            images (Tensor): (N, 3, H, W), RGB in [0, 1].
-
-        Returns:
-            Tensor: (N, C, h, w).
-        """
+        """Features, (N, C, h, w), of images, (N, 3, H, W), RGB in [0, 1]."""
         return self.blocks(self.stem(self.normalize(images)))
 
 
@@ -182,14 +175,7 @@ class VGGExtractor(nn.Module):
         self.features = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features of the images.
-
-        Args:
-            images (Tensor): (N, 3, H, W), RGB in [0, 1].
-
-        Returns:
-            Tensor: (N, C, h, w).
-        """
+        """Features, (N, C, h, w), of images, (N, 3, H, W), RGB in [0, 1]."""
         return self.features(self.normalize(images))
 
 
@@ -226,14 +212,7 @@ class SAMEncoderExtractor(nn.Module):
         self.stretched = stretches(sam)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embedding of the images.
-
-        Args:
-            images (Tensor): (N, 3, H, W), RGB in [0, 1].
-
-        Returns:
-            Tensor: (N, C, h, w), the part of the embedding that shows the image and not its padding.
-        """
+        """Embedding, (N, C, h, w), of images, (N, 3, H, W), RGB in [0, 1]; without what shows their padding."""
         side = self.encoder.img_size
         shown = shown_shape(images.shape[-2:], side, self.stretched)
         resized = F.interpolate(self.normalize(images), shown, mode='bilinear', antialias=True)
