@@ -1,14 +1,12 @@
 """Checks of a config before a run."""
 
 import inspect
-import logging
 import os.path as osp
 from copy import deepcopy
 from typing import Iterator, Optional, Tuple
 
 import torch
 from mmengine.config import Config
-from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor, build_optim_wrapper
 from mmengine.registry import MODEL_WRAPPERS
 from torch.nn.parallel import DistributedDataParallel
@@ -21,10 +19,10 @@ from mmsampriors.models.spd_config import check_spd
 from mmsampriors.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS, TASK_UTILS, build_network, build_part, is_a
 
 from .config_keys import ConfigFile, check_keys
-from .config_reading import nodes_of
+from .config_reading import nodes_of, warn
+from .config_values import unknown_type
 from .length_check import check_length
 from .pair_check import scales_in
-from .part_arguments import unknown_type
 
 #: Loaders whose images measure a network, the first of which counts.
 MEASURED = ('val_dataloader', 'test_dataloader')
@@ -46,12 +44,10 @@ def check_channel_order(cfg: Config):
     ]
     if other:
         settings = ' '.join(f'{key}.channel_order={wanted}' for key in other)
-        print_log(
+        warn(
             f'train_dataloader loads {"RGB" if wanted == "bgr" else "BGR"} and {loader} {wanted.upper()}, so that the '
             'network would be trained on one order of channels and measured on another. Set (in the config, or with '
             f'--cfg-options) {settings}',
-            logger='current',
-            level=logging.WARNING,
         )
 
 
@@ -198,11 +194,9 @@ def _check_optim_wrapper(wrapper, network):
         if not any(key in name for name in names)
     ]
     if unused:
-        print_log(
+        warn(
             f'optim_wrapper.paramwise_cfg.custom_keys has {", ".join(unused)}, which is in no name of a weight '
             f'of the student, such as {names[0]}',
-            logger='current',
-            level=logging.WARNING,
         )
 
 
@@ -281,11 +275,9 @@ def _warn_of_noise(pipeline):
     for step in pipeline:
         sigma = step.get('params', {}).get('gaussian_sigma', [0]) if step.get('type') == 'RandomNoise' else [0]
         if max(sigma) > 255:
-            print_log(
+            warn(
                 f'RandomNoise in the train pipeline has gaussian_sigma={sigma}, in units of 0 to 255: nothing '
                 f'of the image is left. Where mmagic writes sigma * 255, set {[value / 255 for value in sigma]}',
-                logger='current',
-                level=logging.WARNING,
             )
 
 

@@ -34,7 +34,7 @@ from mmsampriors.registry import (
     in_own_scope,
 )
 
-from .part_arguments import (
+from .config_values import (
     check_arguments,
     is_number,
     is_upstream,

@@ -1,12 +1,14 @@
 """Reading a config file, and where it cannot be read, which file and line is at fault; the data sets in it."""
 
 import codecs
+import logging
 import os
 import os.path as osp
 import traceback
 from typing import Iterator, Optional, Tuple
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 
 from mmsampriors.command_line import message_of
 from mmsampriors.compat.upstream import base_files
@@ -125,3 +127,8 @@ def nodes_of(node, path: str) -> Iterator[Tuple[str, object]]:
     below = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, (list, tuple)) else ()
     for key, value in below:
         yield from nodes_of(value, f'{path}.{key}')
+
+
+def warn(message: str):
+    """Logs a warning of a check."""
+    print_log(message, logger='current', level=logging.WARNING)

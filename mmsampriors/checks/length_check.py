@@ -1,15 +1,15 @@
 """Whether the length of a training suits what is laid out over it: stages, learning rates, patch sizes."""
 
-import logging
 import math
 from itertools import chain
 from typing import Optional
 
 from mmengine.config import Config
-from mmengine.logging import print_log
 
 from mmsampriors.models.schedules import TwoStageSchedule, WithoutDistillation
 from mmsampriors.registry import TASK_UTILS, build_part, is_a
+
+from .config_reading import warn
 
 #: Iterations of a training, 40 times those of Restormer's; with more, one has mistyped a number.
 MOST_ITERS = 12_000_000
@@ -36,7 +36,7 @@ def check_length(cfg: Config):
         window = cfg.optim_wrapper.get('accumulative_counts', 1)
         refuse_empty_stages(build_part(TASK_UTILS, cfg.model.spd.schedule), max_iters, window)
     for message in (*_rates(cfg, max_iters), *_patches(cfg, max_iters)):
-        print_log(message, logger='current', level=logging.WARNING)
+        warn(message)
 
 
 def refuse_empty_stages(schedule, max_iters: int, window: int = 1):

@@ -1,7 +1,6 @@
 """Checks of the image pairs of a data set before a run; what was checked is remembered."""
 
 import json
-import logging
 import os
 import os.path as osp
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,6 @@ import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from PIL import UnidentifiedImageError
 
@@ -27,7 +25,7 @@ from mmsampriors.models.networks import probe_network
 from mmsampriors.progress import progress_bar
 from mmsampriors.registry import DATASETS, MODELS, TRANSFORMS, build_network, build_part, is_a
 
-from .config_reading import datasets_of
+from .config_reading import datasets_of, warn
 from .same_scene import mismatch
 
 
@@ -396,11 +394,9 @@ def _warn_of_one_image_twice(dataset, infos):
     steps = dataset.get('pipeline', [])
     degrades = any(is_a(step, kind) for step in steps for kind in DEGRADES_AT_RANDOM)
     if not degrades and all('gt_path' in info and info.get('img_path') == info['gt_path'] for info in infos):
-        print_log(
+        warn(
             f'each image of {dataset.get("data_root")} is its own ground truth (dataset.data_prefix), so that the '
             'network would learn to change nothing, unless a transform of your own degrades it',
-            logger='current',
-            level=logging.WARNING,
         )
 
 
@@ -452,12 +448,10 @@ def _warn_of_unused(dataset, infos):
         used = {osp.normpath(info[f'{key}_path']) for info in infos}
         unused = sorted({osp.normpath(osp.join(folders[key], file)) for file in listed} - used)
         if unused:
-            print_log(
+            warn(
                 f'{len(unused)} of the {key!r} images in {folders[key]} are not used, because '
                 f'{folders[dataset.search_key]} has no image of their name: {", ".join(unused[:3])}'
                 f'{", ..." if unused[3:] else ""}',
-                logger='current',
-                level=logging.WARNING,
             )
 
 

@@ -1,13 +1,11 @@
 """What a training checks before it begins: its checkpoint of before, and the list of all checks of configs."""
 
-import logging
 import os.path as osp
 from pathlib import Path
 from typing import Iterator, Optional, Tuple
 
 import torch
 from mmengine.config import Config
-from mmengine.logging import print_log
 from mmengine.runner import find_latest_checkpoint
 
 from mmsampriors.checkpoints import read_checkpoint
@@ -16,7 +14,7 @@ from mmsampriors.compat.plain_data import PlainConfigError, plain_values
 from .config_check import check_config, check_training, values_by_key
 from .config_keys import plain
 from .config_parts import check_parts
-from .config_reading import nodes_of
+from .config_reading import nodes_of, warn
 from .pair_check import is_first_process
 
 #: What the checkpoint's weights and optimizer are made for, or what it brings: a change is lost or breaks the run.
@@ -31,7 +29,7 @@ FIXED = (
     'param_scheduler',
 )
 #: What else decides over a training: a change is taken, and logged.
-TOLD = ('model', 'train_dataloader', 'train_cfg.max_iters', 'train_cfg.type', 'optim_wrapper')
+REPORTED = ('model', 'train_dataloader', 'train_cfg.max_iters', 'train_cfg.type', 'optim_wrapper')
 #: Keys that change how a training runs, and not what it does.
 FREE = (
     'model.test_cfg',
@@ -64,12 +62,12 @@ def check_resume(cfg: Config):
     _look_for_states(cfg, path, checkpoint, meta)
     _refuse_foreign_optimizer(path, checkpoint)
     if 'cfg' not in meta:
-        _warn(f'{path} holds no config, so it is unknown whether this run is the one that it comes from')
+        warn(f'{path} holds no config, so it is unknown whether this run is the one that it comes from')
         return
     try:
         before = plain_values(meta['cfg'])  # not mmengine's reader, which runs it
     except PlainConfigError as error:
-        _warn(
+        warn(
             f'the config in {path} holds more than values ({error}) and is not run, so it is unknown whether this '
             'run is the one that it comes from'
         )
@@ -84,7 +82,7 @@ def check_resume(cfg: Config):
             f'--cfg-options load_from={path})'
         )
     if changes:
-        _warn(
+        warn(
             f'--resume goes on from {path}, which was trained with other settings, so that the run is not the one that '
             f'was interrupted: {_listed(changes, changes)}'
         )
@@ -140,7 +138,7 @@ def _look_for_states(cfg, path, checkpoint, meta):
     wanted = ('optimizer', *(['param_schedulers'] if cfg.get('param_scheduler') else []))
     absent = [key for key in wanted if not checkpoint.get(key)]
     if absent:
-        _warn(f'{path} holds no {" and no ".join(absent)}: they begin anew, so the run is not the one interrupted')
+        warn(f'{path} holds no {" and no ".join(absent)}: they begin anew, so the run is not the one interrupted')
 
 
 def _refuse_foreign_optimizer(path, checkpoint):
@@ -161,7 +159,7 @@ def _refuse_foreign_optimizer(path, checkpoint):
 def changed_keys(before: Config, now: Config) -> dict:
     """Dotted key to ``(before, now)`` of all that decides over a training and differs."""
     before, now = (dict(values_by_key(plain(dict(cfg)))) for cfg in (before, now))
-    keys = [key for key in {**before, **now} if _is_below(key, (*FIXED, *TOLD)) and not _is_below(key, FREE)]
+    keys = [key for key in {**before, **now} if _is_below(key, (*FIXED, *REPORTED)) and not _is_below(key, FREE)]
     pairs = {key: (before.get(key, ABSENT), now.get(key, ABSENT)) for key in keys}
     return {key: (old, new) for key, (old, new) in pairs.items() if old != new}
 
@@ -210,10 +208,6 @@ def _listed(changes, keys) -> str:
 def _short(value) -> str:
     text = value if value == ABSENT else repr(value)
     return text if len(text) <= 100 else f'{text[:97]}...'
-
-
-def _warn(message):
-    print_log(message, logger='current', level=logging.WARNING)
 
 
 def check_initial_weights(cfg: Config):

@@ -10,7 +10,7 @@ from mmsampriors.checks.config_check import check_channel_order, in_order, train
 @pytest.fixture
 def said(monkeypatch):
     messages = []
-    monkeypatch.setattr(config_check, 'print_log', lambda message, **kwargs: messages.append(message))
+    monkeypatch.setattr(config_check, 'warn', messages.append)
     return messages
 
 

@@ -142,7 +142,7 @@ def test_a_base_of_another_kind_is_refused_by_its_name(read):
 
 def test_mmagics_nafnet_is_warned_of_its_two_orders_of_channels(read, monkeypatch):
     said = []
-    monkeypatch.setattr(config_check, 'print_log', lambda message, **kwargs: said.append(message))
+    monkeypatch.setattr(config_check, 'warn', said.append)
     small = {'model.generator.enc_blk_nums': [1], 'model.generator.dec_blk_nums': [1]}
     check_training(read(BASES + MODEL + HOOKS, **small))
     keys = [f'train_dataloader.dataset.pipeline.{step}.channel_order' for step in (0, 1)]
@@ -153,7 +153,7 @@ def test_mmagics_nafnet_is_warned_of_its_two_orders_of_channels(read, monkeypatc
 
 def test_noise_that_buries_the_image_is_warned_of(read, monkeypatch):
     said = []
-    monkeypatch.setattr(config_check, 'print_log', lambda message, **kwargs: said.append(message))
+    monkeypatch.setattr(config_check, 'warn', said.append)
     base = (
         "_base_ = ['mmagic::swinir/swinir_s128w8d6e180_8xb1-lr2e-4-1600k_dfwb-{}.py', 'mmsampriors::_base_/spd.py']\n"
     )
@@ -221,7 +221,7 @@ def test_an_optimizer_that_cannot_be_built_is_refused_with_its_key(read, option,
 
 def test_settings_of_weights_that_there_are_not_are_named(read, monkeypatch):
     said = []
-    monkeypatch.setattr(config_check, 'print_log', lambda message, **kwargs: said.append(message))
+    monkeypatch.setattr(config_check, 'warn', said.append)
     small = {'model.generator.enc_blk_nums': [1], 'model.generator.dec_blk_nums': [1]}
     keys = dict(generatr=dict(lr_mult=0.1), refiner=dict(lr_mult=0.1))
     check_training(read(BASES + MODEL + HOOKS, **small, **{'optim_wrapper.paramwise_cfg': dict(custom_keys=keys)}))

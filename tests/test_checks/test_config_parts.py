@@ -5,7 +5,7 @@ from mmengine.config import Config
 
 import mmsampriors.engine  # noqa: F401  (registers the hooks)
 from mmsampriors.checks.config_parts import check_parts, parts_of
-from mmsampriors.checks.part_arguments import accepted, nearest
+from mmsampriors.checks.config_values import accepted, nearest
 from mmsampriors.registry import HOOKS, TRANSFORMS
 
 

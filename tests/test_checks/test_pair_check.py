@@ -58,7 +58,7 @@ def test_a_format_that_mmagic_does_not_decode_is_named(cfg, tmp_path):
 
 def test_one_image_twice_is_warned_of(cfg, monkeypatch):
     said = []
-    monkeypatch.setattr(pair_check, 'print_log', lambda message, **kwargs: said.append(message))
+    monkeypatch.setattr(pair_check, 'warn', said.append)
     cfg.train_dataloader.dataset.data_prefix = dict(img='target', gt='target')
     cfg.train_dataloader.dataset.pipeline.append(dict(type='RandomNoise'))
     check_data(cfg)
@@ -369,7 +369,7 @@ def test_run_lengths_are_checked_as_the_images_are(cfg, tmp_path):
 
 def test_targets_without_inputs_are_reported(cfg, tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr(pair_check, 'print_log', lambda message, **kwargs: said.append(message))
+    monkeypatch.setattr(pair_check, 'warn', said.append)
     check_data(cfg)
     assert not said
     photograph(tmp_path / 'target' / 'c.png')

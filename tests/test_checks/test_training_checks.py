@@ -42,7 +42,7 @@ def cfg(tmp_path, model_cfg):
 def said(monkeypatch):
     """What is warned of."""
     messages = []
-    monkeypatch.setattr(training_checks, 'print_log', lambda message, **kwargs: messages.append(message))
+    monkeypatch.setattr(training_checks, 'warn', messages.append)
     return messages
 
 

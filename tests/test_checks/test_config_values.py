@@ -9,7 +9,7 @@ from tool_processes import run_as_process
 
 import mmsampriors.models  # noqa: F401
 from mmsampriors.checks.config_check import check_training
-from mmsampriors.checks.part_arguments import check_arguments
+from mmsampriors.checks.config_values import check_arguments
 from mmsampriors.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,4 +1,4 @@
-"""Checks of arguments: what a class or function takes by name, and the kinds of values that it takes."""
+"""Checks of the values in a config: what a class or function takes by name, of which kind, and from where to where."""
 
 import ast
 import difflib
