@@ -100,6 +100,7 @@ def test_errors_name_the_way_out_without_a_traceback(photographs, tmp_path):
         ((photographs, tmp_path / 'out', '--sigma', 300), 2, 'sigma must lie within 0 and 255'),
         ((photographs, tmp_path / 'out', '--sigma', 1, 2, 3), 2, '--sigma takes one number, or lowest and highest'),
         ((photographs, tmp_path / 'out', '--workers', 0), 2, 'must be a whole number from 1 up'),
+        ((photographs, tmp_path / 'out', '--seed', '²'), 2, "must be a whole number from 0 up, found '²'"),
         ((photographs, ''), 2, 'OUT must name a folder'),
         (('s3://bucket/photographs', tmp_path / 'out'), 1, 'the address s3:/'),
         ((photographs, tmp_path / 'out'), 1, 'broken.png'),

@@ -77,7 +77,7 @@ def _as_setting(name, value):
 def whole_number(lowest):
 
     def parse(text):
-        if not text.isdigit() or int(text) < lowest:
+        if not text.isdecimal() or int(text) < lowest:
             raise argparse.ArgumentTypeError(f'must be a whole number from {lowest} up, found {text!r}')
         return int(text)
 
