@@ -135,6 +135,18 @@ def _look_for_states(cfg, path, checkpoint, meta):
             f'interrupted training. To begin with its weights leave --resume out, name another --work-dir, and set '
             f'--cfg-options load_from={path}'
         )
+    end, saved = cfg.train_cfg.get('max_iters'), checkpoint.get('param_schedulers')
+    if end and meta['iter'] > end:
+        raise ValueError(
+            f'{path} was saved after {meta["iter"]} iterations, and train_cfg.max_iters is {end}: set more'
+        )
+    schedulers = cfg.get('param_scheduler') or []
+    count = len(schedulers) if isinstance(schedulers, list) else 1
+    if isinstance(saved, list) and saved and len(saved) != count:
+        raise ValueError(
+            f'{path} holds {len(saved)} param_schedulers, and the config has {count}: take the config that it was '
+            'trained with'
+        )
     wanted = ('optimizer', *(['param_schedulers'] if cfg.get('param_scheduler') else []))
     absent = [key for key in wanted if not checkpoint.get(key)]
     if absent:

@@ -272,7 +272,7 @@ class ConsoleRunner(Runner):
         return logger
 
     def resume(self, filename, *args, **kwargs):
-        _naming(f'the run of {filename}', super().resume, 'resumed')(filename, *args, **kwargs)
+        _naming(f'weights, optimizer or schedulers of {filename}', super().resume, 'resumed')(filename, *args, **kwargs)
 
     @staticmethod
     def build_dataloader(*args, **kwargs) -> DataLoader:

@@ -147,6 +147,19 @@ def test_what_mmengine_cannot_go_on_from_is_refused(cfg, tmp_path, others, missi
 
 
 @pytest.mark.parametrize(
+    'others, message',
+    [
+        (dict(meta=dict(epoch=0, iter=11)), 'was saved after 11 iterations, and train_cfg.max_iters is 10'),
+        (dict(param_schedulers=[{}, {}]), 'iter_5.pth holds 2 param_schedulers, and the config has 1'),
+    ],
+)
+def test_what_is_left_out_in_silence_is_refused(cfg, tmp_path, others, message):
+    checkpoint(tmp_path / 'run' / 'iter_5.pth', **others)
+    with pytest.raises(ValueError, match=message):
+        check_resume(cfg)
+
+
+@pytest.mark.parametrize(
     'average, fault', [(torch.zeros(3, 7), 'a shape that no weight has'), (torch.full((2,), torch.nan), 'not finite')]
 )
 @pytest.mark.parametrize('several', [False, True])
