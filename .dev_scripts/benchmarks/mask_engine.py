@@ -36,7 +36,7 @@ from mmsampriors.masks import MaskEngine, build_sam, pairwise_iou  # noqa: E402 
 from mmsampriors.masks.sam.builders import ARCHITECTURES, load_weights  # noqa: E402
 from mmsampriors.masks.sam.encoder import encode_images  # noqa: E402
 from mmsampriors.masks.sam.families import Sam2Images, sam_over  # noqa: E402
-from mmsampriors.masks.sam.ops import LogitResizer, stability_scores, stretches, to_encoder  # noqa: E402
+from mmsampriors.masks.sam.ops import stability_scores, to_encoder  # noqa: E402
 
 
 def parse_args():
@@ -154,8 +154,7 @@ def random_thresholds(sam: Sam, images: list, points_per_side: int, survive: flo
     some = (scores > threshold).any(1).nonzero().flatten()[:32]
     selected = engine.decoder.select(state, prompts, some, state.grid)
     logits = engine.decoder.masks(state, selected, (scores[some] > threshold).flatten().nonzero().flatten())
-    resizer = LogitResizer(tuple(logits.shape[1:]), engine.resolution, size, logits.device, stretched=stretches(sam))
-    stability = stability_scores(resizer(logits), sam.mask_threshold, 1.0)
+    stability = stability_scores(engine.resizer_of(state, size)(logits), sam.mask_threshold, 1.0)
     return dict(pred_iou_thresh=threshold, stability_score_thresh=stability.nanmedian().item(), box_nms_thresh=0.7)
 
 

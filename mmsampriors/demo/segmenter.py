@@ -190,8 +190,7 @@ def see(engine: MaskEngine, image: Tensor) -> SeenImage:
     square = to_encoder([to_device(image, sam.device).float()], sam, resolution)
     with autocast_to(engine.dtype, sam.device):
         state = engine.image_state(encode_images(sam.image_encoder, square))
-    low, size = tuple(4 * side for side in state.grid), tuple(image.shape[1:])
-    return SeenImage(state, LogitResizer(low, resolution, size, sam.device, stretched=stretches(sam)))
+    return SeenImage(state, engine.resizer_of(state, tuple(image.shape[1:])))
 
 
 @torch.no_grad()
@@ -219,8 +218,7 @@ def mask_at(engine: MaskEngine, seen: SeenImage, x: float, y: float) -> Tuple[Te
     point = (point + 0.5) * (sam.prompt_encoder.input_image_size[0] / resolution) - 0.5
     scores, prompts = engine.decoder.decode(seen.state, engine.prompt_embeddings(to_device(point, sam.device)))
     best, image = int(scores[0].argmax()), seen.state.of_image(0)
-    corner = tuple(-(-used // 4) for used in seen.resizer.used)
     first = torch.zeros(1, dtype=torch.int64, device=sam.device)
-    selected = engine.decoder.select(image, prompts, first, corner)
+    selected = engine.decoder.select(image, prompts, first, engine.corner_of(seen.resizer))
     logits = seen.resizer(engine.decoder.masks(image, selected, first + best))
     return logits[0] > sam.mask_threshold, float(scores[0, best])

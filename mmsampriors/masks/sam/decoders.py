@@ -52,6 +52,9 @@ class PlainDecoder:
     def __init__(self, sam: nn.Module, dtype: torch.dtype) -> None:
         self.decoder, self.dtype = sam.mask_decoder, dtype
 
+    #: As in ``FoldedDecoder``.
+    token_side = 4
+
     def bytes_per_prompt(self, tokens: int) -> int:
         """As in ``FoldedDecoder``, for the stock layers: 256 channels, a dozen copies, and the upscaling."""
         return tokens * 256 * 18 * 4
@@ -203,17 +206,16 @@ class SmoothedDecoder(FoldedDecoder):
     """As ``FoldedDecoder``, for a decoder that averages the 16 pixels of a token and enlarges the result bilinearly.
 
     Both are linear, and so is the product with the kernels. So it comes between them: sixteen times fewer products.
+    The enlarging is left to whoever resizes the masks, which is linear too.
     """
 
-    def select(self, image: ImageState, prompts: PromptState, rows: Tensor, corner: tuple) -> MaskState:
-        """As in ``FoldedDecoder``, with one more row and column of tokens, into which the interpolation reaches."""
-        return super().select(image, prompts, rows, tuple(min(n + 1, all_) for n, all_ in zip(corner, image.grid)))
+    token_side = 1
 
     def masks(self, image: ImageState, state: MaskState, which: Tensor) -> Tensor:
-        """As in ``FoldedDecoder``; the last two rows and columns are wrong where the corner ends inside the grid."""
+        """As in ``FoldedDecoder``: (K, h, w)."""
         tokens = self._pixels(image, state).unflatten(1, (-1, 16)).mean(2)
         logits = (state.kernels @ tokens.transpose(1, 2)).flatten(0, 1)[which]
-        return F.interpolate(logits.unflatten(1, (1, *state.grid)), scale_factor=4, mode='bilinear')[:, 0]
+        return logits.unflatten(1, state.grid)
 
 
 def build_decoder(sam: nn.Module, dtype: torch.dtype):

@@ -17,9 +17,8 @@ from .encoder import Embeddings, encode_images, takes_any_size
 from .ops import (
     LogitResizer,
     autocast_to,
-    boxes_above,
+    cut,
     embed_points,
-    pack_above,
     point_grid,
     shown_shape,
     stability_scores,
@@ -191,8 +190,7 @@ class MaskEngine:
         with autocast_to(self.dtype, device):
             embeddings = self._encode(self.sam.image_encoder, to_encoder(images, self.sam, self.resolution))
         state = self.image_state(embeddings)
-        low = tuple(4 * n for n in state.grid)
-        resizers = [self._resizer(low, self.resolution, size, device, stretched=stretches(self.sam)) for size in sizes]
+        resizers = [self.resizer_of(state, size) for size in sizes]
         points = self.points_on(tuple(sizes), device)
         per_chunk = self._fitting(self.decoder.bytes_per_prompt(state.grid[0] * state.grid[1]) * len(images))
         chunks = []
@@ -206,6 +204,16 @@ class MaskEngine:
         weight = prompt_encoder.no_mask_embed.weight
         dense = weight[:, :, None, None].expand(-1, -1, *grid)
         return self.decoder.prepare(embeddings.to(weight.dtype), dense, prompt_encoder.pe_layer(grid)[None])
+
+    def resizer_of(self, state, size: tuple) -> LogitResizer:
+        """What brings the decoder's masks of an image of ``size`` (H, W) to that size."""
+        side = self.decoder.token_side
+        low, options = tuple(side * n for n in state.grid), dict(stretched=stretches(self.sam), enlarged=4 // side)
+        return self._resizer(low, self.resolution, size, self.sam.device, **options)
+
+    def corner_of(self, resizer: LogitResizer) -> tuple:
+        """(h, w) of the upper left image tokens that a resizer uses the masks of."""
+        return tuple(-(-used // self.decoder.token_side) for used in resizer.used)
 
     def prompt_embeddings(self, points: Tensor) -> Tensor:
         """Embeddings of points (B, I, 2) of the prompt encoder's input on I images, image-major: (I * B, 2, C)."""
@@ -240,9 +248,9 @@ class MaskEngine:
         rows, device = np.flatnonzero(wanted.any(1)), scores.device
         if len(rows) == 0:
             return []
-        corner = tuple(-(-used // 4) for used in resizer.used)
+        corner = self.corner_of(resizer)
         prompts_at_once = self._fitting(self.decoder.bytes_per_upscaling(corner[0] * corner[1]))
-        masks_at_once = self._fitting(4 * 4 * resizer.size[0] * resizer.size[1])  # logits, and what measures them
+        masks_at_once = self._masks_at_once(resizer.size)
         selected = self.decoder.select(image, prompts, to_device(first + rows, device), corner)
         scores, wanted = scores.flatten()[to_device(np.flatnonzero(wanted), device)], wanted[rows]
         found = []
@@ -263,11 +271,20 @@ class MaskEngine:
             kept = stability >= self.stability_score_thresh
         else:
             kept = logits.amax((1, 2)) > threshold
-        if self._filters_at_once:
-            index = to_device(np.flatnonzero(to_host(kept)), logits.device)
-            logits, scores, stability, kept = logits[index], scores[index], stability[index], None
         # Stock drops boxes at the edge of a crop that is no edge of the image; the only crop here is the image.
-        return Candidates(pack_above(logits, threshold), scores, stability, boxes_above(logits, threshold), kept)
+        if not self._filters_at_once:
+            packed, boxes = cut(logits, threshold)
+            return Candidates(packed, scores, stability, boxes, kept)
+        which = np.flatnonzero(to_host(kept))
+        packed, boxes = cut(logits, threshold, which)
+        index = torch.from_numpy(which)
+        return Candidates(packed, scores[index], stability[index], boxes)
+
+    def _masks_at_once(self, size: tuple) -> int:
+        """How many masks of ``size`` (H, W) are measured at once: on CPU some 4 MiB, which stay near the caches."""
+        pixels = size[0] * size[1]
+        fitting = self._fitting(4 * 4 * pixels)  # logits, and what measures them
+        return min(fitting, max(1, 2**20 // pixels)) if self._filters_at_once else fitting
 
     def _suppress(self, found: list, sizes: list) -> list:
         """Non-maximum suppression over all candidates of each image; ``found`` has a list of them an image."""

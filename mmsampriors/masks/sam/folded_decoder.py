@@ -79,6 +79,8 @@ class FoldedDecoder:
 
     #: Place of the token that predicts IoU; those of the single mask and of the multimask outputs follow it.
     iou_place = 0
+    #: Side in pixels that :meth:`masks` gives an image token, of the 4 that stock does; who takes it enlarges the rest.
+    token_side = 4
 
     def __init__(self, sam: nn.Module, dtype: torch.dtype) -> None:
         self.decoder, self.dtype = sam.mask_decoder, dtype
@@ -157,7 +159,7 @@ class FoldedDecoder:
             which (Tensor): (K,), int64: the masks that are wanted, of the M of each prompt, counted prompt by prompt.
 
         Returns:
-            Tensor: (K, 4 h, 4 w), their logits for the corner (h, w).
+            Tensor: (K, s h, s w), their logits for the corner (h, w), with s the ``token_side``.
         """
         logits = (state.kernels @ self._pixels(image, state).transpose(1, 2)).flatten(0, 1)[which]
         return to_grid(logits, state.grid)
@@ -176,13 +178,13 @@ class FoldedDecoder:
         for maps, factors in zip(state.maps, state.factors):
             pixels.baddbmm_(maps.transpose(1, 2), factors)  # (Q, n, 4 * C / 4)
         shift = image.upscale_shift + state.finer[0] if state.finer else image.upscale_shift
-        pixels = torch.addcmul(shift, state.scale[:, :, None], pixels).unflatten(-1, (4, -1))
+        pixels = torch.addcmul(shift, state.scale[:, :, None], pixels, out=pixels).unflatten(-1, (4, -1))
         pixels = F.layer_norm(pixels, pixels.shape[-1:], norm.weight.to(self.dtype), norm.bias.to(self.dtype), norm.eps)
         weight = second.weight.permute(2, 3, 1, 0).flatten(0, 2).to(self.dtype)  # (2 * 2 * C / 8, C / 4)
-        pixels = F.linear(first_activation(pixels), weight, second.bias.repeat(4).to(self.dtype))
+        pixels = F.linear(_activated(first_activation, pixels), weight, second.bias.repeat(4).to(self.dtype))
         if state.finer:
             pixels += state.finer[1]
-        return second_activation(pixels).view(len(state.scale), -1, second.out_channels)
+        return _activated(second_activation, pixels).view(len(state.scale), -1, second.out_channels)
 
     def _final(self, images: ImageState, prompts: PromptState, tokens: slice) -> Tensor:
         """(Q, t, C), some of the prompt tokens after the final attention."""
@@ -256,6 +258,13 @@ def to_grid(pixels: Tensor, grid: tuple) -> Tensor:
     rest = pixels.shape[2:]
     pixels = pixels.reshape(-1, height, width, 2, 2, 2, 2, *rest)
     return pixels.transpose(2, 3).transpose(3, 5).transpose(4, 5).reshape(-1, 4 * height, 4 * width, *rest)
+
+
+def _activated(activation: nn.Module, x: Tensor) -> Tensor:
+    """``activation(x)``, where nobody else holds ``x``: GELU in place, for new memory costs as much time on CPU."""
+    if type(activation) is nn.GELU:
+        return torch.ops.aten.gelu_(x, approximate=activation.approximate)
+    return activation(x)
 
 
 def _blocks(values: Tensor) -> Tensor:

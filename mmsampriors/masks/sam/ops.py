@@ -5,7 +5,7 @@ only: the image, and the image stretched to the encoder's square.
 """
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Optional
+from typing import Optional, Sequence
 
 import numpy as np
 import torch
@@ -96,48 +96,67 @@ def stability_scores(logits: Tensor, threshold: float, offset: float) -> Tensor:
     Returns:
         Tensor: (K,), float32; NaN where nothing exceeds the lower cut, as in segment_anything.
     """
-    return _count_above(logits, threshold + offset) / _count_above(logits, threshold - offset)
+    count = _count_on_host if logits.device.type == 'cpu' else _count_on_device
+    return count(logits, threshold + offset) / count(logits, threshold - offset)
 
 
-def boxes_above(logits: Tensor, threshold: float) -> Tensor:
-    """Boxes of the masks ``logits > threshold``, from the maxima of rows and columns.
-
-    Args:
-        logits (Tensor): (K, H, W).
-        threshold (float): Where masks are cut.
-
-    Returns:
-        Tensor: (K, 4), float32, x0, y0, x1, y1, last row and column included; zeros for an empty mask.
-    """
-    left, right = _ends(logits.amax(1) > threshold)
-    top, bottom = _ends(logits.amax(2) > threshold)
-    return torch.stack([left, top, right, bottom], 1).float()
-
-
-def pack_above(logits: Tensor, threshold: float) -> Tensor:
-    """The masks ``logits > threshold`` at one bit a pixel.
+def cut(logits: Tensor, threshold: float, which: Optional[np.ndarray] = None) -> tuple:
+    """The masks ``logits > threshold`` at one bit a pixel, and their boxes.
 
     Args:
         logits (Tensor): (K, H, W).
         threshold (float): Where masks are cut.
+        which (ndarray, optional): (L,), the masks that are wanted; all by default.
 
     Returns:
-        Tensor: (K, ceil(H * W / 8)), uint8.
+        tuple[Tensor, Tensor]: (L, ceil(H * W / 8)), uint8, pixel by pixel from the lowest bit on; and (L, 4), float32,
+        x0, y0, x1, y1, last row and column included, zeros for an empty mask.
     """
+    if logits.device.type == 'cpu':
+        return _cut_on_host(logits, threshold, range(len(logits)) if which is None else which)
+    logits = logits if which is None else logits[to_device(which, logits.device)]
+    return _cut_on_device(logits, threshold)
+
+
+def _count_on_host(logits: Tensor, threshold: float) -> Tensor:
+    """(K,), float32, pixels above ``threshold``; mask by mask, to stay in the caches: numpy counts bools fast."""
+    counts = [np.count_nonzero(one > threshold) for one in logits.numpy()]
+    return torch.tensor(counts, dtype=torch.float32)
+
+
+def _count_on_device(logits: Tensor, threshold: float) -> Tensor:
+    """The same; added as floats: exact below 2^24, and much faster than as bools."""
+    return torch.gt(logits, threshold, out=torch.empty_like(logits)).sum((1, 2), dtype=torch.float32)
+
+
+def _cut_on_host(logits: Tensor, threshold: float, which: Sequence) -> tuple:
+    """:func:`cut`, mask by mask."""
+    arrays = logits.numpy()
+    packed = np.empty((len(which), -(-arrays.shape[1] * arrays.shape[2] // 8)), np.uint8)
+    boxes = np.zeros((len(which), 4), np.float32)
+    for i, one in enumerate(which):
+        bits = arrays[one] > threshold
+        packed[i] = np.packbits(bits, bitorder='little')
+        columns, rows = (np.flatnonzero(bits.any(axis)) for axis in (0, 1))
+        if len(rows):
+            boxes[i] = columns[0], rows[0], columns[-1], rows[-1]
+    return torch.from_numpy(packed), torch.from_numpy(boxes)
+
+
+def _cut_on_device(logits: Tensor, threshold: float) -> tuple:
+    """:func:`cut`, all masks together."""
     bits = (logits > threshold).flatten(1)
     eights = F.pad(bits, (0, -bits.shape[1] % 8)).view(torch.int64)  # of bytes that are 0 or 1, the first one lowest
-    return (eights * 0x0102040810204080 >> 56).to(torch.uint8)  # the i-th byte comes to the i-th bit of the last byte
+    packed = (eights * 0x0102040810204080 >> 56).to(torch.uint8)  # the i-th byte comes to the i-th bit of the last byte
+    left, right = _ends(logits.amax(1) > threshold)
+    top, bottom = _ends(logits.amax(2) > threshold)
+    return packed, torch.stack([left, top, right, bottom], 1).float()
 
 
 def unpack(packed: Tensor, size: tuple) -> Tensor:
-    """Inverse of :func:`pack_above`: (K, H, W), bool, for ``size`` (H, W)."""
+    """The masks that :func:`cut` has packed: (K, H, W), bool, for ``size`` (H, W)."""
     bits = packed[..., None] >> torch.arange(8, dtype=torch.uint8, device=packed.device) & 1
     return bits.flatten(1)[:, : size[0] * size[1]].unflatten(1, size).bool()
-
-
-def _count_above(logits: Tensor, threshold: float) -> Tensor:
-    """(K,), float32, pixels above ``threshold``; added as floats: exact below 2^24, and much faster than as bools."""
-    return torch.gt(logits, threshold, out=torch.empty_like(logits)).sum((1, 2), dtype=torch.float32)
 
 
 def _ends(marked: Tensor) -> tuple:
@@ -225,17 +244,26 @@ class LogitResizer:
         device (torch.device): Where the logits are.
         dtype (torch.dtype): Type of the result.
         stretched (bool): Whether the square shows the stretched image.
+        enlarged (int): How many times as large the decoder would have made the logits, bilinearly.
     """
 
     def __init__(
-        self, low: tuple, side: int, size: tuple, device, dtype: torch.dtype = torch.float32, *, stretched: bool = False
+        self,
+        low: tuple,
+        side: int,
+        size: tuple,
+        device,
+        dtype: torch.dtype = torch.float32,
+        *,
+        stretched: bool = False,
+        enlarged: int = 1,
     ) -> None:
         self.size, self.dtype, device = size, dtype, torch.device(device)
         shown = (None, None) if stretched else resized_shape(size, side)
         self.rows, self.columns = (
             [
                 (out, used, to_device(block.to(dtype), device))
-                for out, used, block in _blocks(_interpolation(n, side, valid, length), device)
+                for out, used, block in _blocks(_interpolation(n, side, valid, length, enlarged), device)
             ]
             for n, valid, length in zip(low, shown, size)
         )
@@ -257,12 +285,13 @@ class LogitResizer:
         return full
 
 
-def _interpolation(low: int, side: int, valid: Optional[int], length: int) -> Tensor:
+def _interpolation(low: int, side: int, valid: Optional[int], length: int, enlarged: int) -> Tensor:
     """(length, low), the interpolations of one direction: what they make of each unit vector.
 
-    Without ``valid``, the pixels of the square that show the image, there is one: ``low`` to ``length``.
+    Without ``valid``, the pixels of the square that show the image, the second of them is missing.
     """
     units = torch.eye(low, dtype=torch.float64)[None]
+    units = F.interpolate(units, scale_factor=float(enlarged), mode='linear', align_corners=False)
     if valid is not None:
         units = F.interpolate(units, side, mode='linear', align_corners=False)[..., :valid]
     return F.interpolate(units, length, mode='linear', align_corners=False)[0].T

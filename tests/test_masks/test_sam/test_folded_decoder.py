@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from segment_anything.modeling import MaskDecoder
 from small_sam import CHANNELS, SIDE, small_sam
 from torch import nn
+from torch.nn import functional as F
 
 from mmsampriors.masks.sam.decoders import PlainDecoder, SmoothedDecoder, build_decoder
 from mmsampriors.masks.sam.encoder import Embeddings
@@ -83,24 +84,46 @@ def smoothed(sam):
     data=st.data(),
 )
 def test_smoothed_is_stock_in_float64(images, prompts, height, width, data):
-    """Of the whole grid; and of a corner of it, whose masks are those of the whole."""
+    """Enlarged, of the whole grid; and of a corner of it, whose masks are those of the whole."""
     sam = smoothed(small_sam(2, 2))
     given_inputs = inputs(sam, images, prompts, height, width)
     sam.mask_decoder.double()
     decoder = build_decoder(sam, torch.float64)
     assert type(decoder) is SmoothedDecoder
     masks, scores = run(decoder, *given_inputs)
+    enlarged = F.interpolate(masks, scale_factor=4, mode='bilinear')
     expected_masks, expected_scores = stock(sam, *given_inputs)
     torch.testing.assert_close(scores, expected_scores, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(masks, expected_masks, rtol=1e-9, atol=1e-8)
+    torch.testing.assert_close(enlarged, expected_masks, rtol=1e-9, atol=1e-8)
     corner = data.draw(st.integers(1, height)), data.draw(st.integers(1, width))
     embeddings, sparse, *others = given_inputs
     state = decoder.prepare(Embeddings(embeddings), *others)
     scores, prompted = decoder.decode(state, sparse)
     image, rows = state.of_image(0), torch.arange(prompts)
     part = decoder.masks(image, decoder.select(image, prompted, rows, corner), every(rows, scores))
-    window = (slice(None), slice(4 * corner[0]), slice(4 * corner[1]))
-    torch.testing.assert_close(part[window], expected_masks[:prompts].flatten(0, 1)[window], rtol=1e-9, atol=1e-8)
+    window = (slice(None), slice(corner[0]), slice(corner[1]))
+    torch.testing.assert_close(part, masks[:prompts].flatten(0, 1)[window], rtol=1e-9, atol=1e-8)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    prompts=st.integers(1, 5),
+    height=st.integers(1, 6),
+    width=st.integers(1, 6),
+    smooth=st.booleans(),
+    activation=st.sampled_from([nn.GELU(), nn.GELU('tanh'), nn.ReLU(), nn.SiLU()]),
+)
+def test_activations_in_place_are_stock(prompts, height, width, smooth, activation):
+    """GELU is done in place, others by their own forward."""
+    sam = smoothed(small_sam()) if smooth else small_sam()
+    sam.mask_decoder.output_upscaling[2] = sam.mask_decoder.output_upscaling[4] = activation
+    given_inputs = inputs(sam, 1, prompts, height, width)
+    sam.mask_decoder.double()
+    decoder = build_decoder(sam, torch.float64)
+    masks = run(decoder, *given_inputs)[0]
+    if smooth:
+        masks = F.interpolate(masks, scale_factor=4, mode='bilinear')
+    torch.testing.assert_close(masks, stock(sam, *given_inputs)[0], rtol=1e-9, atol=1e-8)
 
 
 @pytest.mark.parametrize(

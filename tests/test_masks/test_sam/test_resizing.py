@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from segment_anything.utils.amg import build_point_grid
 from segment_anything.utils.transforms import ResizeLongestSide
 from small_sam import SIDE, small_sam
+from torch.nn import functional as F
 
 from mmsampriors.masks.sam.ops import LogitResizer, point_grid, resized_shape, to_encoder
 
@@ -30,6 +31,23 @@ def test_logits_are_resized_as_stock(size, low):
     sam, logits = small_sam(), torch.randn(2, *low, dtype=torch.float64)
     expected = sam.postprocess_masks(logits[None], resized_shape(size, SIDE), size)[0]
     resizer = LogitResizer(low, SIDE, size, logits.device, torch.float64)
+    torch.testing.assert_close(resizer(logits), expected)
+    rows, columns = resizer.used
+    torch.testing.assert_close(resizer(logits[:, :rows, :columns]), expected)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    size=st.tuples(st.integers(4, 150), st.integers(4, 150)),
+    low=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    stretched=st.booleans(),
+)
+def test_enlarging_joins_the_resizing(size, low, stretched):
+    logits = torch.randn(2, *low, dtype=torch.float64)
+    large = F.interpolate(logits[None], scale_factor=4, mode='bilinear')[0]
+    options = dict(device=logits.device, dtype=torch.float64, stretched=stretched)
+    expected = LogitResizer(tuple(large.shape[1:]), SIDE, size, **options)(large)
+    resizer = LogitResizer(low, SIDE, size, **options, enlarged=4)
     torch.testing.assert_close(resizer(logits), expected)
     rows, columns = resizer.used
     torch.testing.assert_close(resizer(logits[:, :rows, :columns]), expected)
