@@ -87,6 +87,9 @@ def test_div2k(prepare):
     np.testing.assert_array_equal(sub, small[8:, 16:])
     assert Path('data/DIV2K/meta_info_DIV2K800sub_GT.txt').read_text().startswith('0001_s001.png (48, 48, 3)\n')
     assert Path('data/DIV2K/meta_info_DIV2K100sub_GT.txt').read_text().count('\n') == 6
+    write('raw/DIV2K_train_HR/0001.png', (73, 96))
+    with pytest.raises(SystemExit, match='DIV2K_train_HR/0001.png has the size .*0001x2.png .*expected 2 times'):
+        prepare('div2k', 'raw', '--scales', 2, 3)
     Path('raw/DIV2K_valid_LR_bicubic/X2/0801x2.png').unlink()
     with pytest.raises(SystemExit, match='1 images have no partner of scale 2 or size 1, such as 0801'):
         prepare('div2k', 'raw', '--scales', 2, 3)

@@ -7,11 +7,13 @@ Takes the archives as DIV2K links them, unpacked: DIV2K_{train,valid}_HR and DIV
 import argparse
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from crop_tool import files_in, prepare  # puts the checkout on sys.path
 
 from mmsampriors.files import MadeFiles
+from mmsampriors.images import PhotographError, open_image
 
 SIZE, OVERLAP = 480, 240
 LAST_TO_TRAIN = '0800'
@@ -22,6 +24,19 @@ def images_of(source, kind, template):
     """Name, such as 0001, to file, of both splits; that of validation may be absent."""
     found = files_in(source, f'DIV2K_train_{kind}/*.png') + sorted(source.glob(f'DIV2K_valid_{kind}/*.png'))
     return {re.sub('x[234]$', '', path.stem): {template: path} for path in found}
+
+
+def refuse_other_sizes(large, small, scale):
+    """Ends where a photograph is not as many times as large as its small copy: their crops would show other places."""
+    for name in large:
+        (photograph,), (copy,) = (images[name].values() for images in (large, small))
+        # What cannot be read is named with all others of its kind.
+        with suppress(OSError, PhotographError), open_image(photograph) as one, open_image(copy) as other:
+            if one.size != tuple(scale * side for side in other.size):
+                sys.exit(
+                    f'error: {photograph} has the size {one.size}, and {copy} {other.size}: expected {scale} times as '
+                    'many pixels on each side'
+                )
 
 
 def write_lists(made, out):
@@ -50,6 +65,7 @@ def main():
         if images.keys() != large.keys():
             absent = sorted(large.keys() ^ images.keys())
             sys.exit(f'error: {len(absent)} images have no partner of scale {scale} or size 1, such as {absent[0]}')
+        refuse_other_sizes(large, images, scale)
     prepare(large, out / 'DIV2K_train_HR_sub', size=SIZE, overlap=OVERLAP)
     for scale, images in small.items():
         folder = out / 'DIV2K_train_LR_bicubic' / f'X{scale}_sub'
