@@ -287,3 +287,18 @@ def test_24_megapixels_in_two_gigabytes(tmp_path):
     done = run_alone('-c', code, *restore, '--device', 'cpu', '--out', tmp_path / 'out')
     assert int(re.search(r'peak (\d+)', done.stdout)[1]) * 1024 < 2 * 10**9
     assert read_photograph(tmp_path / 'out' / 'large.jpg').pixels.shape == (4000, 6000, 3)
+
+
+@pytest.mark.slow
+def test_enlarging_takes_the_memory_of_a_tile_and_of_the_result():
+    """The student by 4 in PyTorch. Of the whole second photograph one feature map alone would take 0.5 GB."""
+    code = (
+        'import numpy as np\nfrom mmsampriors import Restorer\n'
+        'from mmsampriors.inference.students import weights_of_packaged\n'
+        'restorer = Restorer(weights_of_packaged("x4"), device="cpu")\n'
+        'for side in (256, 512):\n'
+        '    assert restorer.restore(np.full((side, side, 3), side % 255, np.uint8)).shape == (4 * side, 4 * side, 3)\n'
+        '    print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])'
+    )
+    small, large = (int(line) * 1024 for line in run_alone('-c', code).stdout.split())
+    assert large < 2 * 10**9 and large - small < 150 * 10**6
