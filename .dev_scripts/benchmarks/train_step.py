@@ -97,6 +97,9 @@ def parse_args():
     parser.add_argument('--workers', type=int, default=0, help='of the loader')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument(
+        '--cpu-seconds', action='store_true', help='CPU seconds of this process, for a machine that others use too'
+    )
     parser.add_argument('--json', action='store_true')
     return parser.parse_args()
 
@@ -357,7 +360,7 @@ def measure_steps(report: Report, bench: Bench, name: str, args) -> dict:
     online = {f'online, {sam}': bench.step('joint', source) for sam, source in sources.items()}
     tasks = {**steps, **online, **bench.parts()}
     tasks['sgr of 64 masks, forward'] = bench.relations_of_64()
-    seconds = interleaved(tasks, Clock(args.device), args.rounds)
+    seconds = interleaved(tasks, Clock(args.device, args.cpu_seconds), args.rounds)
     for task, values in seconds.items():
         kind, more = 'step' if task in steps or task in online else 'part', {}
         if kind == 'step' and task != 'plain':

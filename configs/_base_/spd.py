@@ -14,7 +14,8 @@ spd = dict(
     ),
     # g: how masks are fused into what the refiner sees.
     spf=dict(type='SPFUnit', inject='feature'),
-    # r: a network config, or None for the student's own architecture.
+    # r: a network config, or None for the student's own architecture; in super-resolution for a small network at full
+    # size.
     refiner=None,
     # V: the frozen network whose features SGR compares. EfficientNet-Lite0 needs no download; VGGExtractor is the
     # paper's.

@@ -242,16 +242,25 @@ class LowResolutionRefiner(BaseModule):
         return self.network(F.interpolate(images, size, mode='bicubic', antialias=True))
 
 
+#: The refiner of a student that enlarges, at the size of its image, where the config names none [ours].
+FULL_SIZE_REFINER = dict(type='DnCNN', width=16, depth=6, norm=False)
+
+
 def build_refiner(refiner: Optional[dict], student: dict) -> nn.Module:
     """The refiner of a config, for images of the size that the student restores.
 
     Args:
-        refiner (dict, optional): Config of a network. None: the student's.
+        refiner (dict, optional): Config of a network. None: the student's, or where that enlarges a small network at
+            full size.
         student (dict): Config of the student.
     """
     network = build_part(MODELS, deepcopy(refiner)) if refiner else build_network(deepcopy(student))
-    scale = probe_network(network).scale
-    return network if scale == 1 else LowResolutionRefiner(network, scale)
+    probe = probe_network(network)
+    if probe.scale == 1:
+        return network
+    if refiner:
+        return LowResolutionRefiner(network, probe.scale)
+    return build_part(MODELS, dict(FULL_SIZE_REFINER, channels=probe.image_channels))
 
 
 def network_of(refiner: nn.Module) -> nn.Module:

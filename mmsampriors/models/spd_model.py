@@ -35,10 +35,10 @@ class SPDModel(BaseEditModel):
     Args:
         generator (dict): Config of the student.
         pixel_loss (dict): Config of the loss against the ground truth, of student and refiner alike.
-        spd (dict): The parts: ``masks``, ``spf``, ``refiner`` (None: the student's own config), ``feature_extractor``,
-            ``losses`` (configs by name; None switches one off) and ``schedule``; see ``configs/_base_/spd.py``. And
-            ``refiner_from``, which may be left out: a checkpoint with the refiner's initial weights, as mmagic saves
-            the same network (``generator.*``) [ours].
+        spd (dict): The parts: ``masks``, ``spf``, ``refiner`` (None: the student's own config, or where the student
+            enlarges a small network at full size), ``feature_extractor``, ``losses`` (configs by name; None switches
+            one off) and ``schedule``; see ``configs/_base_/spd.py``. And ``refiner_from``, which may be left out: a
+            checkpoint with the refiner's initial weights, as mmagic saves the same network (``generator.*``) [ours].
         test_cfg (dict, optional): As in BaseEditModel; ``refined=True`` predicts the refined image.
         others: ``train_cfg``, ``init_cfg`` and ``data_preprocessor``, as in BaseEditModel.
 

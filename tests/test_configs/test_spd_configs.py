@@ -67,6 +67,7 @@ def test_matrix_is_complete():
     published = {f'{one}_sr_x{scale}' for one in ('edsr', 'rdn', 'swinir') for scale in (2, 3, 4)} | {'msrresnet_sr_x4'}
     plain |= published
     others = {'dncnn_denoise-tiny', 'quickstart', 'restormer_derain_unlabeled', *PUBLISHED}
+    others |= {'edsr_sr_x4_low_resolution_refiner'}
     assert plain | {f'{name}-tiny' for name in plain} | others == set(NAMES)
     listed = mmengine.load(CONFIGS / 'spd' / 'metafile.yml')['Models']
     assert {model['Name'] for model in listed} == {*PUBLISHED, *published}

@@ -38,10 +38,11 @@ def test_a_checkpoint_of_mmagic_or_of_the_authors_becomes_the_student(model_cfg,
 
 @pytest.mark.parametrize('refiner_from', [None, 'refiner.pth'])
 def test_a_refiner_behind_a_reduction_starts_from_the_student_too(model_cfg, refiner_from):
-    model = MODELS.build(model_cfg(generator=enlarging('edsr', 4)))
+    generator = enlarging('edsr', 4)
+    model = MODELS.build(model_cfg(dict(refiner=generator), generator=generator))
     model.refiner_from, random = refiner_from, model.refiner.network.conv_first.weight.clone()
     torch.manual_seed(1)  # other weights than those of the refiner, which were drawn first
-    student = MODELS.build(stock_model(model_cfg(generator=enlarging('edsr', 4))))
+    student = MODELS.build(stock_model(model_cfg(generator=generator)))
     checkpoint = dict(state_dict=student.state_dict())
     fit_to_model(checkpoint, model)
     model.load_state_dict(checkpoint['state_dict'])

@@ -10,7 +10,7 @@ import mmsampriors.models  # noqa: F401
 from mmsampriors.engine.export import student_weights
 from mmsampriors.masks import ImageMasks
 from mmsampriors.models import Phase, Regions
-from mmsampriors.models.networks import LowResolutionRefiner
+from mmsampriors.models.networks import DnCNN, LowResolutionRefiner
 from mmsampriors.registry import MODELS, build_part
 
 #: MSRResNet enlarges by 4 only.
@@ -34,10 +34,12 @@ def batch_of(scale, count=2):
 
 @pytest.mark.parametrize('name, scale', CASES)
 @pytest.mark.parametrize('phase', [Phase(True, True, 1.0), Phase(False, True, 0.0), Phase(True, False, 1.0)])
-def test_a_step_of_each_family(model_cfg, name, scale, phase):
-    spd = dict(schedule=dict(type='TwoStageSchedule'))
-    model = build_part(MODELS, model_cfg(spd, generator=enlarging(name, scale))).train()
-    assert model.scale == scale and isinstance(model.refiner, LowResolutionRefiner)
+@pytest.mark.parametrize('at_full_size', [True, False])
+def test_a_step_of_each_family(model_cfg, name, scale, phase, at_full_size):
+    generator = enlarging(name, scale)
+    spd = dict(schedule=dict(type='TwoStageSchedule'), refiner=None if at_full_size else generator)
+    model = build_part(MODELS, model_cfg(spd, generator=generator)).train()
+    assert model.scale == scale and isinstance(model.refiner, DnCNN if at_full_size else LowResolutionRefiner)
     model.enter(phase)
     losses = model(*batch_of(scale), mode='loss')
     sum(losses.values()).backward()
@@ -53,8 +55,9 @@ def test_a_step_of_each_family(model_cfg, name, scale, phase):
 
 
 @pytest.mark.parametrize('name, scale', CASES)
-def test_the_refiner_starts_as_the_student_on_its_own_reduced_image(model_cfg, name, scale):
-    model = build_part(MODELS, model_cfg(generator=enlarging(name, scale))).eval()
+def test_the_students_own_network_starts_as_the_student_on_its_own_reduced_image(model_cfg, name, scale):
+    generator = enlarging(name, scale)
+    model = build_part(MODELS, model_cfg(dict(refiner=generator), generator=generator)).eval()
     model.start_refiner()
     inputs, samples = batch_of(scale)
     with torch.no_grad():

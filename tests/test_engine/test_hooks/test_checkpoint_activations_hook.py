@@ -5,7 +5,7 @@ import pytest
 import torch
 from mmagic.registry import MODELS
 from mmagic.structures import DataSample
-from networks import NAFNET, RESTORMER, SWINIR
+from networks import NAFNET, RESTORMER, SWINIR, enlarging
 from torch import nn
 
 import mmsampriors.models  # noqa: F401
@@ -139,6 +139,12 @@ def test_features_that_enter_a_block_are_there_in_the_backward_pass(model_cfg, m
     expected, found = gradients(plain), gradients(checkpointed(plain))
     for key, gradient in expected.items():
         torch.testing.assert_close(found[key], gradient)
+
+
+def test_a_refiner_of_plain_layers_stays_whole(model_cfg):
+    hooked = checkpointed(build(model_cfg, enlarging('edsr', 2)))
+    blocks = list(blocks_of(hooked.generator))
+    assert blocks and all('forward' in vars(block) for block in blocks) and not list(blocks_of(hooked.refiner))
 
 
 @pytest.mark.parametrize(
