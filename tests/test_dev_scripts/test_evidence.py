@@ -407,9 +407,7 @@ def test_super_resolution_has_its_scale_everywhere(photographs, tmp_path):
     assert values.dictionary.scale == cfg.model.generator.upscale_factor == 4 and crop.gt_patch_size == 96
     for metric in (*cfg.val_evaluator, *cfg.test_evaluator[0]):
         assert (metric.crop_border, metric.convert_to) == (4, 'Y'), metric.type
-    assert MODELS.build(cfg.model).scale == 4 and cfg.model.spd.refiner_from == 'first.pth'
-    larger = replace(training, overrides=(('model.spd.refiner.type', 'NAFNet'),))
-    assert 'refiner_from' not in configs.spd_of(larger, tmp_path, start='first.pth')
+    assert MODELS.build(cfg.model).scale == 4
 
 
 @pytest.mark.parametrize(
