@@ -1,6 +1,7 @@
 """The config of an exported student: read without running it, and what may be built of it."""
 
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import Any, Dict
@@ -84,7 +85,7 @@ def buildable_model(cfg: dict, path) -> dict:
 def _buildable(node, key):
     if isinstance(node, (list, tuple)):
         return type(node)(_buildable(item, f'{key}[{index}]') for index, item in enumerate(node))
-    if isinstance(node, str) and (set('/\\') & set(node) or node.lower().endswith(WEIGHTS)):
+    if isinstance(node, str) and _may_be_a_file(node):
         raise PlainConfigError(f'{key} names a file, {node!r}: a network of an exported student reads none')
     if not isinstance(node, dict):
         return node
@@ -94,6 +95,12 @@ def _buildable(node, key):
             f'{key}.type must be the name of a registered network or layer, found {node["type"]!r}; nothing of it ran'
         )
     return {name: _buildable(value, f'{key}.{name}') for name, value in node.items() if not _starts_weights(name)}
+
+
+def _may_be_a_file(text):
+    # In the current folder a file of any name, or a link or pipe, may be a stranger's too.
+    there = '\0' not in text and os.path.lexists(text) and not os.path.isdir(text)
+    return set('/\\') & set(text) or text.lower().endswith(WEIGHTS) or there
 
 
 def _starts_weights(name):

@@ -74,6 +74,7 @@ CALL = dict(type='subprocess.check_output', args=['touch', 'broken_in'])
             r"import \['planted'\].*--allow",
         ),
         (dict(model=dict(generator={**NAFNET, 'weights': 'evil.pth'})), 'weights names a file'),
+        (dict(model=dict(generator={**NAFNET, 'weights': 'student'})), 'weights names a file'),
         (dict(model=dict(generator={**NAFNET, 'name': 'http://127.0.0.1:9/x'})), 'name names a file'),
         (dict(model=dict(generator={**NAFNET, 'type': 5})), 'model.generator.type .* found 5'),
         (dict(model=dict(generator=[])), 'describes no student'),
@@ -87,6 +88,7 @@ def test_a_strangers_config_runs_nothing(tmp_path, config, message):
     (tmp_path / 'planted' / 'registry.py').write_text(planted)
     torch.save(dict(state_dict={'generator.x': torch.zeros(1)}), tmp_path / 'student.pth')
     (tmp_path / 'student.py').write_text(''.join(f'{key} = {value!r}\n' for key, value in config.items()))
+    (tmp_path / 'student').write_bytes(b'a pickle without a suffix')
     Image.new('RGB', (20, 20)).save(tmp_path / 'photo.png')
     command = ['tools/restore.py', 'photo.png', '--out', 'out', '--student', 'student.pth']
     done = run_as_process(command, cwd=tmp_path, env=dict(PYTHONWARNINGS='ignore', PYTHONPATH=str(tmp_path)))
