@@ -12,7 +12,8 @@ spd_unlabeled_hooks = [
         # Photographs for each pair of a batch, and how much each counts in L_SPD and L_SGR.
         per_pair=0.5,
         weight=1.0,
-        # How often the initial student restores a photograph before it is refined: heavy rain is not gone at once.
+        # How often the initial student restores a photograph before it is refined: heavy rain is not gone at once. In
+        # super-resolution it must be 1.
         cascade=2,
         # Their masks: of the restored image of the frozen initial student, such as
         #   dict(type='CachedMasks', segmenter=dict(type='SAMMasks', model_type='vit_h'), source='restored',

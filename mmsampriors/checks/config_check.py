@@ -247,7 +247,7 @@ def _check_channels(pipeline, channels):
 
 
 def _check_scale(cfg, pipeline, scale):
-    """Pairs are of the network's scale, and so are masks."""
+    """Pairs are of the network's scale, and so are masks; what is enlarged is not restored again."""
     others = [found for found in scales_in(pipeline) if found != scale]
     if others:
         raise ValueError(
@@ -261,6 +261,11 @@ def _check_scale(cfg, pipeline, scale):
             f'{scale}: take a multiple of {scale}, such as {patches[0] // scale * scale or scale}'
         )
     hooks = [hook for hook in cfg.get('custom_hooks') or [] if is_a(hook, 'UnlabeledHook')]
+    if scale > 1 and any(hook.get('cascade', 1) != 1 for hook in hooks):
+        raise ValueError(
+            f'model.generator enlarges by {scale}, and an enlarged image is no input of it: UnlabeledHook.cascade must '
+            'be 1'
+        )
     sources = {'model.spd.masks': cfg.model.spd.masks, 'UnlabeledHook.masks': hooks[0].get('masks') if hooks else None}
     for key, masks in sources.items():
         if scale > 1 and (masks or {}).get('source') == 'lq':

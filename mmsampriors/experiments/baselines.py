@@ -7,6 +7,7 @@ from typing import NamedTuple, Optional, Sequence
 
 from mmengine.config import Config
 
+from mmsampriors.checks.pair_check import scale_of
 from mmsampriors.engine.optim import COUNTS, LISTS
 from mmsampriors.registry import is_a
 
@@ -104,6 +105,8 @@ def with_unlabeled(cfg: Config, folders: Sequence[str]) -> Config:
     if not _unlabeled_hooks(cfg):
         base = Config.fromstring("_base_ = 'mmsampriors::_base_/spd_unlabeled.py'", '.py')
         cfg.custom_hooks = [*cfg.custom_hooks, *base.spd_unlabeled_hooks]
+        if scale_of(cfg) > 1:
+            cfg.custom_hooks[-1].cascade = 1  # an enlarged image is no input
     for hook in _unlabeled_hooks(cfg):
         hook.folders = [str(Path(folder).resolve()) for folder in folders]
     return cfg

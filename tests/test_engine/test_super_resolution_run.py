@@ -104,6 +104,10 @@ def test_what_does_not_fit_the_scale_is_refused(cfg_of):
     with pytest.raises(ValueError, match='gt_patch_size=25, and .* enlarges by 2: take a multiple of 2, such as 24'):
         check_training(cfg)
     pipeline[3].gt_patch_size = 24
+    cfg.custom_hooks[-1].cascade = 2
+    with pytest.raises(ValueError, match='enlarges by 2, .* UnlabeledHook.cascade must be 1'):
+        check_training(cfg)
+    cfg.custom_hooks[-1].cascade = 1
     cfg.model.spd.masks.source = 'lq'
     with pytest.raises(ValueError, match=r"model\.spd\.masks\.source='lq' .*Take source='gt', or source='restored'"):
         check_training(cfg)

@@ -1,5 +1,6 @@
 import pytest
 from mmengine.config import Config
+from networks import enlarging
 
 from mmsampriors.checks.config_check import check_config
 from mmsampriors.experiments import BASELINES, baselines_of, prepare_trial, shortened, with_unlabeled
@@ -52,6 +53,11 @@ def test_photographs_keep_their_settings_and_lose_their_masks_with_the_others(cf
         assert (hook.cascade, hook.masks) == (3, masks)
         assert 'mmsampriors.BlendStudentHook' in trial.config.read_text(), 'plain training leaves it no part'
         assert hook.folders == (['mine'] if baseline == 'plain' else [str(tmp_path)])
+
+
+def test_photographs_of_a_network_that_enlarges_are_restored_once(cfg, tmp_path):
+    cfg.model.generator = enlarging('edsr', 2)
+    assert with_unlabeled(cfg, [tmp_path]).custom_hooks[-1].cascade == 1
 
 
 def test_without_masks_there_are_two_baselines(cfg):
