@@ -16,6 +16,7 @@ from hypothesis import given as with_any
 from hypothesis import settings
 from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 from skimage.metrics import peak_signal_noise_ratio
 
 import mmsampriors
@@ -518,6 +519,16 @@ def test_a_png_with_a_damaged_pixel_stream_is_no_photograph(tmp_path):
     (tmp_path / 'a.png').write_bytes(content)
     with pytest.raises(PhotographError, match='cut off or damaged'):
         read_photograph(tmp_path / 'a.png')
+
+
+def test_a_png_of_much_text_is_refused_in_our_words(tmp_path):
+    for size, count in ((2**21, 1), (2**20 - 1, 70)):
+        text = PngInfo()
+        for _ in range(count):
+            text.add_text('Comment', 'x' * size, zip=True)
+        Image.new('RGB', (9, 9)).save(tmp_path / 'a.png', pnginfo=text)
+        with pytest.raises(PhotographError, match='carries more text than the 64 MiB, 1 of them in one piece'):
+            read_photograph(tmp_path / 'a.png')
 
 
 @pytest.mark.parametrize('dtype, peak', [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1)])

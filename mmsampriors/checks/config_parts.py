@@ -34,6 +34,7 @@ from mmsampriors.registry import (
     in_own_scope,
 )
 
+from .config_check import values_by_key
 from .config_values import (
     check_arguments,
     is_number,
@@ -265,6 +266,9 @@ def _problems_of_optim_wrapper(path, cfg) -> Iterator[str]:
     yield from problems_of_call(f'{path}.clip_grad', clip, how)
     if cfg.get('constructor') in (None, DefaultOptimWrapperConstructor.__name__):
         yield from problems_of_keys(f'{path}.paramwise_cfg', cfg.get('paramwise_cfg'), PARAMWISE_KEYS)
+        for key, value in values_by_key(cfg.get('paramwise_cfg'), f'{path}.paramwise_cfg'):
+            if key.endswith('_mult') and not (is_number(value) and value >= 0):
+                yield f'{key} must be a finite number of at least 0, found {value!r}'
 
 
 def _problems_of_folders(path, cfg) -> Iterator[str]:

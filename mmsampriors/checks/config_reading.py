@@ -42,7 +42,12 @@ def parse_config(path: str) -> Config:
 
 
 #: Keys of a config that hold a dict.
-SECTIONS = ('model', 'train_cfg', 'optim_wrapper', 'default_hooks', 'env_cfg', 'randomness', 'val_cfg', 'test_cfg')
+SECTIONS = (
+    *('model', 'train_cfg', 'optim_wrapper', 'default_hooks', 'env_cfg', 'randomness', 'val_cfg', 'test_cfg'),
+    *('train_dataloader', 'log_processor', 'auto_scale_lr'),
+)
+#: Those that hold a dict or several.
+LISTS = ('param_scheduler', 'val_dataloader', 'test_dataloader')
 #: Keys with few values.
 CHOICES = dict(
     launcher=('none', 'pytorch', 'slurm', 'mpi'), log_level=('DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL')
@@ -58,12 +63,19 @@ def check_sections(cfg: Config):
     for key in SECTIONS:
         if not isinstance(cfg.get(key, {}), (dict, type(None))):
             raise ValueError(f'{key} must be a dict, found {cfg[key]!r}')
+    for key in LISTS:
+        if not isinstance(cfg.get(key, {}), (dict, type(None))) and not _are_dicts(cfg[key]):
+            raise ValueError(f'{key} must be a dict or a list of dicts, found {cfg[key]!r:.200}')
     hooks = cfg.get('custom_hooks') or []
-    if not isinstance(hooks, list) or not all(isinstance(hook, dict) for hook in hooks):
+    if not isinstance(hooks, list) or not _are_dicts(hooks):
         raise ValueError(f'custom_hooks must be a list of dicts, found {hooks!r:.200}')
     for key, values in CHOICES.items():
         if cfg.get(key, values[0]) not in values:
             raise ValueError(f'{key} must be one of {values}, found {cfg[key]!r}')
+
+
+def _are_dicts(value) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(one, dict) for one in value)
 
 
 def _refuse_mark(path: str):

@@ -382,7 +382,10 @@ def _check_images(dataset, record: CheckedFiles, store, masks_key, scale, measur
     built = DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': True})
     infos = built.load_data_list()
     if not infos:
-        raise FileNotFoundError(f'the data set at {dataset.get("data_root")} is empty: no image is in its folders')
+        ending = f' whose name ends with img_suffix={dataset["img_suffix"]!r}' if dataset.get('img_suffix') else ''
+        raise FileNotFoundError(
+            f'the data set at {dataset.get("data_root")} is empty: no image{ending} is in its folders'
+        )
     _warn_of_unused(built, infos)
     _warn_of_one_image_twice(dataset, infos)
     samples = list(_samples(dataset, infos, store, masks_key, scale, measured))

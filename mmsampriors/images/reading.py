@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Collection, Iterator, List, Optional, Union
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile
+from PIL import ExifTags, Image, ImageFile, PngImagePlugin
 
 from mmsampriors.files import refuse_remote
 
@@ -46,6 +46,7 @@ SAMPLE_KINDS = {1: 'unsigned integers', 2: 'signed integers', 3: 'floating point
 #: What Pillow says of floating point colours and the like, and what is said in its place.
 UNKNOWN_MODE = 'unknown pixel mode'
 NO_MODE = 'pixels such as floating point colours, which are not read; expected unsigned integers of 8 or 16 bits'
+TOO_MUCH_TEXT = 'MAX_TEXT_'  # in what Pillow says of it: the settings PngImagePlugin.MAX_TEXT_*
 DEEP_COLOUR = ('PNG', 'TIFF', 'PPM')  # formats whose colours of 16 bits OpenCV reads rightly
 SUB_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 #: What points to other places of the old file and would be wrong in a new one.
@@ -213,6 +214,11 @@ def read_photograph(
     except Image.UnidentifiedImageError as error:
         raise PhotographError(str(error)) from None
     except Exception as error:  # Pillow's decoders raise whatever they meet in a broken file.
+        if TOO_MUCH_TEXT in str(error):
+            raise PhotographError(
+                f'carries more text than the {PngImagePlugin.MAX_TEXT_MEMORY / 2**20:g} MiB, 1 of them in one piece, '
+                'that are read of a PNG: save it without its comments'
+            ) from None
         raise PhotographError(f'cannot be read, it may be cut off or damaged ({error})') from None
 
 

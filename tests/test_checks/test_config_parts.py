@@ -55,6 +55,16 @@ def test_what_is_right_passes(cfg):
         ('optim_wrapper.clip_grad', dict(max_nrm=1), 'clip_grad_norm_ does not take .is max_norm meant'),
         ('optim_wrapper.clip_grad', dict(type='value', max_norm=1), 'clip_grad_value_ does not take'),
         ('optim_wrapper.paramwise_cfg', dict(bias_lr_mlt=2), 'is bias_lr_mult meant'),
+        (
+            'optim_wrapper.paramwise_cfg',
+            dict(bias_lr_mult=-1),
+            'paramwise_cfg.bias_lr_mult must be .* at least 0, found',
+        ),
+        (
+            'optim_wrapper.paramwise_cfg',
+            dict(custom_keys={'generator.intro': dict(lr_mult='fast')}),
+            "paramwise_cfg.custom_keys.generator.intro.lr_mult must be a finite number of at least 0, found 'fast'",
+        ),
         ('optim_wrapper.type', 'OptimWraper', r'optim_wrapper.type = .* is not registered \(is OptimWrapper meant'),
         ('param_scheduler.0.T_maxx', 3, r'param_scheduler.0 has the key .* \(is T_max meant'),
         ('param_scheduler.0.T_max', 0, 'param_scheduler.0.T_max must be greater than 0'),

@@ -165,6 +165,12 @@ def test_photographs_without_ground_truth_are_checked_too(cfg, tmp_path):
         check_data(cfg)
 
 
+def test_a_suffix_that_no_image_has_is_named(cfg):
+    cfg.train_dataloader.dataset.img_suffix = '.exr'
+    with pytest.raises(FileNotFoundError, match="is empty: no image whose name ends with img_suffix='.exr' is in"):
+        check_data(cfg)
+
+
 def test_empty_folder(cfg, tmp_path):
     for kind in ('input', 'target'):
         for name in ('a', 'b'):

@@ -41,6 +41,24 @@ def takes_any_size(encoder: nn.Module) -> bool:
     return type(encoder) in (ImageEncoderViT, EarlyImageEncoder)
 
 
+def check_resolution(encoder: nn.Module, side: int):
+    """Refuses a size of images, in pixels, that ``encoder`` does not take.
+
+    Raises:
+        ValueError: It takes only its own, or multiples of its patches.
+    """
+    if not takes_any_size(encoder):
+        if side != encoder.img_size:
+            raise ValueError(
+                f'{type(encoder).__name__} encodes images of {encoder.img_size} pixels only, found {side}: leave '
+                'resolution out'
+            )
+        return
+    patch = encoder.patch_embed.proj.stride[0]
+    if side % patch:
+        raise ValueError(f'resolution must be a multiple of the {patch} pixels of a patch, found {side}')
+
+
 def encode_images(encoder: nn.Module, images: Tensor) -> Embeddings:
     """Embeds square images.
 
@@ -54,11 +72,7 @@ def encode_images(encoder: nn.Module, images: Tensor) -> Embeddings:
         ValueError: Another encoder's own size is not S.
     """
     if not takes_any_size(encoder):
-        if images.shape[-1] != encoder.img_size:
-            raise ValueError(
-                f'{type(encoder).__name__} encodes images of {encoder.img_size} pixels only, found '
-                f'{images.shape[-1]}: leave resolution out'
-            )
+        check_resolution(encoder, images.shape[-1])
         return encoder.embed(images) if hasattr(encoder, 'embed') else Embeddings(encoder(images))
     x, early = encoder.patch_embed(images), ()
     if encoder.pos_embed is not None:

@@ -13,7 +13,7 @@ from torchvision.ops import batched_nms
 from ..image_masks import ImageMasks
 from .builders import META_AUTOMATIC
 from .decoders import build_decoder
-from .encoder import Embeddings, encode_images, takes_any_size
+from .encoder import Embeddings, check_resolution, encode_images, takes_any_size
 from .ops import (
     LogitResizer,
     autocast_to,
@@ -116,6 +116,7 @@ class MaskEngine:
         self.stability_score_offset = stability_score_offset
         self.box_nms_thresh = settings['box_nms_thresh']
         self.resolution = resolution or sam.image_encoder.img_size
+        check_resolution(sam.image_encoder, self.resolution)
         self.images_per_batch = images_per_batch
         self.max_bytes = max_bytes
         self._said_nothing_found = False

@@ -24,10 +24,15 @@ class MasksByName(MaskStore):
     Args:
         folder (str | Path): Holds the files.
         ext (str): Their file name extension.
+
+    Raises:
+        MaskStoreError: There is no such folder.
     """
 
     def __init__(self, folder, ext: str):
         self.folder, self.ext = Path(folder), ext
+        if not self.folder.is_dir():
+            raise MaskStoreError(f'there is no folder of masks {folder} (looked in {os.getcwd()})')
         self._found = {}
         # Name to the image that is found by it, and to one that is found by this name and folders before it.
         self._taken, self._longer = {}, {}

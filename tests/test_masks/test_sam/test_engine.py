@@ -385,6 +385,7 @@ def test_wrong_settings(sam):
     for settings, message in (
         (dict(pred_iou_thresh='high'), "pred_iou_thresh must be a number of at least 0, found 'high'"),
         (dict(resolution=-64), 'resolution must be a whole number of at least 1, found -64'),
+        (dict(resolution=SIDE // 2 + 1), f'resolution must be a multiple of .* of a patch, found {SIDE // 2 + 1}'),
         (dict(resolution=0), 'resolution must be a whole number of at least 1, found 0'),
         (dict(points_per_side=4.5), 'points_per_side must be a whole number of at least 1, found 4.5'),
         (dict(pred_iou_thresh=float('nan')), 'pred_iou_thresh must be a number of at least 0, found nan'),

@@ -8,7 +8,7 @@ import tifffile
 import torch
 from PIL import Image
 
-from mmsampriors.masks import ImageMasks, LabelMaps, MaskStoreError
+from mmsampriors.masks import CocoRLE, ImageMasks, LabelMaps, MaskStoreError
 
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
@@ -54,6 +54,12 @@ def test_the_same_image_in_two_places_has_the_same_masks(tmp_path):
     images, maps = sequences(tmp_path, '0001.png')
     images[1].write_bytes(images[0].read_bytes())
     assert [maps.path_of(path) for path in images] == 2 * [tmp_path / 'maps' / '0001.png']
+
+
+def test_a_folder_that_is_not_there_is_named_at_once(tmp_path):
+    for store in (LabelMaps, CocoRLE):
+        with pytest.raises(MaskStoreError, match=f'there is no folder of masks {tmp_path}/nothing'):
+            store(tmp_path / 'nothing')
 
 
 def test_bad_label_maps_are_named(tmp_path):
