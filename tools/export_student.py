@@ -68,14 +68,15 @@ def export_for_others(args, cfg, files):
         description = dict(bytes_per_pixel=network.bytes_per_pixel, tile_note=network.tile_note)
         shape = dict(size=args.size and tuple(args.size), opset=args.opset)
         report = write_onnx(network.student, args.onnx, description, args.fp16, **shape)
+        images = f'{report.sizes} images of different sizes' if report.sizes > 1 else 'one image'
         print(
-            f'wrote {args.onnx}: on {report.sizes} images of different sizes ONNX Runtime differs from PyTorch by at '
+            f'wrote {args.onnx}: on {images} ONNX Runtime differs from PyTorch by at '
             f'most {report.difference:.1e} of 1, {report.psnr:.1f} dB'
         )
     if args.darktable:
         print(f'wrote {args.darktable}: {write_darktable(network, args.darktable, args.opset)}')
     if args.card:
-        write_card(network, cfg, args.card, files, args.config, args.checkpoint)
+        write_card(network, cfg, args.card, files, args.config, args.checkpoint, bool(args.size))
         print(f'wrote {args.card}')
 
 

@@ -59,8 +59,15 @@ def default_store():
     return _get_default_store()
 
 
-def base_files(path: str) -> List[str]:
-    """Files that a config file inherits; two static methods of mmengine 0.10.7's Config."""
+def base_names(path: str) -> List[str]:
+    """What a config file inherits, as it names it; a static method of mmengine 0.10.7's Config."""
     from mmengine.config import Config
 
-    return [Config._get_cfg_path(base, path)[0] for base in Config._get_base_files(path)]
+    return Config._get_base_files(path)
+
+
+def base_files(path: str) -> List[str]:
+    """Files that a config file inherits; another static method of that Config."""
+    from mmengine.config import Config
+
+    return [Config._get_cfg_path(base, path)[0] for base in base_names(path)]

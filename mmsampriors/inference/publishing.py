@@ -12,6 +12,7 @@ from safetensors.torch import save
 from torch import nn
 
 from mmsampriors.checks.config_reading import datasets_of
+from mmsampriors.compat.upstream import base_names
 from mmsampriors.engine.onnx_export import onnx_of
 from mmsampriors.files import MadeFiles
 from mmsampriors.reports import load_results
@@ -189,7 +190,7 @@ these weights: set `license` above by that of the training data.
 
 {data}
 
-Config: `{config}`. Checkpoint: `{checkpoint}`.
+Config: {config}. Checkpoint: `{checkpoint}`.
 
 ## Metrics
 
@@ -206,12 +207,22 @@ Config: `{config}`. Checkpoint: `{checkpoint}`.
 This file is the front page of a model hub's repository. Nothing was uploaded. It is done by
 
 ```bash
-huggingface-cli upload USER/NAME FOLDER .
+hf upload USER/NAME FOLDER .
 ```
 """
 
+RESTORE = 'python tools/restore.py PHOTOS {} --out restored'
 
-def write_card(network: TorchNetwork, cfg: Dict, path: str, files: List[str], config: str, checkpoint: str):
+
+def write_card(
+    network: TorchNetwork,
+    cfg: Dict,
+    path: str,
+    files: List[str],
+    config: str,
+    checkpoint: str,
+    one_size: bool = False,
+):
     """Writes a model card, Markdown with the metadata that model hubs read, from what config and run say.
 
     Args:
@@ -221,9 +232,9 @@ def write_card(network: TorchNetwork, cfg: Dict, path: str, files: List[str], co
         files (list[str]): What was exported, relative to the card or not.
         config (str): Path of ``cfg``.
         checkpoint (str): What was exported.
+        one_size (bool): Whether the ONNX file takes images of one size alone.
     """
     kind = type(network.student.generator).__name__
-    runnable = next((name for name in files if not name.endswith(('.py', '.dtmodel'))), None)
     text = CARD.format(
         tag=kind.lower(),
         title=osp.splitext(osp.basename(config))[0],
@@ -231,14 +242,35 @@ def write_card(network: TorchNetwork, cfg: Dict, path: str, files: List[str], co
         channels='gray' if network.channels == 1 else 'RGB',
         files='\n'.join(f'- `{osp.basename(name)}`' for name in files),
         data=_data_of(cfg),
-        config=osp.basename(config),
+        config=_config_of(config),
         checkpoint=osp.basename(checkpoint),
         metrics=_metrics_of(osp.dirname(checkpoint)),
-        command=f'python tools/restore.py PHOTOS --student {osp.basename(runnable)} --out restored'
-        if runnable
-        else '# import the package in the preferences of darktable 5.6 or later',
+        command=_command_of([osp.basename(name) for name in files], osp.basename(config), one_size),
     )
     _write(path, text)
+
+
+def _config_of(path) -> str:
+    bases = ', '.join(f'`{name}`' for name in base_names(path))
+    return f'`{osp.basename(path)}`' + (f', which inherits {bases}' if bases else '')
+
+
+def _command_of(files, config, one_size) -> str:
+    """What restores with the first file that needs nothing else."""
+    weights = [name for name in files if name.endswith(('.pth', '.safetensors'))]
+    onnx = [name for name in files if name.endswith('.onnx') and not one_size]
+    known = weights if any(name.endswith('.py') for name in files) else onnx
+    if known:
+        return RESTORE.format(f'--student {known[0]}')
+    if weights:  # bare
+        return (
+            "# pip install 'mmsampriors[spandrel]', for a network that spandrel knows:\n"
+            f'{RESTORE.format(f"--student {weights[0]}")}\n# for another one, with the config:\n'
+            f'{RESTORE.format(f"--config {config} --checkpoint {weights[0]}")}'
+        )
+    if any(name.endswith('.onnx') for name in files):
+        return '# the ONNX file takes images of one size alone; its metadata say which'
+    return '# import the package in the preferences of darktable 5.6 or later'
 
 
 def _data_of(cfg) -> str:

@@ -4,6 +4,7 @@ import shutil
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -175,8 +176,31 @@ def test_one_command_writes_files_for_everybody(tmp_path):
     assert np.abs(Restorer(tmp_path / 'model.onnx').restore(image).astype(int) - expected * 255).max() < 1
     card = (tmp_path / 'README.md').read_text()
     assert yaml.safe_load(card.split('---')[1])['pipeline_tag'] == 'image-to-image'
-    for text in ('| Rain100L | PSNR | 30.2500 |', '--student bare.safetensors', 'huggingface-cli upload', 'NAFNet'):
+    for text in ('| Rain100L | PSNR | 30.2500 |', '--student bare.safetensors', 'hf upload', 'NAFNet'):
         assert text in card
+    assert 'fixed.onnx: on one image ONNX' in done.stdout
+
+
+@pytest.mark.parametrize(
+    'files, one_size, command, without',
+    [
+        (['a.pth', 'a.py', 'a.onnx'], False, '--student a.pth', 'spandrel'),
+        (['b.safetensors', 'a.onnx'], False, '--student a.onnx', 'spandrel'),
+        (['b.safetensors', 'a.onnx'], True, '--config mine.py --checkpoint b.safetensors', '--student a.onnx'),
+        (['a.onnx'], True, 'of one size alone', 'restore.py'),
+        (['a.dtmodel'], False, 'darktable 5.6', 'restore.py'),
+    ],
+)
+def test_the_card_says_how_to_run_what_is_there(tmp_path, files, one_size, command, without):
+    from mmsampriors.inference.publishing import write_card
+
+    (tmp_path / 'base.py').write_text('')
+    (tmp_path / 'mine.py').write_text("_base_ = ['base.py']\n")
+    network = SimpleNamespace(student=SimpleNamespace(generator=torch.nn.ReLU()), channels=3)
+    write_card(network, {}, str(tmp_path / 'card.md'), files, str(tmp_path / 'mine.py'), 'mine.pth', one_size)
+    card = (tmp_path / 'card.md').read_text()
+    assert command in card and without not in card
+    assert 'Config: `mine.py`, which inherits `base.py`. Checkpoint' in card
 
 
 @pytest.mark.parametrize('name', list(NETWORKS))
