@@ -133,7 +133,7 @@ def is_upload(path, folder: Path) -> bool:
     try:
         real = Path(os.path.realpath(path))
         return real.is_relative_to(os.path.realpath(folder)) and real.is_file()
-    except (TypeError, ValueError):  # no text, or with a null character
+    except (OSError, TypeError, ValueError):  # a name that is too long, no text, or with a null character
         return False
 
 

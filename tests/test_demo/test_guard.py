@@ -23,6 +23,7 @@ def test_only_regular_files_of_the_folder_are_uploads(tmp_path):
     os.mkfifo(folder / 'pipe.png')
     assert is_upload(str(folder / 'a' / 'photo.png'), folder)
     wrong = [folder, folder / 'a', folder / 'link.png', folder / 'pipe.png', folder / '..' / 'uploads2', '/dev/zero']
+    wrong += [folder / ('x' * 300), folder / ('x/' * 3000)]
     for path in [*map(str, wrong), '', 'a\0b', 'x' * 5000, None, 3, ['x'], 'http://x/y']:
         assert not is_upload(path, folder), path
 
