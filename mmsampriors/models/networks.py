@@ -382,13 +382,17 @@ def load_generator(network: nn.Module, weights: Dict[str, Tensor], source: str, 
     """
     own = {key[len(GENERATOR) :]: value for key, value in weights.items() if key.startswith(GENERATOR)}
     wanted = network.state_dict()
-    shapes = [key for key in own.keys() & wanted.keys() if not alike(own[key], wanted[key])]
+    shapes = [key for key in wanted if key in own and not alike(own[key], wanted[key])]
     counts = dict(missing=wanted.keys() - own.keys(), unknown=own.keys() - wanted.keys(), shapes=shapes)
     if any(counts.values()):
+        first = ''.join(
+            f' (first: {key} {tuple(own[key].shape)}, not {tuple(wanted[key].shape)})' for key in shapes[:1]
+        )
         raise ValueError(
             f'{source} does not fit {owner} {type(network).__name__}: {len(counts["missing"])} of its {len(wanted)} '
             f'weights are missing, {len(counts["unknown"])} are unknown to it and {len(shapes)} have another shape or '
-            f'kind of number. The first keys of the file are {first_keys(own)}; expected are {first_keys(wanted)}'
+            f'kind of number{first}. The first keys of the file are {first_keys(own)}; '
+            f'expected are {first_keys(wanted)}'
         )
     network.load_state_dict(own)
 
