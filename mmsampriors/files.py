@@ -173,11 +173,13 @@ def locked(folder, what: str) -> Iterator[None]:
         what (str): What is done in it, for the message.
 
     Raises:
+        OSError: It cannot be locked; ``filename`` says what is in the way.
         RuntimeError: Another process has the lock.
     """
     path = Path(folder) / FOLDER / LOCK
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, 'a+') as file:
+    # Not through a link: what it leads to would be emptied.
+    with open(path, 'a+', opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o666)) as file:
         try:
             # Unlike flock it is not inherited by loader workers, which may live longer.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

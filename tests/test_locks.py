@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from mmsampriors.files import locked
+from mmsampriors.files import FOLDER, LOCK, locked
 
 HOLD = """
 import os, sys
@@ -29,3 +29,12 @@ def test_a_lock_ends_with_its_process_and_not_with_its_children(tmp_path):
     with locked(tmp_path, 'a training'):  # the child lives
         pass
     holder.stdin.close()
+
+
+def test_a_link_in_place_of_the_lock_empties_nothing(tmp_path):
+    (tmp_path / 'mine').write_text('mine')
+    (tmp_path / 'run' / FOLDER).mkdir(parents=True)
+    (tmp_path / 'run' / FOLDER / LOCK).symlink_to(tmp_path / 'mine')
+    with pytest.raises(OSError, match=f'{FOLDER}/{LOCK}'), locked(tmp_path / 'run', 'a training'):
+        pass
+    assert (tmp_path / 'mine').read_text() == 'mine'
