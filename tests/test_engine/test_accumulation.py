@@ -127,7 +127,7 @@ def test_so_they_are_with_distillation(make, schedule):
 @pytest.mark.parametrize('name', PUBLISHED)
 def test_one_gpu_has_the_published_batches_and_updates(name, monkeypatch):
     said = []
-    monkeypatch.setattr(length_check, 'print_log', lambda message, **kwargs: said.append(message))
+    monkeypatch.setattr(length_check, 'warn', said.append)
     published = Config.fromfile(SPD / f'{name}.py')
     ours = copy.deepcopy(published)
     gpus, images, thousands = map(int, re.search(r'_(\d+)xb(\d+)-.*-(\d+)k_', name).groups())
