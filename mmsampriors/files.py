@@ -326,13 +326,8 @@ class MadeFiles:
         )
 
     def _record_of(self, name) -> Path:
-        # Of a name of any length.
-        return (
-            self.folder
-            / FOLDER
-            / self.tool
-            / f'{hashlib.sha256(os.fsencode(os.path.normpath(name))).hexdigest()[:32]}.json'
-        )
+        digest = hashlib.sha256(os.fsencode(os.path.normpath(name))).hexdigest()  # of a name of any length
+        return self.folder / FOLDER / self.tool / f'{digest[:32]}.json'
 
     def _note(self, name, holds, made_of=None, notes=None):
         record = dict(name=os.fspath(name), holds=holds)

@@ -67,9 +67,8 @@ def find_photographs(
     out, found = None if out is None else Path(out).resolve(), {}
     for text in inputs:
         for one in _expand(text, out):
-            found.setdefault(
-                (osp.realpath(one.path.parent), one.path.name), one
-            )  # a link to a file is a file of its own
+            # A link to a file is a file of its own.
+            found.setdefault((osp.realpath(one.path.parent), one.path.name), one)
     found = sorted(found.values(), key=lambda one: (str(one.name), str(one.path)))
     _refuse_clashes([(one, name) for one in found for name in results(one, kinds).values()], out, tool)
     return found
