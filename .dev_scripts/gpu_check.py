@@ -3,8 +3,8 @@
 Each step is a command of this repository in a time box. Rows are printed and written to OUT/rows.jsonl as they come. A
 step that ended well is not done again: a second call goes on where the first ended, with the tests, then with what was
 never started, then with what failed or was cut off. An empty OUT begins with the rows that are committed
-(docs/gpu/rows.jsonl). With ``--wallpapers`` students that are trained plainly see ten times the patches of their
-recipes; they end in OUT/students. With ``--photographs`` the time that is left goes to cells of the evidence's ``gpu``
+(docs/gpu/rows.jsonl). With ``--wallpapers`` students that are trained plainly see more patches than their recipes
+say; they end in OUT/students. With ``--photographs`` the time that is left goes to cells of the evidence's ``gpu``
 preset, whose rows are merged into OUT/evidence/results.json.
 
     bash .dev_scripts/gpu_check.sh OUT --minutes 8 --photographs BSDS500/train/images
@@ -95,8 +95,8 @@ def steps_of(out: Path, photographs: str, wallpapers: str = '') -> List[Step]:
     return steps
 
 
-#: Student to updates of 128 patches: ten times as many patches as its recipe has, in updates of 4. The photographs of a
-#: test set need not travel: chelsea and coffee are measured.
+#: Student to updates of 128 patches: two to three times as many patches as its recipe has, in updates of 4. The
+#: photographs of a test set need not travel: chelsea and coffee are measured.
 STUDENTS = dict(camera=700, blur=3125, noise=10900)
 
 

@@ -7,9 +7,9 @@
     python .dev_scripts/train_student.py x4 --kodak KODAK24
     python .dev_scripts/train_student.py x2 --kodak KODAK24
 
-``rain`` is trained with SPD, on scikit-image's photographs. The others are trained plainly, on patches of Debian's
-wallpapers too (``--photographs``: yours instead). The test photographs are seen in no training. A stopped run goes on
-when it is started again.
+All are trained plainly, on patches of scikit-image's photographs and of Debian's wallpapers (``--photographs``: yours
+instead). ``rain`` then goes on with SPD, beside photographs of heavier rain without their ground truth. The test
+photographs are seen in no training. A stopped run goes on when it is started again.
 """
 
 import argparse
@@ -37,18 +37,18 @@ from mmsampriors.engine.optim import keep_freed_memory  # noqa: E402
 from mmsampriors.experiments import Processes  # noqa: E402
 from mmsampriors.images import enlarged, images_in  # noqa: E402
 from mmsampriors.inference.students import weights_of_packaged  # noqa: E402
-from student_training.config import config_to_ship, plain_config, spd_config  # noqa: E402
+from student_training.config import config_to_ship, plain_config, unlabeled_config  # noqa: E402
 from student_training.photographs import (  # noqa: E402
-    SCIKIT_IMAGE,
     TEST,
     fetch_photographs,
     from_scikit_image,
     halved,
+    small_copies,
 )
 from student_training.plain import BATCH, Machine, Patches, train  # noqa: E402
 from student_training.subjects import SUBJECTS, Subject  # noqa: E402
 
-SIDE = 360  # of the photographs that are trained on with SPD, the longer one, in pixels
+COPIES = 4  # of a photograph, each degraded otherwise, for a training with SPD
 EQUAL = 100.0  # dB
 
 
@@ -59,7 +59,7 @@ def parse_args():
     )
     parser.add_argument('--out', type=Path, help='folder of data, training and student (work_dirs/students/NAME)')
     parser.add_argument('--photographs', type=Path, help='folder to train on, plainly')
-    parser.add_argument('--updates', type=int, nargs='+', help='other numbers than those of the recipe')
+    parser.add_argument('--updates', type=int, nargs='+', help="other numbers than the recipe's")
     parser.add_argument('--kodak', type=Path, help='folder of the 24 Kodak photographs, to measure on them too')
     parser.add_argument('--device', default='cpu', help='to train on, plainly')
     parser.add_argument('--workers', type=int, default=0, help='processes that draw patches, plainly')
@@ -67,46 +67,44 @@ def parse_args():
     return parser.parse_args()
 
 
-def train_plainly(name: str, subject: Subject, updates, folder, out: Path, machine: Machine):
-    """Trains without SPD; gives the weights and the config."""
-    if folder:
-        paths = images_in(folder)
-    else:
-        paths = fetch_photographs(out.parent / 'photographs')
+def train_plainly(name: str, subject: Subject, updates: int, paths, out: Path, machine: Machine):
+    """Trains without SPD; gives the weights."""
     patches = Patches([image for path in paths for image in halved(path)], subject)
-    cfg = plain_config(name, out)
     torch.manual_seed(0)
-    net = MODELS.build(cfg.model.generator)
+    net = MODELS.build(plain_config(name).model.generator)
     if subject.start:
         weights = read_weights(weights_of_packaged(subject.start))
         # x4 has one enlargement more than x2.
         net.load_state_dict({key: weights[f'generator.{key}'] for key in net.state_dict()})
-    train(net, patches, *updates, out / 'training', machine)
-    return {f'generator.{key}': value.cpu() for key, value in net.state_dict().items()}, cfg
+    train(net, patches, updates, out / 'training', machine)
+    return {f'generator.{key}': value.cpu() for key, value in net.state_dict().items()}
 
 
-def train_with_spd(name: str, subject: Subject, updates, out: Path):
-    """Trains the student alone, then the refiner over it, then the student under the refiner."""
-    photographs = write_photographs(SCIKIT_IMAGE, out / 'photographs', SIDE)
-    for version in range(subject.versions):
-        pairs = out / 'data' / 'train' / str(version)
-        make_pairs(photographs, pairs, subject.degrade, subject.settings, seed=version)
-    make_pairs(test_photographs(out), out / 'data' / 'test', subject.degrade, subject.settings)
-    cfg = spd_config(name, subject.patch, subject.versions, tuple(updates), out)
-    cfg.dump(out / 'training.py')
-    processes = Processes(1, ROOT, threads=torch.get_num_threads())
-    processes.run(['tools/train.py', out / 'training.py'], out / 'training.log')
-    return read_weights(Path(cfg.work_dir, 'last_checkpoint').read_text().strip()), cfg
+def train_with_spd(name: str, subject: Subject, updates, plain: Path, paths, out: Path):
+    """Goes on from the plain student, beside photographs without ground truth; gives the weights."""
+    data = out / 'data'
+    parts = dict(pairs=(paths[::2], subject.settings), unlabeled=(paths[1::2], subject.unlabeled))
+    for part, (photographs, settings) in parts.items():
+        make_pairs(small_copies(photographs, data / 'clean' / part, COPIES), data / part, subject.degrade, settings)
+    make_pairs(test_photographs(out), data / 'test', subject.degrade, subject.settings)
+    # The ground truth beside the unlabeled ones is read by nothing.
+    folders = data / 'pairs', data / 'unlabeled' / 'input'
+    cfg = unlabeled_config(plain_config(name), plain, *folders, tuple(updates), cascade=2, end_weight=1.0)
+    cfg.val_dataloader.dataset.data_root = cfg.test_dataloader.dataset.data_root = str(data / 'test')
+    cfg.work_dir, cfg.launcher, cfg.experiment_name = str(out / 'spd'), 'none', f'student_{name}'
+    cfg.default_hooks.checkpoint.interval = 500
+    cfg.resume = (out / 'spd' / 'last_checkpoint').is_file()
+    cfg.dump(out / 'spd.py')
+    Processes(1, ROOT, threads=torch.get_num_threads()).run(['tools/train.py', out / 'spd.py'], out / 'spd.log')
+    return read_weights(Path(cfg.work_dir, 'last_checkpoint').read_text().strip())
 
 
-def write_photographs(names, folder: Path, side=None) -> Path:
-    """Writes photographs of scikit-image as PNG, reduced to ``side`` pixels."""
+def write_photographs(names, folder: Path) -> Path:
+    """Writes photographs of scikit-image as PNG."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in from_scikit_image(names):
         with Image.open(path) as image:
             photograph = image.convert('RGB')
-        if side:
-            photograph.thumbnail((side, side), Image.Resampling.LANCZOS)
         photograph.save(folder / f'{path.stem}.png', icc_profile=None)
     return folder
 
@@ -155,15 +153,20 @@ def main():
     torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 1)))
     keep_freed_memory()
     subject, out = SUBJECTS[args.name], args.out or ROOT / 'work_dirs' / 'students' / args.name
-    updates = args.updates or subject.updates
-    if subject.versions:
-        weights, cfg = train_with_spd(args.name, subject, updates, out)
-    else:
-        machine = Machine(args.device, args.workers, args.batch)
-        weights, cfg = train_plainly(args.name, subject, updates, args.photographs, out, machine)
-    student = out / f'{args.name}.safetensors'
-    write_student(weights, config_to_ship(cfg, args.name), str(student), tool='train_student')
-    print_card(args.name, subject, student, args.kodak, out)
+    plain, *spd = args.updates or subject.updates
+    paths = images_in(args.photographs) if args.photographs else fetch_photographs(out.parent / 'photographs')
+    weights = train_plainly(args.name, subject, plain, paths, out, Machine(args.device, args.workers, args.batch))
+    finish(args.name, subject, weights, args.kodak, out, 'plain' if spd else args.name)
+    if spd:
+        weights = train_with_spd(args.name, subject, spd, out / 'plain.safetensors', paths, out)
+        finish(args.name, subject, weights, args.kodak, out, args.name)
+
+
+def finish(name: str, subject: Subject, weights, kodak, out: Path, file: str):
+    """Writes a student and measures it."""
+    student = out / f'{file}.safetensors'
+    write_student(weights, config_to_ship(plain_config(name), name), str(student), tool='train_student')
+    print_card(file, subject, student, kodak, out)
 
 
 if __name__ == '__main__':

@@ -22,15 +22,13 @@ import mmsampriors  # noqa: F401  (before mmagic, which it mends)
 
 # isort: split
 from mmengine.config import Config
-from PIL import Image
 
 from mmsampriors.data_preparation.degradations import CameraSettings, add_camera_noise
 from mmsampriors.data_preparation.pairs import make_pairs
 from mmsampriors.images import images_in
 from mmsampriors.inference.students import weights_of_packaged
-from student_training.photographs import TEST, fetch_photographs, from_scikit_image, halved
-
-SIDE = 512  # pixels of a photograph's longer side, at most
+from student_training.config import plain_config, unlabeled_config
+from student_training.photographs import TEST, fetch_photographs, from_scikit_image, small_copies
 
 
 def parse_args():
@@ -40,15 +38,6 @@ def parse_args():
     parser.add_argument('--photographs', type=Path, help='folder to make pairs from')
     parser.add_argument('--iters', type=int, default=900, help='of each training, a third of them for the refiner')
     return parser.parse_args()
-
-
-def small_copies(paths, folder: Path) -> Path:
-    """The photographs, halved until they are no larger than ``SIDE`` pixels."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in paths:
-        small = next((one for one in halved(path) if max(one.shape) <= SIDE), halved(path)[-1])
-        Image.fromarray(small).save(folder / f'{path.parent.name}_{path.stem}.png')
-    return folder
 
 
 def split(real: Path, out: Path):
@@ -62,16 +51,9 @@ def split(real: Path, out: Path):
 
 def config_of(out: Path, iters: int) -> Config:
     """The config of ``camera``, going on from its weights with a refiner of its own kind."""
-    cfg = Config.fromfile(ROOT / 'configs' / 'spd' / 'nafnet_denoise-tiny.py')
-    cfg.model.generator.enc_blk_nums = [1, 1, 1]
-    cfg.load_from = str(weights_of_packaged('camera'))
-    cfg.model.spd.masks = dict(type='NoMasks')
-    cfg.model.spd.losses = dict(spd=dict(type='SPDLoss', loss_weight=1.0), sgr=None)
-    cfg.model.spd.schedule = dict(type='TwoStageSchedule', warmup=0.0, refiner=1 / 3)
-    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if 'Visualization' not in hook['type']]
-    hook = dict(type='mmsampriors.UnlabeledHook', folders=[str(out / 'unlabeled')], per_pair=0.5, cascade=1)
-    cfg.custom_hooks += [hook, dict(type='mmsampriors.BlendStudentHook', end_weight=0.5)]
-    cfg.train_dataloader.dataset.data_root = str(out / 'pairs')
+    weights, updates = weights_of_packaged('camera'), (iters // 3, iters - iters // 3)
+    folders = out / 'pairs', out / 'unlabeled'
+    cfg = unlabeled_config(plain_config('camera'), weights, *folders, updates, cascade=1, end_weight=0.5)
     sets, evaluators = [], []
     for name in ('real', 'synthetic'):
         loader = deepcopy(cfg.val_dataloader)
@@ -80,15 +62,6 @@ def config_of(out: Path, iters: int) -> Config:
         evaluators.append([dict(type='PSNR', prefix=name), dict(type='mmsampriors.CollapseRate', prefix=name)])
     cfg.test_dataloader, cfg.test_evaluator = sets, evaluators
     cfg.val_dataloader, cfg.val_evaluator = sets[1], [dict(type='PSNR')]
-    cfg.train_cfg.update(max_iters=iters, val_interval=iters)
-    cfg.optim_wrapper.optimizer.lr = 5e-4
-    cfg.param_scheduler = dict(
-        type='CosineRestartLR',
-        by_epoch=False,
-        periods=[iters // 3, iters - iters // 3],
-        restart_weights=[1, 0.5],
-        eta_min=1e-6,
-    )
     return cfg
 
 

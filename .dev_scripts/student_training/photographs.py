@@ -41,7 +41,7 @@ SCIKIT_IMAGE = (
     'ihc.png camera.png coins.png brick.png grass.png gravel.png'
 ).split()
 SHORTEST = 256  # pixels of the shorter side, below which a photograph is not halved
-
+SIDE = 512  # pixels of the longer side of a small copy, at most
 
 #: To measure on, of scikit-image.
 TEST = ('chelsea.png', 'coffee.png')
@@ -74,3 +74,14 @@ def halved(path: Path) -> list[np.ndarray]:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
         sizes.append(np.asarray(image))
     return sizes
+
+
+def small_copies(paths, folder: Path, copies: int = 1) -> Path:
+    """Writes the photographs, halved until they are no larger than ``SIDE`` pixels, each ``copies`` times."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, path in enumerate(paths):
+        sizes = halved(path)
+        small = Image.fromarray(next((one for one in sizes if max(one.shape) <= SIDE), sizes[-1]))
+        for copy in range(copies):
+            small.save(folder / f'{index:02}_{path.stem}_{copy}.png')
+    return folder

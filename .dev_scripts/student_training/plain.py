@@ -31,18 +31,18 @@ class Patches:
     """
 
     def __init__(self, photographs, subject):
-        smallest = subject.patch + 2 * subject.margin
+        smallest = subject.patch * (1 + subject.grows) + 2 * subject.margin
         self.photographs = [image for image in photographs if min(image.shape[:2]) >= smallest]
         self.subject = subject
         weights = np.sqrt([image.shape[0] * image.shape[1] for image in self.photographs])
         self.weights = weights / weights.sum()
 
-    def draw(self, rng):
+    def draw(self, rng, side: int):
         """A degraded patch and its truth, (3, side, side) float32 in [0, 1], in steps of 1/255 as in a file.
 
         Where the degradation makes images smaller, the degraded patch is as many times smaller.
         """
-        side, margin, scale = self.subject.patch, self.subject.margin, self.subject.settings.multiple
+        margin, scale = self.subject.margin, self.subject.settings.multiple
         truth = max((self._place(rng, side + 2 * margin) for _ in range(PLACES)), key=_detail)
         truth = np.rot90(truth, rng.integers(4))[:, :: rng.choice((1, -1))].astype(np.float32) / 255
         if self.subject.soft and rng.random() < 0.5:
@@ -62,9 +62,10 @@ class Patches:
         top, left = (rng.integers(size - side + 1) for size in image.shape[:2])
         return image[top : top + side, left : left + side]
 
-    def batch(self, rng, count: int = BATCH):
-        """``count`` of both, stacked."""
-        degraded, truth = zip(*(self.draw(rng) for _ in range(count)))
+    def batch(self, rng, count: int = BATCH, late: bool = False):
+        """``count`` of both, stacked; ``late``, where patches grow: half as many of twice the side."""
+        times = 2 if late and self.subject.grows else 1
+        degraded, truth = zip(*(self.draw(rng, self.subject.patch * times) for _ in range(count // times)))
         return torch.stack(degraded), torch.stack(truth)
 
 
@@ -136,7 +137,8 @@ class Batches(Dataset):
         return self.updates
 
     def __getitem__(self, update):
-        return self.patches.batch(np.random.default_rng([self.seed, update]), self.count)
+        late = 2 * update >= self.updates
+        return self.patches.batch(np.random.default_rng([self.seed, update]), self.count, late)
 
 
 def train(net: nn.Module, patches: Patches, updates: int, out: Path, machine: Machine = Machine(), seed: int = 0):

@@ -25,33 +25,35 @@ class Subject:
     Args:
         degrade (callable): Adds it to a photograph.
         settings (Settings): How strong it is.
-        updates (tuple[int, ...]): One number: plain training. Three: of the student alone, of the refiner, and of the
-            student under it.
+        updates (tuple[int, ...]): Of plain training. Then, with SPD, of the refiner and of the student under it.
         tests (dict[str, Settings]): What to measure, by the names of the rows.
-        versions (int): With SPD: how often each photograph is degraded.
+        unlabeled (Settings | None): With SPD: how strong it is on photographs without ground truth.
         patch (int): Side of the patches that training sees, in pixels.
-        margin (int): Plain: pixels around a patch that are degraded with it and cut away, so that it has no border.
-        soft (float): Plain: half of the patches are soft before they are degraded, by a Gaussian of a sigma of up to
+        grows (bool): in the second half the patches have twice the side, and are half as many. NAFNets average
+            over a whole patch, and meet larger photographs later.
+        margin (int): pixels around a patch that are degraded with it and cut away, so that it has no border.
+        soft (float): half of the patches are soft before they are degraded, by a Gaussian of a sigma of up to
             this, in pixels.
-        undamaged (float): Plain: the share of patches that are not degraded.
-        start (str | None): Plain: the student of the package whose weights are the first.
+        undamaged (float): the share of patches that are not degraded.
+        start (str | None): the student of the package whose weights are the first.
         config (str): Of ``configs/spd``, whose network it is.
         network (dict): What of the network is otherwise.
-        loss (str): Plain: ``psnr`` or ``l1``.
+        loss (str): ``psnr`` or ``l1``.
     """
 
     degrade: Callable
     settings: Settings
     updates: Tuple[int, ...]
     tests: Dict[str, Settings]
-    versions: int = 0
+    unlabeled: Optional[Settings] = None
     patch: int = 64
+    grows: bool = False
     margin: int = 0
     soft: float = 0.0
     undamaged: float = 0.0
     start: Optional[str] = None
     config: str = 'nafnet_derain-tiny.py'
-    network: Dict = field(default_factory=lambda: dict(enc_blk_nums=[1, 1, 1]))
+    network: Dict = field(default_factory=lambda: dict(enc_blk_nums=[1, 2, 2], dec_blk_nums=[2, 2, 1]))
     loss: str = 'psnr'
 
 
@@ -73,20 +75,32 @@ def super_resolution(scale: int, updates: int, start: Optional[str] = None) -> S
 
 
 RAIN = RainSettings(density=(0.05, 0.25), brightness=(0.4, 0.85), veiling=(0.0, 0.1))
+HEAVY_RAIN = RainSettings(density=(0.4, 0.8), brightness=(0.6, 0.9), veiling=(0.0, 0.1))
+DOWNPOUR = RainSettings(density=(0.8, 1.5), brightness=(0.6, 0.9), veiling=(0.0, 0.1))
 BLUR = BlurSettings(length=(3.0, 9.0))
 SUBJECTS = dict(
-    rain=Subject(add_rain, RAIN, (4000, 500, 700), dict(rain=RAIN), versions=12),
+    rain=Subject(
+        add_rain,
+        RAIN,
+        (20000, 500, 1000),
+        {'rain': RAIN, 'heavy rain': HEAVY_RAIN, 'downpour': DOWNPOUR},
+        unlabeled=DOWNPOUR,
+        grows=True,
+        margin=16,
+    ),
     noise=Subject(
         add_noise,
         NoiseSettings(sigma=(0.0, 50.0)),
-        (35000,),
+        (110000,),
         {f'sigma {sigma}': NoiseSettings(sigma=sigma) for sigma in (0, 15, 25, 50)},
+        grows=True,
     ),
     camera=Subject(
         add_camera_noise,
         CameraSettings(),
-        (2250,),
+        (10000,),
         {f'iso {iso}': CameraSettings(iso=iso) for iso in (400, 1600, 6400)},
+        grows=True,
         margin=8,
         start='noise',
     ),
@@ -94,12 +108,12 @@ SUBJECTS = dict(
     blur=Subject(
         add_blur,
         BlurSettings(length=(0.0, 9.0)),
-        (10000,),
+        (45000,),
         {**{f'length {length}': BlurSettings(length=length) for length in (0, 1, 2, 3, 5, 7, 9)}, 'blur': BLUR},
+        grows=True,
         margin=12,
         soft=1.5,
         undamaged=0.15,
-        start='blur',
         loss='l1',
     ),
     x4=super_resolution(4, 58000),

@@ -9,12 +9,13 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2] / '.dev_scripts'))
 
-from unlabeled_camera import config_of, small_copies, split  # noqa: E402
+from unlabeled_camera import config_of, split  # noqa: E402
 
 from mmsampriors.data_preparation.degradations import CameraSettings, add_camera_noise  # noqa: E402
 from mmsampriors.data_preparation.pairs import make_pairs  # noqa: E402
 from mmsampriors.engine.rehearsal import problems_of  # noqa: E402
 from mmsampriors.reports import sets_of  # noqa: E402
+from student_training.photographs import small_copies  # noqa: E402
 
 
 def test_half_of_the_real_photographs_are_learnt_from_and_half_tested_on(tmp_path):
@@ -29,7 +30,7 @@ def test_half_of_the_real_photographs_are_learnt_from_and_half_tested_on(tmp_pat
     for kind in ('input', 'target'):
         assert [path.name for path in (out / 'real' / kind).iterdir()] == ['b.png']
     clean = small_copies(sorted((tmp_path / 'photographs/package').iterdir()), out / 'clean')
-    assert Image.open(clean / 'package_a.png').size == (80, 70)
+    assert Image.open(clean / '00_a_0.png').size == (80, 70)
     for name in ('pairs', 'synthetic'):
         make_pairs(clean, out / name, add_camera_noise, CameraSettings())
     config_of(out, 6).dump(out / 'camera.py')
