@@ -1,16 +1,16 @@
 default_scope = 'mmagic'
 model = dict(
-    data_preprocessor=dict(mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0], type='DataPreprocessor'),
     generator=dict(
-        dec_blk_nums=[1, 1, 1],
-        enc_blk_nums=[1, 1, 1],
+        type='NAFNet',
         img_channels=3,
         mid_channels=16,
+        enc_blk_nums=[1, 2, 2],
         middle_blk_num=1,
-        type='NAFNet',
+        dec_blk_nums=[2, 2, 1],
     ),
     pixel_loss=dict(type='PSNRLoss'),
+    data_preprocessor=dict(type='DataPreprocessor', mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0]),
     type='BaseEditModel',
 )
-test_pipeline = [dict(channel_order='rgb', key='img', type='LoadImageFromFile'), dict(type='PackInputs')]
-safetensors_sha256 = '2d71110a1dd00d7316f694de0de5058b0fd6dd52bdb127021266baad6f5ed3be'
+test_pipeline = [dict(type='LoadImageFromFile', key='img', channel_order='rgb'), dict(type='PackInputs')]
+safetensors_sha256 = 'e4ab584cf3326195081f3fa1a7cf24b9e7ca70edfc5dea8f6706f0b926f8bdb1'

@@ -1,16 +1,16 @@
 default_scope = 'mmagic'
 model = dict(
-    data_preprocessor=dict(mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0], type='DataPreprocessor'),
     generator=dict(
-        dec_blk_nums=[1, 1, 1],
-        enc_blk_nums=[1, 1, 1],
+        type='NAFNet',
         img_channels=3,
         mid_channels=16,
+        enc_blk_nums=[1, 2, 2],
         middle_blk_num=1,
-        type='NAFNet',
+        dec_blk_nums=[2, 2, 1],
     ),
     pixel_loss=dict(type='PSNRLoss'),
+    data_preprocessor=dict(type='DataPreprocessor', mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0]),
     type='BaseEditModel',
 )
-test_pipeline = [dict(channel_order='rgb', key='img', type='LoadImageFromFile'), dict(type='PackInputs')]
-safetensors_sha256 = '0177bd0e7448a3f93b956b745a4792744fb10de8f3626a568ea1704296b82f3f'
+test_pipeline = [dict(type='LoadImageFromFile', key='img', channel_order='rgb'), dict(type='PackInputs')]
+safetensors_sha256 = '8323f3d1a237cecfec32240b345cba6590391bf95c280c5348f203da9ad6e5bb'

@@ -1,16 +1,16 @@
 default_scope = 'mmagic'
 model = dict(
-    data_preprocessor=dict(mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0], type='DataPreprocessor'),
     generator=dict(
-        dec_blk_nums=[1, 1, 1],
-        enc_blk_nums=[1, 1, 1],
+        type='NAFNet',
         img_channels=3,
         mid_channels=16,
+        enc_blk_nums=[1, 2, 2],
         middle_blk_num=1,
-        type='NAFNet',
+        dec_blk_nums=[2, 2, 1],
     ),
     pixel_loss=dict(type='PSNRLoss'),
+    data_preprocessor=dict(type='DataPreprocessor', mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0]),
     type='BaseEditModel',
 )
-test_pipeline = [dict(channel_order='rgb', key='img', type='LoadImageFromFile'), dict(type='PackInputs')]
-safetensors_sha256 = '7b32225694c557bcfb8529837a4fdd5b1dfa4a03f7b966bd1ccbd0adefd054b2'
+test_pipeline = [dict(type='LoadImageFromFile', key='img', channel_order='rgb'), dict(type='PackInputs')]
+safetensors_sha256 = '7a2ab34a8fbdacc5f9ceff916df227aac765808078cb8c2c8577a3c6e14dc37e'
