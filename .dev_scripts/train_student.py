@@ -99,19 +99,14 @@ def train_with_spd(name: str, subject: Subject, updates, plain: Path, paths, out
     return read_weights(Path(cfg.work_dir, 'last_checkpoint').read_text().strip())
 
 
-def write_photographs(names, folder: Path) -> Path:
-    """Writes photographs of scikit-image as PNG."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in from_scikit_image(names):
-        with Image.open(path) as image:
-            photograph = image.convert('RGB')
-        photograph.save(folder / f'{path.stem}.png', icc_profile=None)
-    return folder
-
-
 def test_photographs(out: Path) -> Path:
-    """Writes those to measure on."""
-    return write_photographs(TEST, out / 'photographs_test')
+    """Writes those of scikit-image to measure on as PNG."""
+    folder = out / 'photographs_test'
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in from_scikit_image(TEST):
+        with Image.open(path) as image:
+            image.convert('RGB').save(folder / f'{path.stem}.png', icc_profile=None)
+    return folder
 
 
 def measure(restorer: Restorer, pairs: Path):
@@ -148,6 +143,13 @@ def print_card(name: str, subject: Subject, student: Path, kodak, out: Path):
             )
 
 
+def finish(name: str, subject: Subject, weights, kodak, out: Path, file: str):
+    """Writes a student and measures it."""
+    student = out / f'{file}.safetensors'
+    write_student(weights, config_to_ship(plain_config(name), name), str(student), tool='train_student')
+    print_card(file, subject, student, kodak, out)
+
+
 def main():
     args = parse_args()
     torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 1)))
@@ -160,13 +162,6 @@ def main():
     if spd:
         weights = train_with_spd(args.name, subject, spd, out / 'plain.safetensors', paths, out)
         finish(args.name, subject, weights, args.kodak, out, args.name)
-
-
-def finish(name: str, subject: Subject, weights, kodak, out: Path, file: str):
-    """Writes a student and measures it."""
-    student = out / f'{file}.safetensors'
-    write_student(weights, config_to_ship(plain_config(name), name), str(student), tool='train_student')
-    print_card(file, subject, student, kodak, out)
 
 
 if __name__ == '__main__':

@@ -19,7 +19,7 @@ def plain_config(name: str) -> Config:
 
 def unlabeled_config(
     cfg: Config, weights, pairs: Path, unlabeled: Path, updates: tuple, cascade: int, end_weight: float
-):
+) -> Config:
     """The config of a trained student that goes on, beside photographs without ground truth (docs/unlabeled.md).
 
     Args:

@@ -29,13 +29,13 @@ class Subject:
         tests (dict[str, Settings]): What to measure, by the names of the rows.
         unlabeled (Settings | None): With SPD: how strong it is on photographs without ground truth.
         patch (int): Side of the patches that training sees, in pixels.
-        grows (bool): in the second half the patches have twice the side, and are half as many. NAFNets average
-            over a whole patch, and meet larger photographs later.
-        margin (int): pixels around a patch that are degraded with it and cut away, so that it has no border.
-        soft (float): half of the patches are soft before they are degraded, by a Gaussian of a sigma of up to
-            this, in pixels.
-        undamaged (float): the share of patches that are not degraded.
-        start (str | None): the student of the package whose weights are the first.
+        grows (bool): In the second half the patches have twice the side, and are half as many. NAFNets average over a
+            whole patch, and meet larger photographs later.
+        margin (int): Pixels around a patch that are degraded with it and cut away, so that it has no border.
+        soft (float): Half of the patches are soft before they are degraded, by a Gaussian of a sigma of up to this, in
+            pixels.
+        undamaged (float): The share of patches that are not degraded.
+        start (str | None): The student of the package whose weights are the first.
         config (str): Of ``configs/spd``, whose network it is.
         network (dict): What of the network is otherwise.
         loss (str): ``psnr`` or ``l1``.
