@@ -59,12 +59,16 @@ def parse_args():
     )
     parser.add_argument('--out', type=Path, help='folder of data, training and student (work_dirs/students/NAME)')
     parser.add_argument('--photographs', type=Path, help='folder to train on, plainly')
-    parser.add_argument('--updates', type=int, nargs='+', help="other numbers than the recipe's")
+    parser.add_argument('--updates', type=int, nargs='+', help="others than the recipe's; one: plainly alone")
     parser.add_argument('--kodak', type=Path, help='folder of the 24 Kodak photographs, to measure on them too')
     parser.add_argument('--device', default='cpu', help='to train on, plainly')
     parser.add_argument('--workers', type=int, default=0, help='processes that draw patches, plainly')
     parser.add_argument('--batch', type=int, default=BATCH, help='patches an update, plainly (%(default)s)')
-    return parser.parse_args()
+    args = parser.parse_args()
+    wanted = len(SUBJECTS[args.name].updates)
+    if args.updates and len(args.updates) not in (1, wanted):
+        parser.error(f'--updates needs 1{" or 3 numbers" if wanted == 3 else " number"}, found {len(args.updates)}')
+    return args
 
 
 def train_plainly(name: str, subject: Subject, updates: int, paths, out: Path, machine: Machine):

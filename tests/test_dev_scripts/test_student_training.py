@@ -14,7 +14,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[2] / '.dev_scripts'))
 
 from tool_processes import run_as_process  # noqa: E402
-from train_student import measure  # noqa: E402
+from train_student import measure, parse_args  # noqa: E402
 
 from mmsampriors.checkpoints import read_weights  # noqa: E402
 from mmsampriors.data_preparation.degradations import LowresSettings, bicubic_reduced, make_lowres  # noqa: E402
@@ -122,6 +122,14 @@ def test_a_stopped_training_goes_on_as_if_it_was_not(photographs, tmp_path, monk
     for other in (trained(tmp_path / 'continued', 2, 4), trained(tmp_path / 'workers', 4, workers=2)):
         for key, value in whole.items():
             torch.testing.assert_close(other[key], value, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('name, updates', [('noise', '4 2 4'), ('rain', '4 2')])
+def test_numbers_of_updates_that_no_recipe_has_are_refused(monkeypatch, capsys, name, updates):
+    monkeypatch.setattr(sys, 'argv', ['train_student.py', name, '--updates', *updates.split()])
+    with pytest.raises(SystemExit):
+        parse_args()
+    assert f'found {len(updates.split())}' in capsys.readouterr().err
 
 
 @pytest.mark.slow
