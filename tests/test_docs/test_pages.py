@@ -146,7 +146,7 @@ def test_commands_are_found():
     """Guards the tests above against finding nothing."""
     readme = commands(ROOT / 'README.md')
     assert ['tools/quickstart.sh'] in readme and ['tools/train.py', 'my_config.py', '--check'] in readme
-    assert ['tools/dist_train.sh', 'my_config.py', '4'] in readme
+    assert ['tools/dist_train.sh', 'my_config.py', '8'] in readme
     assert '--shard' in parser_of('tools/cache_masks.py')._option_string_actions
     with pytest.raises(SystemExit):
         parser_of('tools/train.py').parse_args(['my_config.py', '--no-such-option'])
