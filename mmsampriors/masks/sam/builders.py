@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 from segment_anything import sam_model_registry
 from torch import nn
 
-from mmsampriors.checkpoints import download, read_checkpoint, read_weights
+from mmsampriors.checkpoints import download, download_checkpoint, read_checkpoint, read_weights
 from mmsampriors.files import sha256_of
 
 from .families import SAM2_CONFIGS, Sam2Images, hq_sam, mobile_sam, sam2_model
@@ -184,7 +184,9 @@ def checkpoint_file(model_type: str, checkpoint: Optional[str]) -> str:
         raise ValueError(f'the SAM {model_type} comes with no weights: give their file as checkpoint')
     checkpoint = str(checkpoint or CHECKPOINT_URLS[model_type])
     if re.match('(https?|file)://', checkpoint):
-        return str(download(checkpoint, digest_in(checkpoint)))
+        if checkpoint in CHECKPOINT_URLS.values() or digest_in(checkpoint):
+            return str(download(checkpoint, digest_in(checkpoint)))
+        return str(download_checkpoint(checkpoint))  # model.safetensors is the name of many files
     checkpoint = next((str(path) for name in FILES if (path := Path(checkpoint, name)).is_file()), checkpoint)
     if not Path(checkpoint).is_file():
         raise FileNotFoundError(

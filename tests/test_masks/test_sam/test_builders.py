@@ -151,6 +151,15 @@ def test_one_downloads_and_the_others_wait(monkeypatch, tmp_path):
     assert checkpoint_id('hq_vit_b') == sha256_of(paths[0]), 'where the name has no digest the file is hashed'
 
 
+def test_files_of_one_name_at_two_addresses_are_two_files(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
+    sources = [tmp_path / size / 'model.safetensors' for size in ('base', 'huge')]
+    for source in sources:
+        source.parent.mkdir()
+        source.write_text(source.parent.name)
+    assert [Path(download(source.as_uri())).read_text() for source in sources] == ['base', 'huge']
+
+
 def download(url):
     return builders.checkpoint_file('vit_b', url)
 
