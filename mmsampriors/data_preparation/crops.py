@@ -16,7 +16,14 @@ RECORD = 'crops.json'
 
 
 def cut_crops(
-    images: Dict[str, Dict[str, Path]], out, *, size: int, overlap: int, whole_up_to: int = 0, workers: int = 1
+    images: Dict[str, Dict[str, Path]],
+    out,
+    *,
+    size: int,
+    overlap: int,
+    whole_up_to: int = 0,
+    workers: int = 1,
+    **made_of,
 ) -> int:
     """Cuts every image into overlapping square crops, all images of one name at the same places.
 
@@ -32,6 +39,7 @@ def cut_crops(
         whole_up_to (int): Images with a side of so many pixels or less stay whole, as those do that are smaller than
             ``size``.
         workers (int): Threads.
+        **made_of: JSON-able; what else says which images these are, such as the folder that they are from.
 
     Returns:
         int: Number of names.
@@ -42,7 +50,7 @@ def cut_crops(
     """
     out = Path(out)
     refuse_unwritable(out)
-    _open_record(out, dict(size=size, overlap=overlap, whole_up_to=whole_up_to))
+    _open_record(out, dict(size=size, overlap=overlap, whole_up_to=whole_up_to, **made_of))
     for leftover in out.rglob(f'.*{PART}'):
         leftover.unlink()
 

@@ -27,8 +27,8 @@ def make_pairs(source, out, degrade, settings, *, seed: int = 0, workers: int = 
 
     ``BasicImageDataset(data_root=out, data_prefix=dict(img='input', gt='target'))`` reads the result. A nested
     photograph ``a/b.jpg`` becomes ``a_b.png``. Pairs that exist are kept, so an interrupted run goes on where it was
-    stopped; each pair is a function of ``seed``, its NAME, the photograph and the settings alone. What made the
-    folder is kept in ``out/pairs.json``.
+    stopped; that of a photograph that was changed since is made anew. Each pair is a function of ``seed``, its NAME,
+    the photograph and the settings alone. What made the folder is kept in ``out/pairs.json``.
 
     The target of a setting that makes images smaller is cropped to whole multiples of the scale.
 
@@ -45,15 +45,16 @@ def make_pairs(source, out, degrade, settings, *, seed: int = 0, workers: int = 
         int: How many pairs the folder holds for the photographs of ``source``.
 
     Raises:
-        PairError: No photographs, two of the same NAME, a folder that was made otherwise, or, when all others are
-            done, photographs that cannot be used.
+        PairError: No photographs, two of the same NAME, a folder that was made otherwise, pairs whose photograph is
+            gone, or, when all others are done, photographs that cannot be used.
         OSError: ``out`` cannot be written.
     """
     source, out = Path(source), Path(out)
     refuse_unwritable(out)
     photographs = photographs_by_name(source, out)
     _open_record(out, dict(degradation=degrade.__name__, source=str(source.resolve()), seed=seed, **asdict(settings)))
-    todo = {name: path for name, path in photographs.items() if not all(map(Path.exists, _pair(out, name)))}
+    _refuse_orphans(out, photographs)
+    todo = {name: path for name, path in photographs.items() if not _is_made(path, _pair(out, name))}
 
     def make_pair(name):
         rng = np.random.default_rng([seed, int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8], 'big')])
@@ -105,6 +106,23 @@ def photographs_by_name(source: Path, out: Path) -> dict[str, Path]:
 
 def _pair(out, name):
     return out / 'input' / f'{name}.png', out / 'target' / f'{name}.png'
+
+
+def _is_made(photograph, pair):
+    """Whether both images are there, and no older than the photograph or its coming to this place."""
+    if not all(map(Path.exists, pair)):
+        return False
+    changed = photograph.stat()
+    return min(path.stat().st_mtime for path in pair) >= max(changed.st_mtime, changed.st_ctime)
+
+
+def _refuse_orphans(out, photographs):
+    orphans = sorted(path for path in (out / 'input').glob('*.png') if path.stem not in photographs)
+    if orphans:
+        raise PairError(
+            f'{len(orphans)} pairs in {out} are of photographs that are gone, such as {orphans[0]}: remove them from '
+            'input and target, or name another folder'
+        )
 
 
 def _open_record(out, made_with):

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -82,6 +83,27 @@ def test_finished_pairs_are_kept_and_halves_are_made_again(source, tmp_path):
     make_pairs(source, out, darken, DarkSettings())
     assert contents(out) == {**whole, 'input/a.png': b'finished earlier'}
     assert not list(out.rglob('.*'))
+
+
+def test_the_pair_of_a_changed_photograph_is_made_anew_and_that_of_one_that_is_gone_is_refused(source, tmp_path):
+    out = tmp_path / 'out'
+    make_pairs(source, out, darken, DarkSettings())
+    before = contents(out)
+    save(source / 'a.png', PHOTOGRAPH[::-1])
+    moved = tmp_path / 'b.png'
+    save(moved, PHOTOGRAPH[:, ::-1])
+    os.utime(moved, (0, 0))
+    moved.replace(source / 'b.png')
+    make_pairs(source, out, darken, DarkSettings())
+    after = contents(out)
+    assert {name for name in after if after[name] != before[name]} == {
+        f'{half}/{name}.png' for half in ('input', 'target') for name in 'ab'
+    }
+    np.testing.assert_array_equal(read_rgb(out / 'target/a.png'), PHOTOGRAPH[::-1])
+    (source / 'a.png').unlink()
+    with pytest.raises(PairError, match='1 pairs in .*out are of photographs that are gone, such as .*input/a.png'):
+        make_pairs(source, out, darken, DarkSettings())
+    assert contents(out) == after
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,15 @@ def test_gopro(prepare, released):
     np.testing.assert_array_equal(cv2.imread('data/gopro/test/blur/GOPR1-000047.png'), cv2.imread(blurred))
 
 
+def test_the_other_blur_of_gopro_is_not_mixed_with_the_first(prepare):
+    for split in ('train', 'test'):
+        for kind in ('blur', 'blur_gamma', 'sharp'):
+            write(f'raw/{split}/GOPR1/{kind}/000047.png')
+    prepare('gopro', 'raw')
+    with pytest.raises(SystemExit, match='blur: blur then, blur_gamma now'):
+        prepare('gopro', 'raw', '--blur', 'blur_gamma')
+
+
 def test_sidd(prepare):
     for instance in ('010', '011'):
         for kind in ('NOISY', 'GT'):

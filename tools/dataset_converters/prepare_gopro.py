@@ -38,7 +38,9 @@ def main():
     args = parser.parse_args()
     refuse_own_source(args.source, args.out)
     for split, size in (('train', SIZE), ('test', 0)):
-        prepare(pairs_of(Path(args.source) / split, args.blur), Path(args.out) / split, size=size, overlap=OVERLAP)
+        made_of = dict(source=str(Path(args.source).resolve()), blur=args.blur)
+        images = pairs_of(Path(args.source) / split, args.blur)
+        prepare(images, Path(args.out) / split, size=size, overlap=OVERLAP, **made_of)
 
 
 if __name__ == '__main__':
