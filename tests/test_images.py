@@ -1,6 +1,7 @@
 """Photographs as people have them, and the broken ones."""
 
 import io
+import os
 import re
 import struct
 import threading
@@ -15,7 +16,7 @@ import tifffile
 from hypothesis import given as with_any
 from hypothesis import settings
 from hypothesis import strategies as st
-from PIL import EpsImagePlugin, Image, ImageCms
+from PIL import EpsImagePlugin, Image, ImageCms, TiffImagePlugin, TiffTags
 from PIL.PngImagePlugin import PngInfo
 from skimage.metrics import peak_signal_noise_ratio
 
@@ -436,6 +437,33 @@ def test_images_of_a_folder_are_found_once_and_links_are_followed(tmp_path, caps
     assert len(said) == 5 and all('is searched already' in line for line in said)
     assert [path.name for path in images_in(folder / 'a', TRAINING_SUFFIXES)] == ['z.JPG']
     assert images_in(folder / 'out', TRAINING_SUFFIXES)[0].name == 'd.png'
+
+
+@pytest.mark.parametrize('tags', [{254: 1}, {50706: b'\1\4\0\0'}])
+def test_the_preview_in_a_raw_file_of_a_camera_is_no_photograph(tmp_path, tags):
+    directory = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, value in tags.items():
+        directory.tagtype[tag] = TiffTags.BYTE if isinstance(value, bytes) else TiffTags.LONG
+        directory[tag] = value
+    Image.new('RGB', (16, 12)).save(tmp_path / 'photo.dng', 'TIFF', tiffinfo=directory)
+    with pytest.raises(PhotographError, match='begins with a preview, as raw files of cameras do'):
+        read_photograph(tmp_path / 'photo.dng')
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch, capsys):
+    for name in ('closed', 'open'):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'a.png').touch()
+    scandir = os.scandir
+
+    def refusing(path):
+        if Path(path).name == 'closed':
+            raise PermissionError(13, 'Permission denied', str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', refusing)
+    assert images_in(tmp_path) == [tmp_path / 'open' / 'a.png']
+    assert f'{tmp_path}/closed is skipped: Permission denied' in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------------- strangers' files and EXIF data

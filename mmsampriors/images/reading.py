@@ -39,6 +39,7 @@ STRUCTURE = frozenset(
     + (292, 293, 297, 301, 317, 320, 322, 323, 324, 325, 330, 338, 339, 340, 341, 347, 512, 513, 514, 529, 530, 531)
     + (532, 700, 33723, 34377, 34675)
 )
+DNG_VERSION = 50706  # which raw files of several cameras have
 EXTRA_SAMPLES = 338  # of a TIFF: what its channels beside the colours are
 #: What a TIFF has where it does not say: channels, bits of each, kinds of numbers, arrangement, extra channels.
 TIFF_DEFAULTS = {277: 1, 258: (1,), 339: (1,), 284: 1, EXTRA_SAMPLES: ()}
@@ -91,7 +92,8 @@ class Photograph:
 def images_in(folder, suffixes: Collection[str] = SUFFIXES, leave_out=None) -> List[Path]:
     """The image files below a folder, in order of their paths; names that begin with a dot are left out.
 
-    Links to folders are followed, each folder once. One that leads back is skipped, and that is printed.
+    Links to folders are followed, each folder once. One that leads back is skipped, and that is printed. So is a folder
+    that cannot be read.
 
     Args:
         folder (str | Path): Searched to any depth.
@@ -104,7 +106,7 @@ def images_in(folder, suffixes: Collection[str] = SUFFIXES, leave_out=None) -> L
     refuse_remote(folder, 'a folder of images')
     found, root = [], os.path.realpath(folder)
     searched = {root} if leave_out is None else {root, os.path.realpath(leave_out)}
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=_say_unreadable):
         visible = (os.path.join(parent, name) for name in sorted(folders) if not name.startswith('.'))
         folders[:] = [os.path.basename(path) for path in visible if _is_new(path, root, searched)]
         found += [
@@ -113,6 +115,10 @@ def images_in(folder, suffixes: Collection[str] = SUFFIXES, leave_out=None) -> L
             if not name.startswith('.') and os.path.splitext(name)[1].lower() in suffixes
         ]
     return sorted(found)
+
+
+def _say_unreadable(error):
+    print(f'{error.filename} is skipped: {error.strerror}', file=sys.stderr)
 
 
 def _is_new(folder, root, searched):
@@ -270,12 +276,14 @@ def check_storage(image: Image.Image) -> List[str]:
     """Notes on what of a file is left out when it is read.
 
     Raises:
-        PhotographError: It is a TIFF that Pillow or OpenCV would misread.
+        PhotographError: It is a TIFF that Pillow or OpenCV would misread, or a camera's raw file.
     """
     frames = getattr(image, 'n_frames', 1)
     notes = [f'{frames} images in the file, the first is restored'] if frames > 1 else []
     if image.format != 'TIFF':
         return notes
+    if image.tag_v2.get(254, 0) & 1 or DNG_VERSION in image.tag_v2:
+        raise PhotographError('begins with a preview, as raw files of cameras do: develop it, and give the result')
     tags = {tag: image.tag_v2.get(tag, default) for tag, default in TIFF_DEFAULTS.items()}
     count, bits, kinds, planes, extra = (tags[tag] for tag in (277, 258, 339, 284, 338))
     if set(kinds) != {1} or not set(bits) <= {1, 2, 4, 8, 16}:
