@@ -264,6 +264,10 @@ class MadeFiles:
             raise OSError(error.errno, error.strerror, str(self.folder / name)) from error
         write_whole(self.folder / name, content)
 
+    def knows(self, name) -> bool:
+        """Whether the tool wrote a file of this name."""
+        return self._record_of(name).exists()
+
     def is_done(self, name, **made_of) -> bool:
         """Whether the file is there, made of this, and as it was written."""
         record, path = self._read(name), self.folder / name

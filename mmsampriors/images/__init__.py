@@ -25,4 +25,4 @@ from .reading import (
     read_photograph,
     read_rgb,
 )
-from .writing import FORMATS, encode_photograph, write_photograph
+from .writing import FORMATS, LONGEST, encode_photograph, refuse_too_large, write_photograph

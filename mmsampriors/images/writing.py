@@ -12,7 +12,7 @@ from PIL import Image, TiffImagePlugin
 from mmsampriors.files import write_whole
 
 from .pixels import to_eight_bits
-from .reading import SUB_DIRECTORIES, Photograph
+from .reading import SUB_DIRECTORIES, Photograph, PhotographError
 
 #: What is written, by suffix.
 FORMATS = {
@@ -25,8 +25,23 @@ FORMATS = {
     '.tiff': 'TIFF',
     '.webp': 'WEBP',
 }
+LONGEST = dict(JPEG=65500, WEBP=16383)  # pixels a side, at most
 QUALITY = 95  # of JPEG and of WebP with loss
 DEFLATE, CHUNK = 8, b'\x89PNG\r\n\x1a\n'
+
+
+def refuse_too_large(suffix: str, height: int, width: int):
+    """Looks, before the work, whether a format holds an image of that size.
+
+    Raises:
+        PhotographError: It does not.
+    """
+    kind = FORMATS[suffix.lower()]
+    if max(height, width) > LONGEST.get(kind, height + width):
+        raise PhotographError(
+            f'would become {width} by {height} pixels, and {kind} holds at most {LONGEST[kind]} a side: convert the '
+            'photograph to PNG or TIFF first'
+        )
 
 
 def encode_photograph(suffix: str, photograph: Photograph) -> Tuple[bytes, List[str]]:

@@ -50,7 +50,8 @@ def find_photographs(
 
     Args:
         inputs (list[str]): Files, folders, which are searched to any depth, and globs, ``**`` among them.
-        out (str | Path, optional): The folder of results. What it holds is not taken for input.
+        out (str | Path, optional): The folder of results. What it holds is not taken for input, nor what the tool made
+            for another folder of results below a folder that is searched.
         kinds (list[str]): What will be written there.
         results (callable): Which files these are: takes a Found and ``kinds``, as :func:`results_of`.
         tool (str): The name of the tool that writes them.
@@ -66,7 +67,7 @@ def find_photographs(
     refuse_remote(out or '', 'a folder for the results')
     out, found = None if out is None else Path(out).resolve(), {}
     for text in inputs:
-        for one in _expand(text, out):
+        for one in _expand(text, out, tool):
             # A link to a file is a file of its own.
             found.setdefault((osp.realpath(one.path.parent), one.path.name), one)
     found = sorted(found.values(), key=lambda one: (str(one.name), str(one.path)))
@@ -89,10 +90,11 @@ def _refuse_clashes(results, out, tool):
         MadeFiles(out, tool).refuse_others(name for _, name in results)
 
 
-def _expand(text, out):
+def _expand(text, out, tool):
     path = Path(text)
     if path.is_dir():
-        files = [Found(file, _result(file.relative_to(path))) for file in images_in(path, leave_out=out)]
+        photographs = [file for file in images_in(path, leave_out=out) if not _is_result(file, path, out, tool)]
+        files = [Found(file, _result(file.relative_to(path))) for file in photographs]
         if not files:
             raise FileNotFoundError(f'there is no photograph in {text}: looked for {", ".join(sorted(SUFFIXES))}')
         return files
@@ -100,11 +102,23 @@ def _expand(text, out):
         # A file that is named is tried, whatever its suffix, and one that is missing is reported with the others.
         return [Found(path, _result(Path(path.name)))]
     matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
+    fixed = Path(*_fixed_parts(text))
     files = [match for match in matches if match.is_file() and out not in match.resolve().parents]
+    files = [file for file in files if not _is_result(file, fixed, out, tool)]
     if not files:
         raise FileNotFoundError(f'no file matches {text}')
-    fixed = Path(*_fixed_parts(text))
     return [Found(file, _result(file.relative_to(fixed))) for file in files]
+
+
+def _is_result(file, searched, out, tool):
+    """Whether the tool made a file, for ``out`` or for a folder below the one that is searched.
+
+    What the searched folder itself holds may be restored once more, into another folder.
+    """
+    below = [folder for folder in file.parents if folder.is_relative_to(searched) and folder != searched]
+    if out is not None and searched.resolve() == out:
+        below.append(searched)
+    return any(MadeFiles(folder, tool).knows(file.relative_to(folder)) for folder in below)
 
 
 def _fixed_parts(pattern):

@@ -1,5 +1,6 @@
 """Restoring many photographs: which, what is done already, and what fails."""
 
+import io
 import sys
 from dataclasses import dataclass, field
 from errno import EDQUOT, ENOSPC, EROFS
@@ -10,7 +11,14 @@ from typing import Callable, Dict, List, Optional, Sequence
 import mmsampriors
 from mmsampriors.command_line import message_of
 from mmsampriors.files import MadeFiles, sha256_of
-from mmsampriors.images import Photograph, PhotographError, encode_photograph, enlarged, read_photograph
+from mmsampriors.images import (
+    Photograph,
+    PhotographError,
+    encode_photograph,
+    enlarged,
+    read_photograph,
+    refuse_too_large,
+)
 from mmsampriors.progress import progress_bar
 
 from .inputs import COMPARED, REFINED, RESTORED, Found, kinds_of, results_of
@@ -106,6 +114,8 @@ class Job:
         done = done and all(self._is_decided(results[kind]) for kind in results if kind != COMPARED)
         if not done:
             photograph = read_photograph(one.path)
+            height, width = (side * self.restorer.network.scale for side in photograph.pixels.shape[:2])
+            refuse_too_large(one.name.suffix, height, width)
             self.made.refuse_changed(results.values())
             images = self._make(one, photograph, results, made_of, progress, report)
         outcome.restored += not done
@@ -156,6 +166,8 @@ class Job:
                 larger = enlarged(photograph.pixels, self.restorer.network.scale)
                 image = images[kind] = photograph.with_pixels(larger)
             content, lost = encode_photograph(one.name.suffix, image)
+            if self.measure is not None:  # what is written, as the next call will: JPEG changes it
+                images[kind] = read_photograph(io.BytesIO(content))
             self.made.write(results[kind], content, dict(move=move, at=at, input_kept=kept), **made_of[kind])
             notes += lost if kind == RESTORED else []
         if one.name.name != one.path.name:

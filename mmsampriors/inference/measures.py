@@ -272,7 +272,7 @@ def panel_of(images: Dict[str, np.ndarray]) -> Image.Image:
             the largest; the smaller ones in their pixels.
     """
     height, width = max(pixels.shape[:2] for pixels in images.values())
-    scale = min(1.0, (WIDEST / len(images) - GAP) / width)
+    scale = min(1.0, (WIDEST / len(images) - GAP) / width, WIDEST / height)
     width, height = max(1, round(width * scale)), max(1, round(height * scale))
     size = max(12, min(48, width // 20))
     font = ImageFont.load_default(size)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmsampriors.images import Photograph, enlarged, read_photograph, write_photograph
+from mmsampriors.files import MadeFiles
+from mmsampriors.images import LONGEST, Photograph, enlarged, read_photograph, write_photograph
 from mmsampriors.inference import restorer as module
 from mmsampriors.inference.inputs import find_photographs, kinds_of
 from mmsampriors.inference.job import Job
@@ -102,6 +103,52 @@ def test_folders_of_photographs_that_are_named_like_those_of_results(folder, kin
 def test_results_inside_the_folder_of_photographs_are_no_input(folder, job):
     assert job([folder / 'in'], folder / 'in' / 'out').restored == 4
     assert job([folder / 'in'], folder / 'in' / 'out').ready == 4
+
+
+def test_results_of_another_run_below_the_folder_of_photographs_are_no_input(folder, job):
+    for out in ('rain', 'noise', 'rain'):
+        outcome = job([folder / 'in'], folder / 'in' / out)
+        assert outcome.restored + outcome.ready == 4
+    assert job([folder / 'in' / '**' / '*'], folder / 'out').restored == 4
+    assert job([folder / 'in' / 'rain'], folder / 'twice').restored == 4, 'results that are named are restored again'
+
+
+def test_files_beside_the_photographs_are_no_input_of_the_tool_that_made_them(folder):
+    made = MadeFiles(folder / 'in', 'segment')
+    for name in ('a.json', 'preview/sub/a.jpg', 'sub/deep/b.png'):
+        made.write(name, 'any')
+
+    def results(one, kinds):
+        return dict(label_maps=one.name.with_suffix('.png')) if one.name.suffix == '.jpg' else {}
+
+    found = find_photographs([str(folder / 'in')], folder / 'in', results=results, tool='segment')
+    assert [str(one.name) for one in found] == ['a.png', 'c.bmp.png', 'sub/a.png', 'sub/deep/b.jpg']
+
+
+def test_a_format_that_cannot_hold_the_result_is_refused_before_the_work(folder, job, halving, monkeypatch):
+    monkeypatch.setitem(LONGEST, 'JPEG', 50)
+    monkeypatch.setattr(Restorer, 'restore_photograph', None)
+    outcome = job([save(folder / 'b.jpg')], folder / 'out', network=halving(scale=2))
+    assert outcome.failed[0].endswith(
+        'b.jpg: would become 60 by 40 pixels, and JPEG holds at most 50 a side: convert the photograph to PNG or TIFF '
+        'first'
+    )
+
+
+def test_the_panel_of_a_very_high_photograph_is_made_smaller(folder, job):
+    outcome = job([save(folder / 'high.png', size=(70_000, 2))], folder / 'out', compare=True)
+    assert (outcome.restored, outcome.failed) == (1, [])
+    assert read_photograph(folder / 'out' / 'compared' / 'high.png.jpg').pixels.shape[0] < 65500
+
+
+def test_what_is_measured_is_what_was_written(folder, job):
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(256, size=(24, 24, 3), dtype=np.uint8)).save(folder / 'b.jpg')
+    runs = [
+        job([folder / 'b.jpg'], folder / 'out', measure=lambda name, images: images['restored'].pixels.tolist())
+        for _ in range(2)
+    ]
+    assert runs[0].restored == runs[1].ready == 1 and runs[0].measured == runs[1].measured
 
 
 def test_what_is_done_is_known_by_content(folder, job):

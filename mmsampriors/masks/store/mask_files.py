@@ -5,11 +5,10 @@ import os
 from pathlib import Path
 from typing import Dict
 
-import numpy as np
 from PIL import Image
 
 from mmsampriors.files import PART, MadeFiles, check_writable, remove_abandoned, sha256_of
-from mmsampriors.images import read_rgb, to_eight_bits
+from mmsampriors.images import LONGEST, read_rgb, to_eight_bits
 
 from ..image_masks import ImageMasks, draw_masks
 from .cache import ImageFile
@@ -79,19 +78,21 @@ class MaskFiles:
         return dict(photograph=digest, settings=self.settings)
 
 
-def _encoded(pixels: np.ndarray, kind: str, **options) -> bytes:
+def _encoded(image: Image.Image, kind: str, **options) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, kind, **options)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
 def _preview(image: ImageFile, masks: ImageMasks) -> bytes:
     pixels = to_eight_bits(read_rgb(io.BytesIO(image.data)))
-    return _encoded(draw_masks(pixels, masks), 'JPEG', quality=PREVIEW_QUALITY)
+    drawn = Image.fromarray(draw_masks(pixels, masks))
+    drawn.thumbnail((LONGEST['JPEG'], LONGEST['JPEG']))
+    return _encoded(drawn, 'JPEG', quality=PREVIEW_QUALITY)
 
 
 ENCODERS = {
     'coco': lambda image, masks: coco_text(masks, os.path.basename(image.path)),
-    'label_maps': lambda image, masks: _encoded(label_map(masks), 'PNG'),
+    'label_maps': lambda image, masks: _encoded(Image.fromarray(label_map(masks)), 'PNG'),
     'preview': _preview,
 }
