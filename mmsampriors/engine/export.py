@@ -133,7 +133,8 @@ def write_student(state_dict: Dict[str, Tensor], cfg: Config, path: str, tool: s
         tool (str): In whose records the files are; see :class:`mmsampriors.files.MadeFiles`.
 
     Raises:
-        FileExistsError: A file is there that the tool did not write, or that was changed since.
+        FileExistsError: A file is there that the tool did not write, or that was changed since, or weights of the
+            other suffix that belong to another config.
         ValueError: The state dict holds no student.
     """
     weights = student_weights(state_dict)
@@ -145,10 +146,28 @@ def write_student(state_dict: Dict[str, Tensor], cfg: Config, path: str, tool: s
     weights_file, config_file = map(osp.basename, exported_files(path))
     made.refuse_changed([weights_file, config_file])
     content, config = _content_of(weights, path), student_config(cfg)
+    _refuse_other_student(path, config)
     if path.endswith('.safetensors'):
         config[HASH_KEY] = sha256(content).hexdigest()
     made.write(weights_file, content)
     made.write(config_file, config_text(config.to_dict()))
+
+
+def _refuse_other_student(path, config):
+    """Weights of the other suffix have the same config file, which this student's would replace."""
+    weights, config_file = exported_files(path)
+    name = osp.splitext(weights)[0]
+    others = [f'{name}{suffix}' for suffix in ('.pth', '.safetensors') if not weights.endswith(suffix)]
+    others = [other for other in others if osp.isfile(other)]
+    if others and osp.isfile(config_file):
+        with open(config_file) as file:
+            there = file.read().splitlines()
+        new = config_text(config.to_dict()).splitlines()
+        if not {line for line in {*there} ^ {*new} if not line.startswith(HASH_KEY)}:
+            return
+        raise FileExistsError(
+            f'{others[0]} is another student, whose config {config_file} would be replaced: name another file'
+        )
 
 
 def _content_of(weights, path):

@@ -101,6 +101,16 @@ def test_written_student_loads_strictly_in_the_stock_model_and_restores_alike(cf
         assert torch.equal(stock.eval()(images), model.eval()(images))
 
 
+def test_the_config_of_weights_of_the_other_suffix_is_not_replaced(cfg, tmp_path):
+    weights = MODELS.build(cfg.model).state_dict()
+    write_student(weights, cfg, str(tmp_path / 'student.safetensors'))
+    write_student(weights, cfg, str(tmp_path / 'student.pth'))
+    before = {path: path.read_bytes() for path in tmp_path.glob('student.*')}
+    with pytest.raises(FileExistsError, match='student.safetensors is another student, whose config '):
+        write_student(weights, in_rgb(cfg), str(tmp_path / 'student.pth'))
+    assert {path: path.read_bytes() for path in tmp_path.glob('student.*')} == before
+
+
 def test_exporting_a_student_again_changes_nothing():
     weights = {
         'generator.intro.weight': torch.rand(2),
