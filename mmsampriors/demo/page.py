@@ -102,7 +102,7 @@ class Page:
 
     def _lay_out(self):
         names = list(self.students)
-        self.scene = gr.State(None, time_to_live=FORGET_AFTER)
+        self.scene, self.given = (gr.State(None, time_to_live=FORGET_AFTER) for _ in range(2))
         gr.HTML(HEADER, elem_id='header')
         with gr.Row():
             with gr.Column(scale=2, min_width=290):
@@ -154,7 +154,9 @@ class Page:
         restoring = dict(common, concurrency_id='restore', show_progress_on=self.slider)
         segmenting = dict(common, concurrency_id='segment', show_progress_on=[*self.pictures.values()])
         blocks.load(self.first, None, [*shown, self.samples], **restoring)
-        self.upload.upload(self.opened, [self.upload, *settings], shown, **restoring)
+        # A file is read at once and restored in its turn: it does not stay on the disk for as long as others take.
+        read = self.upload.upload(self.read, self.upload, [self.given, self.upload], concurrency_limit=None, **common)
+        read.then(self.opened, [self.given, *settings], [*shown, self.given], **restoring)
         self.samples.select(self.picked, settings, shown, **restoring)
         for setting in settings:  # pulled on, while the work is going on: only where it ends counts
             setting.input(self.changed, [self.scene, *settings], shown, trigger_mode='always_last', **restoring)
@@ -180,14 +182,20 @@ class Page:
         return self._show(sample(list(SAMPLES)[picked.index]), kind, severity, student, progress)
 
     @reports_errors
-    def opened(self, path, kind, severity, student, progress=gr.Progress()):
-        """Somebody gives a file. It is taken as it is, damaged or not."""
+    def read(self, path):
+        """Somebody gives a file."""
         try:
-            given = open_photograph(path, self.most_pixels)
+            return {self.given: open_photograph(path, self.most_pixels)}
         except PhotographError as error:
             gr.Warning(html.escape(f'{Path(path).name} {error}'))
-            return {self.upload: None}
-        return self._show(given, NONE, severity, student, progress)
+            return {self.given: None, self.upload: None}
+
+    @reports_errors
+    def opened(self, given, kind, severity, student, progress=gr.Progress()):
+        """It is taken as it is, damaged or not."""
+        if given is None:
+            return {self.given: None}
+        return {**self._show(given, NONE, severity, student, progress), self.given: None}
 
     @reports_errors
     def changed(self, scene: Optional[Scene], kind, severity, student, progress=gr.Progress()):

@@ -11,11 +11,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -267,8 +270,8 @@ def answer_to(url, path, data=None, **headers):
 
 def outcome_of(url, event: int, *inputs, **more):
     """How an event ends that a script sends: whether it succeeded, and what the page was told."""
-    session = uuid.uuid4().hex
-    body = dict(data=inputs, fn_index=event, session_hash=session, **more)
+    body = dict(dict(data=inputs, fn_index=event, session_hash=uuid.uuid4().hex), **more)
+    session = body['session_hash']
     status, text = answer_to(url, '/gradio_api/queue/join', body)
     if status != 200:
         return False, text
@@ -283,7 +286,7 @@ def file_data(path, **more):
     return dict(path=str(path), meta={'_type': 'gradio.FileData'}, **more)
 
 
-OPENED = 1  # the event of an upload: path, damage, severity, student
+OPENED = 1  # the event of an upload: its path
 
 
 def upload(url, content=None, name='a.png') -> str:
@@ -299,10 +302,7 @@ def upload(url, content=None, name='a.png') -> str:
 def test_only_what_was_uploaded_is_opened(demo, tmp_path):
     mine = upload(demo.url)
     time.sleep(0.5)  # gradio moves it after it has answered
-    student = json.loads(answer_to(demo.url, '/config')[1])
-    student = next(part['props']['value'] for part in student['components'] if part['type'] == 'dropdown')
-    settings = ['none', 5, student]
-    done, told = outcome_of(demo.url, OPENED, file_data(mine), *settings)
+    done, told = outcome_of(demo.url, OPENED, file_data(mine))
     assert done, told
     before = files_of(demo.temporary)
     private = photograph(tmp_path, 'private.png', (120, 90, 160))
@@ -319,18 +319,18 @@ def test_only_what_was_uploaded_is_opened(demo, tmp_path):
     outside += [os.path.relpath(private), f'{demo.url}/theme.css', 'http://127.0.0.1:9/x', 'file:///etc/passwd']
     for path in outside:
         asked = [[file_data(path)], [file_data(path, is_stream=True)], [dict(path=str(path))], [[file_data(path)]]]
-        asked += [[file_data(mine, orig_name='a.png'), dict(a=[file_data(path)])]]  # in place of the kind of damage
+        asked += [[file_data(mine, orig_name='a.png'), dict(a=[file_data(path)])]]
         for inputs in asked:
-            done, told = outcome_of(demo.url, OPENED, *inputs, *settings[len(inputs) - 1 :])
+            done, told = outcome_of(demo.url, OPENED, *inputs)
             assert not done and 'expected a file that was uploaded' in told, (path, inputs, told)
     assert files_of(demo.temporary) == before
     # What gradio is given beside an upload's path it neither follows nor downloads.
-    done, told = outcome_of(demo.url, OPENED, file_data(mine, url='http://192.0.2.1/x.png'), *settings)
+    done, told = outcome_of(demo.url, OPENED, file_data(mine, url='http://192.0.2.1/x.png'))
     made = demo.connections.read_text()
     assert done and '192.0.2.1' not in made and "', 9)" not in made, told
 
 
-@pytest.mark.parametrize('event', range(2, 10))
+@pytest.mark.parametrize('event', range(2, 11))
 def test_no_other_event_opens_a_file(demo, event):
     done, told = outcome_of(demo.url, event, *[file_data('/etc/passwd')] * 4, event_data=dict(index=[0, 0]))
     assert not done and 'root:' not in told
@@ -355,6 +355,47 @@ def test_other_hosts_and_paths_are_refused(demo):
         assert status >= 400 and 'root:' not in told, path
 
 
+def test_an_upload_is_read_while_another_photograph_is_restored(tmp_path, monkeypatch):
+    pytest.importorskip('gradio')
+    import uvicorn
+
+    from mmsampriors.demo import page, server
+
+    begun, free = threading.Event(), threading.Event()
+
+    class Waiting:
+        network = SimpleNamespace(scale=1)
+
+        def restore_pixels(self, pixels, report=None):
+            begun.set()
+            assert free.wait(60)
+            return pixels
+
+    monkeypatch.setenv('GRADIO_TEMP_DIR', 'restored by monkeypatch')
+    with server.passing_folder() as uploads, server.listen('127.0.0.1', 0) as listening:
+        app = server._application(page.Page(dict(mine=Waiting()), None, 10**6, uploads), '127.0.0.1', 2**20)
+        serving = uvicorn.Server(uvicorn.Config(app, log_level='error'))
+        thread = threading.Thread(target=serving.run, kwargs=dict(sockets=[listening]), daemon=True)
+        thread.start()
+        url = f'http://127.0.0.1:{listening.getsockname()[1]}'
+        with ThreadPoolExecutor(2) as pool:
+            outcomes = []
+            for session in ('anna', 'bert'):
+                path = upload(url)
+                time.sleep(0.5)  # gradio moves it after it has answered
+                done, told = outcome_of(url, OPENED, file_data(path), session_hash=session)
+                assert done, told
+                server.sweep(uploads, -1)
+                outcomes.append(pool.submit(outcome_of, url, OPENED + 1, None, 'none', 5, 'mine', session_hash=session))
+                assert begun.wait(30)
+            free.set()
+            for outcome in outcomes:
+                done, told = outcome.result(60)
+                assert done and 'restored by mine' in told, told
+        serving.should_exit = True
+        thread.join(30)
+
+
 def test_a_request_is_no_larger_than_an_upload(demo):
     for path, header, status, told in (
         ('queue/join', ('Content-Length', '2300000'), 413, b'a request may have 2097152 bytes'),
@@ -376,7 +417,7 @@ def test_a_job_that_hangs_does_not_keep_the_page_alive(tmp_path, ending):
     demo = Demo(tmp_path, '--student', tmp_path / 'student.pth')
     path = upload(demo.url, name='hang.png')
     time.sleep(0.5)
-    body = dict(data=[file_data(path), 'none', 5, None], fn_index=OPENED, session_hash='abc')
+    body = dict(data=[file_data(path)], fn_index=OPENED, session_hash='abc')
     assert answer_to(demo.url, '/gradio_api/queue/join', body)[0] == 200
     time.sleep(2)
     begin = time.monotonic()
