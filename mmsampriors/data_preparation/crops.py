@@ -7,7 +7,7 @@ from typing import Dict, List
 import cv2
 import numpy as np
 
-from mmsampriors.files import PART, refuse_unwritable, write_whole
+from mmsampriors.files import PART, refuse_unwritable, remove_abandoned, write_whole
 from mmsampriors.images import PhotographError, open_image, read_rgb, to_eight_bits
 
 from .pairs import refuse_other_settings, work_off
@@ -51,8 +51,7 @@ def cut_crops(
     out = Path(out)
     refuse_unwritable(out)
     _open_record(out, dict(size=size, overlap=overlap, whole_up_to=whole_up_to, **made_of))
-    for leftover in out.rglob(f'.*{PART}'):
-        leftover.unlink()
+    remove_abandoned(out.rglob(f'.*{PART}'))
 
     def cut(name):
         try:

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmsampriors.files import PART, refuse_remote, refuse_unwritable, write_whole
+from mmsampriors.files import PART, refuse_remote, refuse_unwritable, remove_abandoned, write_whole
 from mmsampriors.images import TRAINING_SUFFIXES, images_in, read_rgb, to_unit
 from mmsampriors.progress import progress_bar
 
@@ -61,7 +61,7 @@ def make_pairs(source, out, degrade, settings, *, seed: int = 0, workers: int = 
         try:
             image = _cropped(to_unit(read_rgb(todo[name])), settings.multiple)
             degraded = degrade(image, rng, **asdict(settings))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, cv2.error) as error:  # OpenCV makes no JPEG of more than 65,500 pixels a side
             return f'{todo[name]}: {error}'
         input_file, target_file = _pair(out, name)
         # mmagic lists the inputs, so an input must never be there before its target.
@@ -126,7 +126,7 @@ def _refuse_orphans(out, photographs):
 
 
 def _open_record(out, made_with):
-    """Compares ``out/pairs.json`` with what is asked for now, or writes it, and removes half-written files."""
+    """Compares ``out/pairs.json`` with what is asked for now, or writes it, and removes what killed runs left."""
     made_with = json.loads(json.dumps(made_with))
     record = out / RECORD
     refuse_other_settings(record, made_with)
@@ -135,8 +135,7 @@ def _open_record(out, made_with):
         raise PairError(f'{out} holds images, but no {RECORD} that says what made them. Choose another folder.')
     for folder in (out / 'input', out / 'target'):
         folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(f'.*{PART}'):
-            leftover.unlink()
+        remove_abandoned(folder.glob(f'.*{PART}'))
     write_whole(record, json.dumps(made_with, indent=2) + '\n')
 
 

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,11 +79,13 @@ def test_finished_pairs_are_kept_and_halves_are_made_again(source, tmp_path):
     make_pairs(source, out, darken, DarkSettings())
     whole = contents(out)
     (out / 'input/b.png').unlink()
-    (out / 'input/.b.png.part').write_bytes(b'half')
+    for name, age in (('.b.png.part', 4000), ('.c.png.part', 0)):  # of a killed run, and of one that is going on
+        (out / 'input' / name).write_bytes(b'half')
+        os.utime(out / 'input' / name, (time.time() - age,) * 2)
     (out / 'input/a.png').write_bytes(b'finished earlier')
     make_pairs(source, out, darken, DarkSettings())
     assert contents(out) == {**whole, 'input/a.png': b'finished earlier'}
-    assert not list(out.rglob('.*'))
+    assert list(out.rglob('.*')) == [out / 'input/.c.png.part']
 
 
 def test_the_pair_of_a_changed_photograph_is_made_anew_and_that_of_one_that_is_gone_is_refused(source, tmp_path):

@@ -79,6 +79,9 @@ def test_dfwb(prepare):
     prepare('dfwb', 'raw', '--sets', 'DIV2K', 'BSD400', 'WaterlooED', WHOLE_UP_TO=60)
     crops = [f'DIV2K-0001_s00{n}.png' for n in range(1, 10)]
     assert names('data/DFWB') == ['BSD400-0001.png', *crops, 'WaterlooED-0001.png', 'crops.json']
+    write('raw/BSD400/0001.tif')
+    with pytest.raises(SystemExit, match='0001.jpg and raw/BSD400/0001.tif would have the same crops'):
+        prepare('dfwb', 'raw', '--sets', 'BSD400')
 
 
 def test_div2k(prepare):

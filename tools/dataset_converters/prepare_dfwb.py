@@ -8,9 +8,10 @@ from pathlib import Path
 
 from crop_tool import files_in, prepare, refuse_own_source  # puts the checkout on sys.path
 
+from mmsampriors.images import TRAINING_SUFFIXES
+
 SIZE, OVERLAP, WHOLE_UP_TO = 512, 96, 800
 SETS = ('DIV2K', 'Flickr2K', 'WaterlooED', 'BSD400')
-SUFFIXES = ('.png', '.jpg', '.bmp')
 
 
 def photographs_of(source, sets):
@@ -18,12 +19,14 @@ def photographs_of(source, sets):
     missing = [name for name in sets if not (source / name).is_dir()]
     if missing:
         sys.exit(f'error: there is no {", ".join(missing)} in {source}; --sets takes fewer of them')
-    return {
-        f'{name}-{path.stem}': {'{}.png': path}
-        for name in sets
-        for path in files_in(source / name, '*')
-        if path.suffix.lower() in SUFFIXES
-    }
+    images = {}
+    for name in sets:
+        for path in files_in(source / name, '*'):
+            if path.suffix.lower() in TRAINING_SUFFIXES:
+                other = images.setdefault(f'{name}-{path.stem}', {'{}.png': path})['{}.png']
+                if other != path:
+                    sys.exit(f'error: {other} and {path} would have the same crops: rename or remove one')
+    return images
 
 
 def main():
