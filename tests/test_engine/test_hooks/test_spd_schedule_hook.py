@@ -200,11 +200,35 @@ def test_student_and_refiner_may_learn_at_their_own_rates(runner_cfg):
         ),
         (dict(compile=True), "type='mmsampriors.CompileHook'"),
         (dict(model_wrapper_cfg=dict(type='MMFullyShardedDataParallel')), "type='MMDistributedDataParallel'"),
+        (
+            dict(custom_hooks=[dict(type='mmsampriors.SPDScheduleHook'), dict(type='EMAHook', update_buffers=True)]),
+            'leave update_buffers out',
+        ),
     ],
 )
 def test_upstreams_ways_that_fail_with_spd_are_refused_with_those_that_work(runner_cfg, change, way_out):
     with pytest.raises(ValueError, match=way_out):
         Runner.from_cfg(Config({**runner_cfg(), **change})).train()
+
+
+@pytest.mark.parametrize(
+    'change, name',
+    [
+        (
+            dict(param_scheduler=dict(type='ReduceOnPlateauLR', monitor='PSNR', rule='greater')),
+            'ReduceOnPlateauParamScheduler',
+        ),
+        (
+            dict(default_hooks=dict(stopping=dict(type='EarlyStoppingHook', monitor='PSNR', rule='greater'))),
+            'EarlyStoppingHook',
+        ),
+    ],
+)
+def test_what_takes_a_frozen_student_for_the_end_of_a_training_is_refused(runner_cfg, change, name):
+    cfg = Config(runner_cfg(schedule=dict(type='TwoStageSchedule')))
+    cfg.merge_from_dict(change)
+    with pytest.raises(ValueError, match=f"{name} would take the stage of the refiner.*type='JointSchedule'"):
+        Runner.from_cfg(cfg).train()
 
 
 @pytest.mark.parametrize('resume', [False, True])
