@@ -202,4 +202,11 @@ class ImagePaths(Sequence):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> str:
-        return self.dataset.get_data_info(index)[self.key]
+        info = self.dataset.get_data_info(index)
+        if self.key not in info:
+            name = self.key.removesuffix('_path')
+            raise ValueError(
+                f'masks are those of {self.key}, and the data set of {self.dataset.data_root} names none: set '
+                f'data_prefix.{name}, to the folder of the other images if the pipeline copies them'
+            )
+        return info[self.key]

@@ -48,7 +48,9 @@ def student_config(cfg: Config) -> Config:
     student was trained on, also where ``cfg`` validated on another.
     """
     imports = cfg.get('custom_imports') or dict(imports=[])
-    others = [name for name in imports['imports'] if name.split('.')[0] != SCOPE]
+    names = imports['imports']
+    names = [names] if isinstance(names, str) else names
+    others = [name for name in names if name.split('.')[0] != SCOPE]
     pipeline = inference_pipeline(cfg)
     order = trained_order(cfg) if is_a(cfg.model, 'SPDModel') else None
     stock = dict(

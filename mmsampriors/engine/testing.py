@@ -192,7 +192,7 @@ class RefinedOutputs:
         self._watch = model.generator.register_forward_hook(self._keep)
 
     def _keep(self, student, inputs, restored):
-        self.inputs, self.restored = inputs[0], restored
+        self.inputs, self.restored = inputs[0], restored.float()  # half precision where val_cfg.fp16 is set
 
     def close(self):
         """Stops watching, and lets go of what it saw: images of a whole photograph.

@@ -96,7 +96,8 @@ class DistillationLoss(nn.Module):
         if self.adaptive_weight is not None and self.loss_weight:
             student = gradient_norms['student']
             # The student's own loss has no gradient at images without ground truth: those with one are compared.
-            norms = gradient_norms[name] * (student > 0)
+            # A loss that was constant in this step has no gradient.
+            norms = gradient_norms.get(name, torch.zeros_like(student)) * (student > 0)
             self.adaptive_weight.update(norms, student, ramp * self.loss_weight, step_fraction)
 
     def reset_measured(self):

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule, is_model_wrapper
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmsampriors.checkpoints import GENERATOR
 from mmsampriors.registry import MODELS, build_network, build_part
@@ -326,6 +327,15 @@ def _submodule(network, name):
         ) from error
 
 
+class FrozenBatchNorm(nn.Module):
+    """Batch norm in eval mode, which mmengine's ``sync_bn`` leaves alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As ``nn.BatchNorm2d`` in eval mode, with statistics of the training or, where it keeps none, of ``x``."""
+        batch = self.running_mean is None
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, batch, 0.0, self.eps)
+
+
 def frozen_copy(network: nn.Module) -> nn.Module:
     """Copies a network whose weights become buffers: saved with the model, and in no optimizer and no gradient.
 
@@ -339,6 +349,8 @@ def frozen_copy(network: nn.Module) -> nn.Module:
     """
     copy = deepcopy(network).eval()
     for module in copy.modules():
+        if isinstance(module, _BatchNorm):
+            module.__class__ = FrozenBatchNorm
         for name, weight in list(module._parameters.items()):
             if weight is not None:
                 del module._parameters[name]

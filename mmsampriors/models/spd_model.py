@@ -166,9 +166,12 @@ class SPDModel(BaseEditModel):
                 return restored
             if self.scale > 1:
                 raise ValueError('UnlabeledHook.cascade must be 1: an enlarged image is no input of the student')
-            unlabeled = restored[labelled:]
+            unlabeled, modes = restored[labelled:], {module: module.training for module in student.modules()}
+            student.eval()  # what is restored already must not enter its statistics
             for _ in range(self.unlabeled_cascade - 1):
                 unlabeled = student(unlabeled, **kwargs).float()
+            for module, training in modes.items():
+                module.training = training
         return torch.cat([restored[:labelled], unlabeled])
 
     def refine(self, restored: Tensor, regions: Regions) -> Tensor:

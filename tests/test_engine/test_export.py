@@ -72,8 +72,9 @@ def test_the_text_of_a_config_is_read_as_it_was(tmp_path):
     assert max(map(len, config_text(cfg).splitlines())) <= 120
 
 
-def test_custom_imports_of_others_stay(cfg):
-    cfg.custom_imports = dict(imports=['their.package', 'mmsampriors.models'])
+@pytest.mark.parametrize('imports', [['their.package', 'mmsampriors.models'], 'their.package'])
+def test_custom_imports_of_others_stay(cfg, imports):
+    cfg.custom_imports = dict(imports=imports)
     assert student_config(cfg).custom_imports.imports == ['their.package']
 
 

@@ -1,4 +1,5 @@
 import copy
+from types import SimpleNamespace
 
 import torch
 from mmcv.transforms import Compose
@@ -94,3 +95,10 @@ def test_stored_masks_are_taken_in_validation(model_cfg, pairs, tmp_path):
             {mask.numpy().tobytes() for mask in masks.bitmaps} for masks in (output.refined_masks, stored)
         )
         assert shown == expected and len(stored) > 1
+
+
+def test_images_that_are_restored_in_half_precision_are_refined_in_float32():
+    outputs = RefinedOutputs(SimpleNamespace(generator=torch.nn.Identity(), mask_source=SimpleNamespace(stored=False)))
+    outputs.model.generator(torch.zeros(1, 3, 2, 2, dtype=torch.bfloat16))
+    assert outputs.restored.dtype == torch.float32
+    outputs.close()

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmsampriors.models.losses import AdaptiveLossWeight
+from mmsampriors.models.losses import AdaptiveLossWeight, DistillationLoss
 
 
 def norms_of(scale, weight, raw, factor=1.0):
@@ -82,3 +82,10 @@ def test_the_parts_of_a_step_weigh_as_much_as_the_step():
                 scale.update(*norms_of(scale, 1.0, [pull]), weight=1.0, step_fraction=1 / parts)
     assert 1 / 20 < scales[1]() < 1 / 10
     torch.testing.assert_close(scales[8](), scales[1](), rtol=0.01, atol=0)
+
+
+def test_a_relative_loss_that_was_constant_in_a_step_leaves_the_factor():
+    loss = DistillationLoss(loss_weight=0.5, relative=True)
+    before = loss.adaptive_weight().clone()
+    loss.adapt_weight(dict(student=torch.ones(2)), 'mine', 1.0, 1.0)
+    assert torch.equal(loss.adaptive_weight(), before)

@@ -81,3 +81,9 @@ def test_a_blend_is_the_weighted_mean_of_all_but_whole_numbers():
     for name, weight in network.state_dict().items():
         torch.testing.assert_close(weight, expected[name], check_dtype=False)
     assert all(one is other for one, other in zip(parameters, network.parameters()))
+
+
+def test_sync_bn_leaves_the_copy_alone():
+    copy, image = frozen_copy(Listed()), torch.rand(2, 3, 5, 4)
+    before = copy(image)
+    assert torch.equal(nn.SyncBatchNorm.convert_sync_batchnorm(copy)(image), before)

@@ -744,6 +744,16 @@ def test_images_without_ground_truth_are_restored_several_times(quarter_cfg, sch
     torch.testing.assert_close(losses['spd.loss_image'], expected)
 
 
+def test_restoring_several_times_leaves_the_statistics_of_the_student(quarter_cfg):
+    model = build(quarter_cfg(dict(schedule=dict(type='JointSchedule'))), JOINT)
+    model.generator = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.BatchNorm2d(3).eval())
+    model.unlabeled_cascade = 3
+    images = torch.rand(2, 3, *SIZE)
+    model.refiner_input(images, images, labelled=1)
+    assert [int(norm.num_batches_tracked) for norm in model.generator] == [0, 0]
+    assert [norm.training for norm in model.generator] == [True, False]
+
+
 @pytest.mark.parametrize('labelled', [[False, True], [False, False]])
 def test_images_with_ground_truth_come_first(quarter_cfg, labelled):
     model, (inputs, samples) = build(quarter_cfg(), JOINT), batch_of()

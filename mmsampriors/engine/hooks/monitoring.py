@@ -42,7 +42,11 @@ class FiniteLossHook(Hook):
                 f'iteration {runner.iter + 1}: {_not_finite(outputs)}, from the images {names}. '
                 f'{_last_good(runner)} Ways out: {FINITE_REMEDIES}'
             )
-        if _saves_now(runner):
+        if _saves_now(runner) or self.is_last_train_iter(runner):  # then the student is exported
+            _check_weights(runner)
+
+    def after_train_epoch(self, runner):
+        if any(isinstance(hook, CheckpointHook) and hook.by_epoch for hook in runner.hooks):
             _check_weights(runner)
 
 
@@ -242,7 +246,8 @@ class SPDVisualizationHook(Hook):
         if batch_idx >= self.num_images:
             return
         self.refined.add_to(outputs)
-        name = osp.splitext(osp.basename(outputs[0].img_path))[0]
+        path = outputs[0].get('img_path') or outputs[0].get('gt_path')
+        name = osp.splitext(osp.basename(path))[0]
         runner.visualizer.add_image(f'spd_{name}', _panel(outputs[0]), runner.iter)
 
     def after_val_epoch(self, runner, metrics=None):

@@ -106,6 +106,7 @@ class MissedValidationHook(Hook):
         by_iterations = hasattr(loop, 'dataloader_iterator')
         if not by_iterations or runner.iter < loop.val_begin:
             return
+        loop._decide_current_val_interval()  # of train_cfg.dynamic_intervals, as the loop does after an iteration
         if runner.iter % loop.val_interval == 0 or runner.iter == runner.max_iters:
             runner.logger.info(f'Validating after iteration {runner.iter}, which the checkpoint was written before')
             runner.val_loop.run()

@@ -91,8 +91,10 @@ def test_a_validation_that_was_due_is_made_up_for(iteration, resumed, due):
         max_iters=7,
         logger=SimpleNamespace(info=lambda text: None),
         val_loop=SimpleNamespace(run=lambda: validated.append(iteration)),
-        train_loop=SimpleNamespace(val_interval=2, val_begin=3, dataloader_iterator=None),
+        train_loop=SimpleNamespace(val_interval=99, val_begin=3, dataloader_iterator=None),
     )
+    # As mmengine's loop reads train_cfg.dynamic_intervals.
+    runner.train_loop._decide_current_val_interval = lambda: setattr(runner.train_loop, 'val_interval', 2)
     MissedValidationHook().before_train(runner)
     assert bool(validated) == due
 

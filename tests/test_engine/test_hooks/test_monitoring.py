@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mmagic.structures import DataSample
 from mmengine.config import Config
 from mmengine.dataset import sampler as samplers
 from mmengine.hooks import CheckpointHook, Hook
@@ -47,6 +48,7 @@ def runner():
     return SimpleNamespace(
         model=model,
         iter=0,
+        max_iters=100,
         warnings=warnings,
         logger=SimpleNamespace(warning=warnings.append),
         hooks=[],
@@ -112,6 +114,28 @@ def test_weights_that_are_not_finite_are_not_saved(runner):
     message = 'iteration 3: 1 weights.*generator.weight.*before is work/iter_3.pth.*optimizer.lr'
     with pytest.raises(FloatingPointError, match=message):
         steps(hook, runner, 1)
+
+
+def test_weights_that_are_not_finite_are_not_saved_at_the_end(runner):
+    hook, runner.max_iters = FiniteLossHook(), 2
+    runner.model.state_dict = lambda: {'generator.weight': torch.tensor([1.0, float('nan')])}
+    steps(hook, runner, 1)
+    with pytest.raises(FloatingPointError, match='iteration 2: 1 weights'):
+        steps(hook, runner, 1)
+    hook.after_train_epoch(runner)
+    runner.hooks = [CheckpointHook(interval=1, by_epoch=True)]
+    with pytest.raises(FloatingPointError, match='1 weights'):
+        hook.after_train_epoch(runner)
+
+
+def test_panels_of_images_that_are_degraded_as_they_are_loaded_have_the_name_of_the_ground_truth(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(monitoring, '_panel', lambda output: 'panel')
+    hook = monitoring.SPDVisualizationHook()
+    hook.refined = SimpleNamespace(add_to=lambda outputs: None)
+    runner = SimpleNamespace(iter=7, visualizer=SimpleNamespace(add_image=lambda *args: drawn.append(args)))
+    hook.after_val_iter(runner, 0, outputs=[DataSample(metainfo=dict(gt_path='clean/a.png'))])
+    assert drawn == [('spd_a', 'panel', 7)]
 
 
 @HOOKS.register_module(force=True)
