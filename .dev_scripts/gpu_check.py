@@ -97,7 +97,7 @@ def steps_of(out: Path, photographs: str, wallpapers: str = '') -> List[Step]:
 
 #: Student to updates of 128 patches: two to three times as many patches as its recipe has, in updates of 4. The
 #: photographs of a test set need not travel: chelsea and coffee are measured.
-STUDENTS = dict(camera=700, blur=3125, noise=10900)
+STUDENTS = dict(camera=700, blur=7000, noise=10900)
 
 
 def _student(out: Path, name: str, wallpapers: str, updates: int, machine: list, seconds: float) -> Step:

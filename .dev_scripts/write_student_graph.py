@@ -2,7 +2,7 @@
 
     python .dev_scripts/write_student_graph.py
 
-One for all that are NAFNets, and one for each that enlarges. Only another network, or another version of PyTorch's
+One for all NAFNets of width 16, and one for each of the others. Only another network, or another version of PyTorch's
 exporter, needs them anew; other weights do not.
 """
 
@@ -30,7 +30,7 @@ def without_weights(model):
 
 
 #: File to the student whose network it holds.
-GRAPHS = {'nafnet.onnx': 'noise', 'x2.onnx': 'x2', 'x4.onnx': 'x4'}
+GRAPHS = {'nafnet.onnx': 'noise', 'blur.onnx': 'blur', 'x2.onnx': 'x2', 'x4.onnx': 'x4'}
 
 
 def write_graph(path: Path, weights: Path):

@@ -91,7 +91,16 @@ def rate(update: int, updates: int) -> float:
     return min(1.0, (update + 1) / WARMUP) * (LAST_RATE + (RATE - LAST_RATE) * (1 + math.cos(math.pi * fall)) / 2)
 
 
-LOSSES = dict(psnr=PSNRLoss(), l1=F.l1_loss)
+def bounded_psnr_loss(restored, truth):
+    """Minus the PSNR of each image in dB, as of an error with another beside it of 35 dB; then the mean.
+
+    So an image that is nearly right does not count without bound, as it does in PSNRLoss.
+    """
+    errors = (restored - truth).square().mean(dim=(1, 2, 3))
+    return 10 * (errors + 10**-3.5).log10().mean()
+
+
+LOSSES = dict(psnr=PSNRLoss(), bounded_psnr=bounded_psnr_loss, l1=F.l1_loss)
 
 
 class _LayerNorm2d(LayerNorm2d):

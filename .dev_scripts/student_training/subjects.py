@@ -38,7 +38,7 @@ class Subject:
         start (str | None): The student of the package whose weights are the first.
         config (str): Of ``configs/spd``, whose network it is.
         network (dict): What of the network is otherwise.
-        loss (str): ``psnr`` or ``l1``.
+        loss (str): ``psnr``, ``bounded_psnr`` or ``l1``.
     """
 
     degrade: Callable
@@ -108,13 +108,14 @@ SUBJECTS = dict(
     blur=Subject(
         add_blur,
         BlurSettings(length=(0.0, 9.0)),
-        (45000,),
+        (100000,),
         {**{f'length {length}': BlurSettings(length=length) for length in (0, 1, 2, 3, 5, 7, 9)}, 'blur': BLUR},
         grows=True,
         margin=12,
         soft=1.5,
         undamaged=0.15,
-        loss='l1',
+        network=dict(mid_channels=32, enc_blk_nums=[1, 1], dec_blk_nums=[1, 1]),
+        loss='bounded_psnr',
     ),
     x4=super_resolution(4, 58000),
     x2=super_resolution(2, 20000, start='x4'),

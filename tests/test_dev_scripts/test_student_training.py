@@ -21,7 +21,7 @@ from mmsampriors.data_preparation.degradations import LowresSettings, bicubic_re
 from mmsampriors.data_preparation.pairs import make_pairs  # noqa: E402
 from mmsampriors.images import enlarged  # noqa: E402
 from mmsampriors.registry import MODELS  # noqa: E402
-from student_training.plain import Batches, Machine, Patches, rate, train  # noqa: E402
+from student_training.plain import Batches, Machine, Patches, bounded_psnr_loss, rate, train  # noqa: E402
 from student_training.subjects import SUBJECTS  # noqa: E402
 
 
@@ -104,6 +104,14 @@ def test_patches_grow_at_half_time():
 def test_the_first_half_does_not_depend_on_the_length():
     assert [rate(update, 1000) for update in range(500)] == [rate(update, 2000) for update in range(500)]
     assert rate(999, 1000) < 1e-5 and rate(0, 1000) < 1e-5
+
+
+def test_bounded_psnr_counts_an_error_of_35_db_beside_each():
+    truth = torch.rand(3, 3, 5, 4, dtype=torch.float64)
+    signs = torch.where(torch.rand_like(truth) < 0.5, -1, 1)
+    restored = truth + signs * torch.tensor([0.0, 10**-1.75, 0.1]).view(3, 1, 1, 1)
+    expected = [-35, -35 + 10 * np.log10(2), 10 * np.log10(10**-2 + 10**-3.5)]
+    assert bounded_psnr_loss(restored, truth).item() == pytest.approx(np.mean(expected), abs=1e-4)
 
 
 def test_a_stopped_training_goes_on_as_if_it_was_not(photographs, tmp_path, monkeypatch):

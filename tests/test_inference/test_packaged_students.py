@@ -23,7 +23,7 @@ DEGRADE = dict(
     x4=lambda image, rng: make_lowres(_cropped(image, 4), rng, scale=4),
 )
 #: Decibels that it must gain on a photograph that it has not seen.
-GAINS = dict(rain=5.0, noise=8.0, camera=1.0, blur=0.5, x2=1.0, x4=0.7)
+GAINS = dict(rain=5.0, noise=8.0, camera=1.0, blur=2.0, x2=1.0, x4=0.7)
 
 
 def _cropped(image, multiple):
