@@ -13,6 +13,7 @@ from mmsampriors.checkpoints import read_checkpoint
 from mmsampriors.data_preparation.degradations import RainSettings, add_rain
 from mmsampriors.data_preparation.pairs import make_pairs
 from mmsampriors.engine.testing import compare_on_pairs, mean_metrics
+from mmsampriors.files import written_whole
 from mmsampriors.images import read_rgb
 from mmsampriors.masks import draw_masks
 from mmsampriors.reports import draw_curves, read_scalars
@@ -59,9 +60,12 @@ def make_data(out: str, rains: int):
 
 
 def _write_photograph(name, folder):
+    path = Path(folder, f'{Path(name).stem}.png')
+    if path.exists():
+        return
     image = Image.fromarray(read_rgb(osp.join(osp.dirname(skimage.data.__file__), name)))
-    photograph = ImageOps.fit(image, SIZE)
-    photograph.save(osp.join(folder, f'{Path(name).stem}.png'), icc_profile=None)
+    with written_whole(path) as part:
+        ImageOps.fit(image, SIZE).save(part, 'PNG', icc_profile=None)
 
 
 #: Decibels above the rainy input that the student must reach.

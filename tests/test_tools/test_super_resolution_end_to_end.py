@@ -64,7 +64,9 @@ def test_the_page_shows_both_photographs_enlarged(trained, tmp_path):
     shown = [part['props'] for part in json.loads(answer_to(demo.url, '/config')[1])['components']]
     student = next(props['value'] for props in shown if props.get('elem_id') == 'student')
     given = file_data(upload(demo.url, photograph.read_bytes()))
-    done, told = outcome_of(demo.url, OPENED, given, 'none', 5, student)
+    done, told = outcome_of(demo.url, OPENED, given, session_hash='mine')
+    assert done, told
+    done, told = outcome_of(demo.url, OPENED + 1, None, 'none', 5, student, session_hash='mine')
     assert done, told
     pictures = re.findall('data:image/jpeg;base64,([A-Za-z0-9+/=]+)', told)
     sizes = {Image.open(io.BytesIO(base64.b64decode(picture))).size for picture in pictures}

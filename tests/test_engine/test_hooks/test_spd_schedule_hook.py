@@ -216,7 +216,7 @@ def test_upstreams_ways_that_fail_with_spd_are_refused_with_those_that_work(runn
     [
         (
             dict(param_scheduler=dict(type='ReduceOnPlateauLR', monitor='PSNR', rule='greater')),
-            'ReduceOnPlateauParamScheduler',
+            'ReduceOnPlateauLR',
         ),
         (
             dict(default_hooks=dict(stopping=dict(type='EarlyStoppingHook', monitor='PSNR', rule='greater'))),
