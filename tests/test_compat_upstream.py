@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from mmsampriors.compat.upstream import (
     accumulated_iterations,
     base_files,
+    decide_val_interval,
     default_store,
     is_resumed,
     normalization_of,
@@ -89,3 +90,10 @@ def test_base_files(tmp_path):
     (tmp_path / 'd.py').write_text("_base_ = 'mmsampriors::_base_/spd.py'")
     (path,) = base_files(str(tmp_path / 'd.py'))
     assert path.endswith('_base_/spd.py')
+
+
+def test_the_interval_of_validation_is_that_of_the_iteration():
+    loop = IterBasedTrainLoop.__new__(IterBasedTrainLoop)
+    loop.dynamic_milestones, loop.dynamic_intervals, loop._iter = [0, 5], [5, 2], 6
+    decide_val_interval(loop)
+    assert loop.val_interval == 2

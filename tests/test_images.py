@@ -446,7 +446,7 @@ def test_the_preview_in_a_raw_file_of_a_camera_is_no_photograph(tmp_path, tags):
         directory.tagtype[tag] = TiffTags.BYTE if isinstance(value, bytes) else TiffTags.LONG
         directory[tag] = value
     Image.new('RGB', (16, 12)).save(tmp_path / 'photo.dng', 'TIFF', tiffinfo=directory)
-    with pytest.raises(PhotographError, match='begins with a preview, as raw files of cameras do'):
+    with pytest.raises(PhotographError, match='is a raw file of a camera, of which a preview would be read'):
         read_photograph(tmp_path / 'photo.dng')
 
 

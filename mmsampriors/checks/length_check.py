@@ -9,10 +9,12 @@ from mmengine.config import Config
 from mmsampriors.models.schedules import TwoStageSchedule, WithoutDistillation
 from mmsampriors.registry import TASK_UTILS, build_part, is_a
 
-from .config_reading import warn
+from .config_reading import nodes_of, warn
 
 #: Iterations of a training, 40 times those of Restormer's; with more, one has mistyped a number.
 MOST_ITERS = 12_000_000
+#: What ends a training, or its learning rate, where validation gets no better.
+WAITING = ('EarlyStoppingHook', 'ReduceOnPlateauLR', 'ReduceOnPlateauMomentum', 'ReduceOnPlateauParamScheduler')
 
 
 def check_length(cfg: Config):
@@ -22,9 +24,12 @@ def check_length(cfg: Config):
         cfg (Config): A config that can train.
 
     Raises:
-        ValueError: A stage of ``model.spd.schedule`` would have no iteration, or the training would never end.
+        ValueError: A stage of ``model.spd.schedule`` would have no iteration, the training would never end, or
+            something would take a stage in which the student is frozen for its end.
     """
     max_iters = cfg.train_cfg.get('max_iters')
+    if is_a(cfg.model, 'SPDModel'):
+        _refuse_waiting(cfg, build_part(TASK_UTILS, cfg.model.spd.schedule), max_iters or 1000)
     if not max_iters:
         return
     if max_iters > MOST_ITERS:
@@ -37,6 +42,20 @@ def check_length(cfg: Config):
         refuse_empty_stages(build_part(TASK_UTILS, cfg.model.spd.schedule), max_iters, window)
     for message in (*_rates(cfg, max_iters), *_patches(cfg, max_iters)):
         warn(message)
+
+
+def _refuse_waiting(cfg, schedule, max_iters):
+    iterations = range(0, max_iters, max_iters // 1000 or 1)
+    if all(schedule.phase(iteration, max_iters).student for iteration in iterations):
+        return
+    for section in ('default_hooks', 'custom_hooks', 'param_scheduler'):
+        for path, node in nodes_of(cfg.get(section), section):
+            kind = node.get('type') if isinstance(node, dict) else None
+            if getattr(kind, '__name__', str(kind)).split('.')[-1] in WAITING:
+                raise ValueError(
+                    f'{path} ({kind}) would take the stage of the refiner, in which the student is frozen, for the end '
+                    "of its training: leave it out, or train jointly (model.spd.schedule.type='JointSchedule')"
+                )
 
 
 def refuse_empty_stages(schedule, max_iters: int, window: int = 1):

@@ -71,3 +71,11 @@ def base_files(path: str) -> List[str]:
     from mmengine.config import Config
 
     return [Config._get_cfg_path(base, path)[0] for base in base_names(path)]
+
+
+def decide_val_interval(loop):
+    """Brings ``val_interval`` to where the loop is in ``train_cfg.dynamic_intervals``.
+
+    mmengine's loop does so after an iteration, never before the first one of a resumed run.
+    """
+    loop._decide_current_val_interval()

@@ -157,18 +157,15 @@ def write_student(state_dict: Dict[str, Tensor], cfg: Config, path: str, tool: s
 
 def _refuse_other_student(path, config):
     """Weights of the other suffix have the same config file, which this student's would replace."""
-    weights, config_file = exported_files(path)
-    name = osp.splitext(weights)[0]
-    others = [f'{name}{suffix}' for suffix in ('.pth', '.safetensors') if not weights.endswith(suffix)]
-    others = [other for other in others if osp.isfile(other)]
-    if others and osp.isfile(config_file):
-        with open(config_file) as file:
-            there = file.read().splitlines()
-        new = config_text(config.to_dict()).splitlines()
-        if not {line for line in {*there} ^ {*new} if not line.startswith(HASH_KEY)}:
-            return
+    name, suffix = osp.splitext(path)
+    other, config_file = name + ('.pth' if suffix == '.safetensors' else '.safetensors'), f'{name}.py'
+    if not (osp.isfile(other) and osp.isfile(config_file)):
+        return
+    with open(config_file) as file:
+        differs = {*file.read().splitlines()} ^ {*config_text(config.to_dict()).splitlines()}
+    if any(not line.startswith(HASH_KEY) for line in differs):
         raise FileExistsError(
-            f'{others[0]} is another student, whose config {config_file} would be replaced: name another file'
+            f'{other} is another student, whose config {config_file} would be replaced: name another file'
         )
 
 

@@ -283,7 +283,7 @@ def check_storage(image: Image.Image) -> List[str]:
     if image.format != 'TIFF':
         return notes
     if image.tag_v2.get(254, 0) & 1 or DNG_VERSION in image.tag_v2:
-        raise PhotographError('begins with a preview, as raw files of cameras do: develop it, and give the result')
+        raise PhotographError('is a raw file of a camera, of which a preview would be read: develop it first')
     tags = {tag: image.tag_v2.get(tag, default) for tag, default in TIFF_DEFAULTS.items()}
     count, bits, kinds, planes, extra = (tags[tag] for tag in (277, 258, 339, 284, 338))
     if set(kinds) != {1} or not set(bits) <= {1, 2, 4, 8, 16}:

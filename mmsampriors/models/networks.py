@@ -328,7 +328,7 @@ def _submodule(network, name):
 
 
 class FrozenBatchNorm(nn.Module):
-    """Batch norm in eval mode, which mmengine's ``sync_bn`` leaves alone."""
+    """Batch norm in eval mode, which mmengine's ``sync_bn`` leaves alone; torchvision's has other keys."""
 
     def forward(self, x: Tensor) -> Tensor:
         """As ``nn.BatchNorm2d`` in eval mode, with statistics of the training or, where it keeps none, of ``x``."""

@@ -41,6 +41,29 @@ def test_a_training_of_years_is_refused():
 
 
 @pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(param_scheduler=[dict(type='ReduceOnPlateauLR')]), r'param_scheduler.0 \(ReduceOnPlateauLR\) would take'),
+        (dict(default_hooks=dict(stop=dict(type='EarlyStoppingHook'))), r'default_hooks.stop \(EarlyStoppingHook\)'),
+        (
+            dict(custom_hooks=[dict(type='mmengine.EarlyStoppingHook')]),
+            r'custom_hooks.0 \(mmengine.Early',
+        ),
+    ],
+)
+@pytest.mark.parametrize('length', [dict(max_iters=400), dict(max_epochs=3)])
+def test_what_takes_a_frozen_student_for_the_end_of_a_training_is_refused(change, message, length):
+    cfg = plain_training(400, COSINE)
+    cfg.model = dict(type='mmsampriors.SPDModel', spd=dict(schedule=dict(type='TwoStageSchedule')))
+    cfg.train_cfg = length
+    cfg.merge_from_dict(change)
+    with pytest.raises(ValueError, match=f'{message}.*JointSchedule'):
+        check_length(cfg)
+    cfg.model.spd.schedule.type = 'JointSchedule'
+    check_length(cfg)
+
+
+@pytest.mark.parametrize(
     'max_iters, scheduler, message',
     [
         (60, COSINE, 'ends at 0.00095 instead of 1e-06: set param_scheduler.T_max=60'),

@@ -43,11 +43,11 @@ class FiniteLossHook(Hook):
                 f'{_last_good(runner)} Ways out: {FINITE_REMEDIES}'
             )
         if _saves_now(runner) or self.is_last_train_iter(runner):  # then the student is exported
-            _check_weights(runner)
+            _check_weights(runner, runner.iter + 1)
 
     def after_train_epoch(self, runner):
         if any(isinstance(hook, CheckpointHook) and hook.by_epoch for hook in runner.hooks):
-            _check_weights(runner)
+            _check_weights(runner, runner.iter)
 
 
 def _not_finite(outputs):
@@ -57,12 +57,12 @@ def _not_finite(outputs):
     return ', '.join(found) or f'loss is {values["loss"]}'
 
 
-def _check_weights(runner):
+def _check_weights(runner, iteration):
     model = unwrapped(runner.model)
     bad = [name for name, value in model.state_dict().items() if not torch.isfinite(value).all()]
     if bad:
         raise FloatingPointError(
-            f'iteration {runner.iter + 1}: {len(bad)} weights are not finite, the first of them '
+            f'iteration {iteration}: {len(bad)} weights are not finite, the first of them '
             f'{bad[0]}, though the loss is: a gradient was not. {_last_good(runner)} Ways out: '
             f'{FINITE_REMEDIES}'
         )

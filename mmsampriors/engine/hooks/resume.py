@@ -7,7 +7,7 @@ import torch
 from mmengine.dist import get_dist_info
 from mmengine.hooks import CheckpointHook, Hook
 
-from mmsampriors.compat.upstream import accumulated_iterations, is_resumed, stop_workers
+from mmsampriors.compat.upstream import accumulated_iterations, decide_val_interval, is_resumed, stop_workers
 from mmsampriors.datasets.deterministic_loader import ExtraSamples, deterministic_loader, seeds_of
 from mmsampriors.registry import HOOKS
 
@@ -106,7 +106,7 @@ class MissedValidationHook(Hook):
         by_iterations = hasattr(loop, 'dataloader_iterator')
         if not by_iterations or runner.iter < loop.val_begin:
             return
-        loop._decide_current_val_interval()  # of train_cfg.dynamic_intervals, as the loop does after an iteration
+        decide_val_interval(loop)
         if runner.iter % loop.val_interval == 0 or runner.iter == runner.max_iters:
             runner.logger.info(f'Validating after iteration {runner.iter}, which the checkpoint was written before')
             runner.val_loop.run()

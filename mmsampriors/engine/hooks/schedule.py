@@ -1,12 +1,9 @@
 """The hook that runs the schedule: what trains in an iteration."""
 
-import itertools
-
 import torch
 from mmagic.engine.hooks import ExponentialMovingAverageHook
-from mmengine.hooks import EarlyStoppingHook, EMAHook, Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
-from mmengine.optim.scheduler import ReduceOnPlateauParamScheduler
 
 from mmsampriors.checks.config_check import check_config
 from mmsampriors.checks.length_check import refuse_empty_stages
@@ -64,7 +61,6 @@ class SPDScheduleHook(Hook):
         """Builds SAM and the feature extractor, and clips the gradients of student and refiner apart."""
         model = unwrapped(runner.model)
         refuse_empty_stages(model.schedule, runner.max_iters, accumulated_iterations(runner.optim_wrapper))
-        _refuse_what_waits_for_the_student(runner, model.schedule)
         model.prepare(next(model.parameters()).device)
         if getattr(runner.optim_wrapper, 'clip_grad_kwargs', None):
             runner.optim_wrapper.clip_func = ClipByOwner(model, runner.optim_wrapper.clip_func)
@@ -149,20 +145,6 @@ def _refuse_what_cannot_work(runner):
             f'compile={runner.cfg.compile!r} would compile the whole training step, whose masks, stages '
             "and hooks are Python: take it out and add dict(type='mmsampriors.CompileHook') to custom_hooks, which "
             'compiles student and refiner'
-        )
-
-
-def _refuse_what_waits_for_the_student(runner, schedule):
-    """What ends a training, or its learning rate, where validation gets no better: a frozen student never does."""
-    schedulers = runner.param_schedulers or []
-    schedulers = schedulers if isinstance(schedulers, list) else itertools.chain(*schedulers.values())
-    waiting = [one for one in runner.hooks if isinstance(one, EarlyStoppingHook)]
-    waiting += [one for one in schedulers if isinstance(one, ReduceOnPlateauParamScheduler)]
-    iterations = range(0, runner.max_iters, max(1, runner.max_iters // 1000))
-    if waiting and not all(schedule.phase(iteration, runner.max_iters).student for iteration in iterations):
-        raise ValueError(
-            f'{type(waiting[0]).__name__} would take the stage of the refiner, in which the student is frozen, for the '
-            "end of its training: leave it out, or train jointly (model.spd.schedule.type='JointSchedule')"
         )
 
 

@@ -211,26 +211,6 @@ def test_upstreams_ways_that_fail_with_spd_are_refused_with_those_that_work(runn
         Runner.from_cfg(Config({**runner_cfg(), **change})).train()
 
 
-@pytest.mark.parametrize(
-    'change, name',
-    [
-        (
-            dict(param_scheduler=dict(type='ReduceOnPlateauLR', monitor='PSNR', rule='greater')),
-            'ReduceOnPlateauLR',
-        ),
-        (
-            dict(default_hooks=dict(stopping=dict(type='EarlyStoppingHook', monitor='PSNR', rule='greater'))),
-            'EarlyStoppingHook',
-        ),
-    ],
-)
-def test_what_takes_a_frozen_student_for_the_end_of_a_training_is_refused(runner_cfg, change, name):
-    cfg = Config(runner_cfg(schedule=dict(type='TwoStageSchedule')))
-    cfg.merge_from_dict(change)
-    with pytest.raises(ValueError, match=f"{name} would take the stage of the refiner.*type='JointSchedule'"):
-        Runner.from_cfg(cfg).train()
-
-
 @pytest.mark.parametrize('resume', [False, True])
 def test_the_scale_of_relations_goes_on_with_a_resumed_run_and_starts_anew_from_a_checkpoint(runner_cfg, resume):
     cfg = without_validation(runner_cfg(hooks=[dict(type='Witness')], max_iters=2))
